@@ -1,0 +1,48 @@
+// Bundles the command, the library entries, the benches and every test into dist/ with esbuild.
+// `--only FILE...` bundles just those; `--outdir DIR` puts them elsewhere.
+import { existsSync, readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const root = dirname(fileURLToPath(import.meta.url));
+process.chdir(root);
+const args = process.argv.slice(2);
+const outdir = args.includes('--outdir') ? args[args.indexOf('--outdir') + 1] : 'dist';
+const only = args.includes('--only') ? args.slice(args.indexOf('--only') + 1).filter((a, i, all) => !a.startsWith('--') && all[i - 1] !== '--outdir') : [];
+
+function* filesBelow(folder, ending) {
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) yield* filesBelow(path, ending);
+    else if (entry.name.endsWith(ending)) yield path;
+  }
+}
+
+const products = {
+  'emulator/cli/beneath.ts': 'beneath',
+  'index.ts': 'index',
+  'emulator/cpu/index.ts': 'cpu',
+  'hypercalls/abi/index.ts': 'abi',
+  'test/bench/bench.ts': 'bench',
+};
+const entries = only.length > 0
+  ? only.map((path) => ({ in: path, out: path.replace(/\.ts$/, '') }))
+  : [
+      ...Object.entries(products).filter(([path]) => existsSync(path)).map(([path, out]) => ({ in: path, out })),
+      ...[...filesBelow('test', '.test.ts')].map((path) => ({ in: path, out: path.replace(/\.ts$/, '') })),
+    ];
+
+await build({
+  entryPoints: entries,
+  outdir,
+  outExtension: { '.js': '.mjs' },
+  bundle: true,
+  platform: 'node',
+  target: 'node20',
+  format: 'esm',
+  external: ['tap', 'fast-check', 'esbuild', 'capstone-wasm'],
+  define: { global: 'globalThis' },
+  sourcemap: true,
+  logLevel: 'warning',
+});

@@ -1,0 +1,74 @@
+/**
+ * Why `Cpu.run` returned: one plain value per return, the only thing the layers above learn from the CPU.
+ * RIP still points at the instruction that caused the exit, which has not retired, unless a field says otherwise
+ * (as after a VM exit, SDM 3C 28.2.5).
+ */
+export type Exit =
+  | BudgetExit
+  | ExceptionExit
+  | SoftwareInterruptExit
+  | SyscallExit
+  | HypercallExit
+  | InstructionExit
+  | HaltExit
+  | ShutdownExit;
+
+/** The instruction budget is spent: exactly that many instructions retired. */
+export interface BudgetExit {
+  readonly kind: 'budget';
+}
+
+/** An intercepted exception. Nothing was pushed; faults leave RIP at the instruction, #DB traps leave it behind it. */
+export interface ExceptionExit {
+  readonly kind: 'exception';
+  readonly vector: number;
+  /** Present exactly for the vectors that push one (SDM 3A 6.13). */
+  readonly errorCode: number | undefined;
+  /** The faulting linear address, for vector 14 only. CR2 itself is not written on an intercepted #PF. */
+  readonly cr2: bigint | undefined;
+  /** For vector 1: the DR6 condition bits of this debug exception (BS = bit 14). */
+  readonly dr6: number | undefined;
+}
+
+/** INT n, INT3, INTO or INT1 with the softwareInterrupt intercept; no gate was looked at. */
+export interface SoftwareInterruptExit {
+  readonly kind: 'softwareInterrupt';
+  readonly vector: number;
+  readonly opcode: 'int' | 'int3' | 'into' | 'int1';
+  /** Size of the instruction in bytes. */
+  readonly length: number;
+}
+
+/** SYSCALL (64-bit or compatibility mode) or SYSENTER with the intercept; RCX and R11 are untouched. */
+export interface SyscallExit {
+  readonly kind: 'syscall';
+  readonly opcode: 'syscall' | 'sysenter';
+  readonly length: number;
+}
+
+/** VMCALL or VMMCALL. */
+export interface HypercallExit {
+  readonly kind: 'hypercall';
+  readonly opcode: 'vmcall' | 'vmmcall';
+  readonly length: number;
+}
+
+/** An intercepted instruction that the host performs: read operands from the registers, write results, `advance(length)`. */
+export interface InstructionExit {
+  readonly kind: 'instruction';
+  readonly name: InterceptedInstruction;
+  readonly length: number;
+}
+
+export type InterceptedInstruction =
+  | 'cpuid' | 'rdtsc' | 'rdtscp' | 'rdpmc' | 'rdmsr' | 'wrmsr' | 'in' | 'out' | 'ins' | 'outs' | 'invlpg' | 'xsetbv' | 'mov_cr' | 'mov_dr' | 'monitor' | 'mwait' | 'pause';
+
+/** HLT executed at CPL 0; RIP is behind it. */
+export interface HaltExit {
+  readonly kind: 'halt';
+}
+
+/** A triple fault: an exception while delivering a double fault. */
+export interface ShutdownExit {
+  readonly kind: 'shutdown';
+}

@@ -1,0 +1,146 @@
+/**
+ * The CPU package as the layers above see it: one emulated x86-64 logical processor over one physical memory.
+ * `Cpu` (cpu.ts) implements it; it knows no Xen. Physical addresses are numbers, linear addresses bigints.
+ */
+import type { Exit } from './exit.ts';
+
+/** Guest-physical (machine) RAM, `[0, size)`; the same bytes that the generated WebAssembly reads and writes. */
+export interface PhysicalMemory {
+  readonly size: number;
+  /** Exactly the RAM: `bytes[maddr]`. Never reallocated. */
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  /** Tell every CPU that the host changed `[maddr, maddr + size)`: decoded code there is dropped. Cheap when there is none. */
+  written(maddr: number, size: number): void;
+}
+
+/** Order of `gpr`, as in ModRM (SDM 2A 2.1.5). */
+export const RAX = 0, RCX = 1, RDX = 2, RBX = 3, RSP = 4, RBP = 5, RSI = 6, RDI = 7,
+  R8 = 8, R9 = 9, R10 = 10, R11 = 11, R12 = 12, R13 = 13, R14 = 14, R15 = 15;
+
+export type SegmentName = 'es' | 'cs' | 'ss' | 'ds' | 'fs' | 'gs' | 'ldtr' | 'tr';
+
+/** A segment register with its hidden part. `attributes` as in VMCB/VMCS order: bits 0-3 type, 4 S, 5-6 DPL, 7 P, 12 AVL, 13 L, 14 D/B, 15 G. */
+export interface Segment {
+  selector: number;
+  base: bigint;
+  /** In bytes, granularity applied. */
+  limit: number;
+  attributes: number;
+}
+
+export interface DescriptorTable {
+  base: bigint;
+  limit: number;
+}
+
+/** What leaves with an Exit; everything else the CPU performs or delivers through the guest's IDT. */
+export interface Intercepts {
+  /** Bit n set: exception vector n exits instead of being delivered. */
+  exceptions: number;
+  softwareInterrupts: boolean;
+  syscall: boolean;
+  instructions: ReadonlySet<string>;
+}
+
+/** What the CPU asks its host while running, at the exact instruction. */
+export interface CpuHost {
+  cpuid(leaf: number, subleaf: number): { eax: number; ebx: number; ecx: number; edx: number };
+  /** RDTSC's value now; `instructions` is the count retired before it. */
+  readTsc(instructions: bigint): bigint;
+}
+
+export type Access = 'read' | 'write' | 'execute';
+
+/** Result of a page walk: where, or the fault that the access would raise. */
+export type Translation =
+  | { readonly ok: true; readonly maddr: number; readonly writable: boolean; readonly user: boolean }
+  | { readonly ok: false; readonly errorCode: number };
+
+/** One level of a page walk, for reports: where the entry lies and what it says. */
+export interface WalkStep {
+  readonly level: 4 | 3 | 2 | 1;
+  readonly index: number;
+  readonly entryMaddr: number;
+  readonly entry: bigint;
+}
+
+/** An opaque, complete copy of a CPU's architectural state (not memory). */
+export interface CpuContext {
+  readonly bytes: Uint8Array;
+}
+
+export interface Cpu {
+  readonly memory: PhysicalMemory;
+  readonly intercepts: Intercepts;
+  /** RAX..R15. */
+  readonly gpr: BigUint64Array;
+  rip: bigint;
+  /** RFLAGS, all bits. */
+  rflags: bigint;
+  /** Current privilege level, the low bits of SS's hidden state. Setting CS and SS by `setSegment` sets it. */
+  readonly cpl: number;
+  cr0: bigint;
+  cr2: bigint;
+  /** Writing CR3 flushes non-global TLB entries, as MOV CR3 does. */
+  cr3: bigint;
+  cr4: bigint;
+  cr8: bigint;
+  efer: bigint;
+  gdtr: DescriptorTable;
+  idtr: DescriptorTable;
+  getSegment(name: SegmentName): Segment;
+  /** Loads the hidden part as given: no descriptor table is read. */
+  setSegment(name: SegmentName, segment: Segment): void;
+  getDr(index: number): bigint;
+  setDr(index: number, value: bigint): void;
+  /** Architectural MSRs that the CPU itself keeps (STAR, LSTAR, CSTAR, SFMASK, FS_BASE, GS_BASE, KERNEL_GS_BASE, SYSENTER_*, PAT, TSC_AUX, EFER); undefined: no such MSR. */
+  readMsr(index: number): bigint | undefined;
+  writeMsr(index: number, value: bigint): boolean;
+
+  /** Instructions retired since the CPU was made. */
+  readonly instructions: bigint;
+  /** Runs at most `budget` instructions (exactly, unless something exits earlier). */
+  run(budget: number): Exit;
+  /** RIP += size (wrapped as the mode demands); clears RF and the interrupt shadow, as retiring does. */
+  advance(size: number): void;
+
+  /** Page walk without side effects on the TLB or A/D bits, as an access at the current CPL would see it (or as `user`). */
+  translate(vaddr: bigint, access: Access, user?: boolean): Translation;
+  /** The walk's entries from the top, as far as it gets. */
+  walk(vaddr: bigint): WalkStep[];
+  flushTlb(options?: { global?: boolean }): void;
+  flushTlbPage(vaddr: bigint): void;
+
+  /** Decodes one instruction from bytes (for emulation by the host and for reports); undefined when it is no valid instruction or needs more bytes. */
+  decode(bytes: Uint8Array): DecodedInstruction | undefined;
+
+  saveContext(): CpuContext;
+  loadContext(context: CpuContext): void;
+}
+
+/** A decoded instruction for the host's own emulation of it. Register numbers as in `gpr`. */
+export interface DecodedInstruction {
+  /** Lower-case mnemonic of its row, e.g. 'mov', 'in', 'outs', 'rdmsr', 'lgdt', 'mov_cr' (MOV to/from CR), 'mov_dr'. */
+  readonly mnemonic: string;
+  /** The opcode bytes as in its row, e.g. '0F 22 /r'. */
+  readonly opcode: string;
+  readonly length: number;
+  /** Operand size in bytes. */
+  readonly size: 1 | 2 | 4 | 8;
+  readonly addressSize: 2 | 4 | 8;
+  readonly rep: 'none' | 'rep' | 'repne';
+  readonly lock: boolean;
+  /** ModRM.reg and ModRM.rm with REX applied; -1 when there is no ModRM. */
+  readonly reg: number;
+  readonly rm: number;
+  /** True when ModRM names memory; the operand is then `base + index * scale + disp` in `segment`. */
+  readonly isMemory: boolean;
+  readonly base: number;
+  readonly index: number;
+  readonly scale: 1 | 2 | 4 | 8;
+  readonly disp: bigint;
+  readonly isRipRelative: boolean;
+  readonly segment: SegmentName;
+  readonly imm: bigint;
+}

@@ -1,0 +1,36 @@
+/**
+ * What hypercall handlers and traps may ask of the machine that they run on. `Machine` (machine.ts) is the one real
+ * implementation; it sits above the handlers, so this interface sits below them.
+ */
+import type { Cpu } from './cpu/interface.ts';
+import type { Domain, ShutdownReason } from './domain.ts';
+import type { MachineMemory } from './memory/machine_memory.ts';
+import type { VirtualClock } from './scheduler/clock.ts';
+import type { TimerQueue } from './scheduler/timers.ts';
+import type { Vcpu } from './vcpu.ts';
+
+export interface Host {
+  /** The physical core; between `run` calls its registers are those of `current`. */
+  readonly cpu: Cpu;
+  readonly memory: MachineMemory;
+  /** Virtual time in nanoseconds since ring -1 started. */
+  readonly clock: VirtualClock;
+  readonly timers: TimerQueue;
+  readonly domains: ReadonlyMap<number, Domain>;
+  readonly current: Vcpu;
+  /** console_io of a domU prints (Xen's CONFIG_VERBOSE_DEBUG). */
+  readonly verboseDebug: boolean;
+
+  /** Makes a blocked vCPU runnable; harmless otherwise. */
+  wake(vcpu: Vcpu): void;
+  /** Stops `vcpu` until it is woken; it goes off the core after the current hypercall. */
+  block(vcpu: Vcpu): void;
+  /** Lets others run first. */
+  yield(vcpu: Vcpu): void;
+  /** Ends the domain; its vCPUs do not run again. */
+  shutdown(domain: Domain, reason: ShutdownReason): void;
+  /** The emergency console (console_io of the initial domain, or of any with verboseDebug). */
+  consoleWrite(domain: Domain, bytes: Uint8Array): void;
+  /** Up to `size` bytes typed at the emergency console, none when nothing is waiting. */
+  consoleRead(domain: Domain, size: number): Uint8Array;
+}

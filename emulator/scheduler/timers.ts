@@ -1,0 +1,76 @@
+/** One-shot timers on virtual time, earliest first; equal deadlines fire in the order they were set. */
+
+export interface Timer {
+  readonly deadline: bigint;
+}
+
+interface Entry extends Timer {
+  readonly sequence: number;
+  readonly fire: () => void;
+  isCancelled: boolean;
+}
+
+export class TimerQueue {
+  #heap: Entry[] = [];
+  #sequence = 0;
+
+  set(deadline: bigint, fire: () => void): Timer {
+    const entry: Entry = { deadline, fire, sequence: this.#sequence++, isCancelled: false };
+    this.#heap.push(entry);
+    this.#siftUp(this.#heap.length - 1);
+    return entry;
+  }
+
+  cancel(timer: Timer): void {
+    (timer as Entry).isCancelled = true;
+  }
+
+  /** Deadline of the next timer that will fire. */
+  next(): bigint | undefined {
+    while (this.#heap[0]?.isCancelled) this.#pop();
+    return this.#heap[0]?.deadline;
+  }
+
+  /** Fires all that are due at `now`, in order; a callback may set new ones. */
+  fireDue(now: bigint): void {
+    for (let deadline = this.next(); deadline !== undefined && deadline <= now; deadline = this.next()) this.#pop().fire();
+  }
+
+  #isBefore(a: Entry, b: Entry): boolean {
+    return a.deadline !== b.deadline ? a.deadline < b.deadline : a.sequence < b.sequence;
+  }
+
+  #pop(): Entry {
+    const heap = this.#heap;
+    const top = heap[0]!;
+    const last = heap.pop()!;
+    if (heap.length > 0) {
+      heap[0] = last;
+      this.#siftDown(0);
+    }
+    return top;
+  }
+
+  #siftUp(index: number): void {
+    const heap = this.#heap;
+    while (index > 0) {
+      const parent = (index - 1) >> 1;
+      if (!this.#isBefore(heap[index]!, heap[parent]!)) return;
+      [heap[index], heap[parent]] = [heap[parent]!, heap[index]!];
+      index = parent;
+    }
+  }
+
+  #siftDown(index: number): void {
+    const heap = this.#heap;
+    for (;;) {
+      let least = index;
+      for (const child of [2 * index + 1, 2 * index + 2]) {
+        if (child < heap.length && this.#isBefore(heap[child]!, heap[least]!)) least = child;
+      }
+      if (least === index) return;
+      [heap[index], heap[least]] = [heap[least]!, heap[index]!];
+      index = least;
+    }
+  }
+}

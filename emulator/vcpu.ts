@@ -1,0 +1,27 @@
+/** A virtual CPU: its identity, its run state and, while it does not run, its registers. */
+import type { CpuContext } from './cpu/interface.ts';
+import type { Domain } from './domain.ts';
+import type { Slots } from './slot.ts';
+
+export class Vcpu implements Slots {
+  readonly slots: unknown[] = [];
+  readonly domain: Domain;
+  readonly id: number;
+  /** Initialised and brought up (VCPUOP_up). */
+  isUp = false;
+  /** Waits in SCHEDOP_block, SCHEDOP_poll or HLT; an event wakes it. */
+  isBlocked = false;
+  /** Registers while another vCPU owns the core. */
+  context: CpuContext | undefined;
+  /** Maddr of its struct vcpu_info: inside shared_info, or where VCPUOP_register_vcpu_info put it. */
+  vcpuInfoMaddr = -1;
+
+  constructor(domain: Domain, id: number) {
+    this.domain = domain;
+    this.id = id;
+  }
+
+  get name(): string {
+    return `d${this.domain.id}v${this.id}`;
+  }
+}
