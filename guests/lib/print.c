@@ -29,7 +29,7 @@ static void put_padded(const char *text, int width, char pad)
         put(*text++);
 }
 
-static const char *digits(char *end, uint64_t value, unsigned int base)
+static char *digits(char *end, uint64_t value, unsigned int base)
 {
     *--end = 0;
     do
@@ -98,17 +98,18 @@ void print(const char *format, ...)
 const char *errno_name(long result)
 {
     static char other[24];
+    char *text;
 
-    switch (result) {
-    case 0:                 return "0";
-#define XEN_ERRNO(name, value) case -(value): return "-" #name;
+    if (result == 0)
+        return "0";
+#define XEN_ERRNO(name, value)      \
+    if (result == -(value))         \
+        return "-" #name;
 #include <xen/errno.h>
-    }
-    const char *text = digits(other + sizeof(other), result < 0 ? -(uint64_t)result : (uint64_t)result, 10);
-    char *start = (char *)text;
+    text = digits(other + sizeof(other), result < 0 ? -(uint64_t)result : (uint64_t)result, 10);
     if (result < 0)
-        *--start = '-';
-    return start;
+        *--text = '-';
+    return text;
 }
 
 void *memcpy(void *to, const void *from, size_t size)
