@@ -1,0 +1,196 @@
+/**
+ * The machine's RAM as frames: who owns each, how often it is referenced, what type it has as seen by PV guests, and the
+ * machine-to-physical table that lives in it. Only bookkeeping: what a type means is page_types.ts. One field per array,
+ * indexed by mfn, as in xen:arch/x86/include/asm/mm.h struct page_info.
+ */
+import type { PhysicalMemory } from '../cpu/interface.ts';
+import type { PageType } from './page_type.ts';
+import { PGT_none } from './page_type.ts';
+
+export const PAGE_SHIFT = 12;
+export const PAGE_SIZE = 4096;
+
+/** Owners that are no domain. M2P frames belong to DOMID_XEN, as in Xen; all else of ring -1 to OWNER_RING. */
+export const OWNER_FREE = -1;
+export const OWNER_RING = -2;
+export const DOMID_XEN = 0x7ff2;
+
+/** Bits of `flags`. */
+/** The owner holds the frame in its allocation: one reference (PGC_allocated). */
+export const FRAME_ALLOCATED = 1;
+/** Ring -1's own page lent to a guest: it is never freed nor removed from it (PGC_xen_heap). */
+export const FRAME_XEN_HEAP = 2;
+/** The guest pinned the type: one type reference and one reference (PGT_pinned). */
+export const FRAME_PINNED = 4;
+/** The content was checked against the type (PGT_validated). */
+export const FRAME_VALIDATED = 8;
+
+export const INVALID_M2P_ENTRY = 0xffff_ffff_ffff_ffffn;
+
+export interface MachineMemoryOptions {
+  /** Which free frames go first; 'descending' is what a real Xen tends to do. */
+  order?: 'ascending' | 'descending';
+}
+
+export class MachineMemory {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  readonly ram: PhysicalMemory;
+  readonly frameCount: number;
+
+  readonly owner: Int32Array;
+  readonly flags: Uint8Array;
+  readonly references: Int32Array;
+  readonly type: Uint8Array;
+  readonly typeCount: Int32Array;
+  /** Above 0: so many linear entries point at this table; below 0: this table holds so many (XSA-240). */
+  readonly linearCount: Int16Array;
+  /** `flushClock` when the frame last stopped being reachable in its type; a later flush makes it safe to reuse. */
+  private readonly flushStamp: Int32Array;
+  private flushClock = 1;
+
+  freeCount: number;
+  /** First of the frames with the machine-to-physical table, one u64 a frame. */
+  readonly m2pMfn: number;
+  readonly m2pFrames: number;
+  /** Drops every translation of every core; the machine sets it once it has cores. */
+  flushAllTlbs: () => void = () => {};
+
+  private readonly ascending: boolean;
+  private cursor: number;
+
+  constructor(ram: PhysicalMemory, options: MachineMemoryOptions = {}) {
+    this.ram = ram;
+    this.bytes = ram.bytes;
+    this.view = ram.view;
+    const frames = ram.size >>> PAGE_SHIFT;
+    this.frameCount = frames;
+    this.owner = new Int32Array(frames).fill(OWNER_FREE);
+    this.flags = new Uint8Array(frames);
+    this.references = new Int32Array(frames);
+    this.type = new Uint8Array(frames);
+    this.typeCount = new Int32Array(frames);
+    this.linearCount = new Int16Array(frames);
+    this.flushStamp = new Int32Array(frames);
+    this.freeCount = frames;
+    this.ascending = options.order !== 'descending';
+    this.cursor = this.ascending ? 0 : frames - 1;
+
+    // Frame 0 stays ring -1's: an mfn of 0 means "none" in several calls.
+    this.take(0, OWNER_RING);
+    this.m2pFrames = Math.ceil((frames * 8) / PAGE_SIZE);
+    this.m2pMfn = 1;
+    for (let i = 0; i < this.m2pFrames; i++) this.take(this.m2pMfn + i, DOMID_XEN);
+    this.bytes.fill(0xff, this.m2pMfn * PAGE_SIZE, (this.m2pMfn + this.m2pFrames) * PAGE_SIZE);
+  }
+
+  /** Decoded code and caches over `[maddr, maddr + size)` are stale. */
+  written(maddr: number, size: number): void {
+    this.ram.written(maddr, size);
+  }
+
+  isFrame(mfn: number): boolean {
+    return mfn >= 0 && mfn < this.frameCount;
+  }
+
+  /**
+   * `2 ** order` free frames, contiguous and naturally aligned, now `owner`'s with one reference each; -1 when there are
+   * none. The content is zeros. Counting them against a domain's limit is domain_memory.ts.
+   */
+  allocate(owner: number, order = 0): number {
+    const count = 2 ** order;
+    if (count > this.freeCount) return -1;
+    const first = order === 0 ? this.findFree() : this.findFreeRun(count);
+    if (first < 0) return -1;
+    for (let mfn = first; mfn < first + count; mfn++) this.take(mfn, owner);
+    return first;
+  }
+
+  private take(mfn: number, owner: number): void {
+    this.owner[mfn] = owner;
+    this.flags[mfn] = FRAME_ALLOCATED;
+    this.references[mfn] = 1;
+    this.type[mfn] = PGT_none;
+    this.typeCount[mfn] = 0;
+    this.freeCount--;
+    this.flushIfStale(mfn);
+  }
+
+  private findFree(): number {
+    const step = this.ascending ? 1 : -1;
+    for (; this.isFrame(this.cursor); this.cursor += step) {
+      if (this.owner[this.cursor] === OWNER_FREE) return this.cursor;
+    }
+    return -1;
+  }
+
+  private findFreeRun(count: number): number {
+    const runs = Math.floor(this.frameCount / count);
+    for (let i = 0; i < runs; i++) {
+      const first = (this.ascending ? i : runs - 1 - i) * count;
+      let size = 0;
+      while (size < count && this.owner[first + size] === OWNER_FREE) size++;
+      if (size === count) return first;
+    }
+    return -1;
+  }
+
+  /** One more reference, if `owner` owns the frame (xen get_page). */
+  getPage(mfn: number, owner: number): boolean {
+    if (!this.isFrame(mfn) || this.owner[mfn] !== owner || this.references[mfn] === 0) return false;
+    this.references[mfn]!++;
+    return true;
+  }
+
+  /** One reference less; the last one frees the frame and says true (xen put_page). */
+  putPage(mfn: number): boolean {
+    const left = --this.references[mfn]!;
+    if (left > 0) return false;
+    if (left < 0) throw new Error(`bug: frame 0x${mfn.toString(16)} has fewer references than were taken`);
+    if (this.typeCount[mfn] !== 0) throw new Error(`bug: frame 0x${mfn.toString(16)} is freed while its type is in use`);
+    this.free(mfn);
+    return true;
+  }
+
+  private free(mfn: number): void {
+    this.owner[mfn] = OWNER_FREE;
+    this.flags[mfn] = 0;
+    this.type[mfn] = PGT_none;
+    this.flushStamp[mfn] = this.flushClock;
+    this.freeCount++;
+    this.setM2p(mfn, INVALID_M2P_ENTRY);
+    this.bytes.fill(0, mfn * PAGE_SIZE, (mfn + 1) * PAGE_SIZE);
+    this.written(mfn * PAGE_SIZE, PAGE_SIZE);
+    if (this.ascending ? mfn < this.cursor : mfn > this.cursor) this.cursor = mfn;
+  }
+
+  typeOf(mfn: number): PageType {
+    return this.type[mfn] as PageType;
+  }
+
+  /** From now on stale translations to the frame may exist (its last mapping of its type went away without a flush). */
+  markStale(mfn: number): void {
+    this.flushStamp[mfn] = this.flushClock;
+  }
+
+  /** Before a frame changes hands or type: no core may keep a translation from before. */
+  flushIfStale(mfn: number): void {
+    if (this.flushStamp[mfn] !== this.flushClock) return;
+    this.flushClock++;
+    this.flushAllTlbs();
+  }
+
+  getM2p(mfn: number): bigint {
+    return this.view.getBigUint64(this.m2pMfn * PAGE_SIZE + mfn * 8, true);
+  }
+
+  setM2p(mfn: number, pfn: bigint): void {
+    const maddr = this.m2pMfn * PAGE_SIZE + mfn * 8;
+    this.view.setBigUint64(maddr, pfn, true);
+    this.written(maddr, 8);
+  }
+
+  frameBytes(mfn: number): Uint8Array {
+    return this.bytes.subarray(mfn * PAGE_SIZE, (mfn + 1) * PAGE_SIZE);
+  }
+}
