@@ -29,6 +29,8 @@ export interface Host {
   yield(vcpu: Vcpu): void;
   /** Ends the domain; its vCPUs do not run again. */
   shutdown(domain: Domain, reason: ShutdownReason): void;
+  /** Xen's domain_crash: the guest did what ring -1 cannot go on from; `why` goes into the crash report. */
+  crash(domain: Domain, why: string): void;
   /** The emergency console (console_io of the initial domain, or of any with verboseDebug). */
   consoleWrite(domain: Domain, bytes: Uint8Array): void;
   /** Up to `size` bytes typed at the emergency console, none when nothing is waiting. */
