@@ -7,8 +7,9 @@
 # --check writes nothing: it shows the difference to what is committed and exits 1 when there is one.
 # REAL_XEN names the oracle's real-xen command; by default ../shared/oracle/real-xen beside the repository.
 set -eu
-cd "$(dirname "$0")"
-REAL_XEN=${REAL_XEN:-../../shared/oracle/real-xen}
+cd "$(dirname "$0")/.."                 # so that a relative REAL_XEN is relative to the repository
+REAL_XEN=$(realpath "${REAL_XEN:-../shared/oracle/real-xen}")
+cd guests
 TIMEOUT=${TIMEOUT:-120}
 
 check=no

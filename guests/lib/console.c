@@ -2,10 +2,8 @@
  * The one path that text takes out of (and keys take into) a guest: console_io, or the PV console ring of
  * xen:public/io/console.h. The ring's page is found by its frame number through the machine-to-physical table.
  */
-#include "guest.h"
+#include "paging.h"
 #include <xen/io/console.h>
-
-#define machine_to_physical ((const uint64_t *)MACH2PHYS_VIRT_START)
 
 start_info_t *start_info;
 

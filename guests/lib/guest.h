@@ -22,6 +22,11 @@ int console_read(void);                         /* the next key, or -1 when ther
 void poweroff(void) __attribute__((noreturn));
 void panic(const char *why) __attribute__((noreturn));
 
+/* A heading; "what    -> -EINVAL"; "what    -> ok" or "NO". */
+void section(const char *title);
+void result(const char *what, long result);
+void claim(const char *what, int holds);
+
 /* "0", "-EINVAL" and so on: the names of the errnos that these guests meet. */
 const char *errno_name(long result);
 

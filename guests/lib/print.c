@@ -112,6 +112,21 @@ const char *errno_name(long result)
     return text;
 }
 
+void section(const char *title)
+{
+    print("== %s\n", title);
+}
+
+void result(const char *what, long result)
+{
+    print("%-52s -> %s\n", what, errno_name(result));
+}
+
+void claim(const char *what, int holds)
+{
+    print("%-52s -> %s\n", what, holds ? "ok" : "NO");
+}
+
 void *memcpy(void *to, const void *from, size_t size)
 {
     void *start = to;
