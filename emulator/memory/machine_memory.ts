@@ -4,16 +4,21 @@
  * indexed by mfn, as in xen:arch/x86/include/asm/mm.h struct page_info.
  */
 import type { PhysicalMemory } from '../cpu/interface.ts';
+import type { Slots } from '../slot.ts';
+import type { MemoryDomain } from './memory_domain.ts';
 import type { PageType } from './page_type.ts';
-import { PGT_none } from './page_type.ts';
+import { PGT_none, PGT_writable_page } from './page_type.ts';
 
 export const PAGE_SHIFT = 12;
 export const PAGE_SIZE = 4096;
 
-/** Owners that are no domain. M2P frames belong to DOMID_XEN, as in Xen; all else of ring -1 to OWNER_RING. */
+/** Owners that are no domain. As in Xen the low megabyte is DOMID_IO's and the M2P DOMID_XEN's; all else of ring -1 is OWNER_RING's. */
 export const OWNER_FREE = -1;
 export const OWNER_RING = -2;
+export const DOMID_FIRST_RESERVED = 0x7ff0;
+export const DOMID_IO = 0x7ff1;
 export const DOMID_XEN = 0x7ff2;
+const LOW_IO_FRAMES = 0x100;
 
 /** Bits of `flags`. */
 /** The owner holds the frame in its allocation: one reference (PGC_allocated). */
@@ -32,7 +37,8 @@ export interface MachineMemoryOptions {
   order?: 'ascending' | 'descending';
 }
 
-export class MachineMemory {
+export class MachineMemory implements Slots {
+  readonly slots: unknown[] = [];
   readonly bytes: Uint8Array;
   readonly view: DataView;
   readonly ram: PhysicalMemory;
@@ -50,11 +56,17 @@ export class MachineMemory {
   private flushClock = 1;
 
   freeCount: number;
+  /** The domains that own frames, by domid. */
+  readonly domains = new Map<number, MemoryDomain>();
+  /** Frames of each domain that count against its maxPages (xen tot_pages). */
+  private readonly pageCounts = new Map<number, number>();
   /** First of the frames with the machine-to-physical table, one u64 a frame. */
   readonly m2pMfn: number;
   readonly m2pFrames: number;
   /** Drops every translation of every core; the machine sets it once it has cores. */
   flushAllTlbs: () => void = () => {};
+  /** Crashes a domain that broke a rule which no errno reports; the machine sets it. */
+  crashDomain: (domid: number, reason: string) => void = () => {};
 
   private readonly ascending: boolean;
   private cursor: number;
@@ -76,10 +88,10 @@ export class MachineMemory {
     this.ascending = options.order !== 'descending';
     this.cursor = this.ascending ? 0 : frames - 1;
 
-    // Frame 0 stays ring -1's: an mfn of 0 means "none" in several calls.
-    this.take(0, OWNER_RING);
+    const lowFrames = Math.min(LOW_IO_FRAMES, frames >>> 2);
+    for (let mfn = 0; mfn < lowFrames; mfn++) this.take(mfn, DOMID_IO);
     this.m2pFrames = Math.ceil((frames * 8) / PAGE_SIZE);
-    this.m2pMfn = 1;
+    this.m2pMfn = lowFrames;
     for (let i = 0; i < this.m2pFrames; i++) this.take(this.m2pMfn + i, DOMID_XEN);
     this.bytes.fill(0xff, this.m2pMfn * PAGE_SIZE, (this.m2pMfn + this.m2pFrames) * PAGE_SIZE);
   }
@@ -95,7 +107,7 @@ export class MachineMemory {
 
   /**
    * `2 ** order` free frames, contiguous and naturally aligned, now `owner`'s with one reference each; -1 when there are
-   * none. The content is zeros. Counting them against a domain's limit is domain_memory.ts.
+   * none. The content is zeros. The domain's limit is the caller's business (reservation.ts).
    */
   allocate(owner: number, order = 0): number {
     const count = 2 ** order;
@@ -103,7 +115,31 @@ export class MachineMemory {
     const first = order === 0 ? this.findFree() : this.findFreeRun(count);
     if (first < 0) return -1;
     for (let mfn = first; mfn < first + count; mfn++) this.take(mfn, owner);
+    if (owner >= 0) this.pageCounts.set(owner, this.pageCount(owner) + count);
     return first;
+  }
+
+  /** A page of ring -1 that `owner` may map, read and write, but never gives back (xen share_xen_page_with_guest). */
+  allocateShared(owner: number): number {
+    const mfn = this.allocate(OWNER_RING);
+    if (mfn < 0) return -1;
+    this.owner[mfn] = owner;
+    this.flags[mfn] = FRAME_ALLOCATED | FRAME_XEN_HEAP | FRAME_VALIDATED;
+    this.type[mfn] = PGT_writable_page;
+    this.typeCount[mfn] = 1;
+    return mfn;
+  }
+
+  /** Takes a shared page back; it is freed once the guest's last mapping is gone. */
+  releaseShared(mfn: number): void {
+    this.flags[mfn]! &= ~FRAME_ALLOCATED;
+    this.typeCount[mfn]!--;
+    this.putPage(mfn);
+  }
+
+  /** Pages of the domain that count against its limit (xen tot_pages). */
+  pageCount(domid: number): number {
+    return this.pageCounts.get(domid) ?? 0;
   }
 
   private take(mfn: number, owner: number): void {
@@ -153,6 +189,8 @@ export class MachineMemory {
   }
 
   private free(mfn: number): void {
+    const owner = this.owner[mfn]!;
+    if (owner >= 0 && !(this.flags[mfn]! & FRAME_XEN_HEAP)) this.pageCounts.set(owner, this.pageCount(owner) - 1);
     this.owner[mfn] = OWNER_FREE;
     this.flags[mfn] = 0;
     this.type[mfn] = PGT_none;
@@ -175,7 +213,11 @@ export class MachineMemory {
 
   /** Before a frame changes hands or type: no core may keep a translation from before. */
   flushIfStale(mfn: number): void {
-    if (this.flushStamp[mfn] !== this.flushClock) return;
+    if (this.flushStamp[mfn] === this.flushClock) this.flushTlbs();
+  }
+
+  /** No core keeps any translation. */
+  flushTlbs(): void {
     this.flushClock++;
     this.flushAllTlbs();
   }

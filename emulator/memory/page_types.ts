@@ -1,0 +1,215 @@
+/**
+ * A PV guest's hold on the types of its frames: a type is taken with its content checked, counted, and given up with what
+ * the content refers to (xen:arch/x86/mm.c _get_page_type, _put_page_type, alloc_l?_table). Nothing here stops half-way:
+ * a refused table drops what its checked entries had taken. Changing one entry is page_table_update.ts.
+ */
+import { fillHypervisorSlots } from './address_space.ts';
+import { destroyLdt } from './descriptor_mapping.ts';
+import { DOMID_IO, FRAME_VALIDATED, FRAME_XEN_HEAP, OWNER_FREE, OWNER_RING, PAGE_SIZE, type MachineMemory } from './machine_memory.ts';
+import type { MemoryDomain, Refusal } from './memory_domain.ts';
+import { PGT_l1_page_table, PGT_l4_page_table, PGT_none, PGT_seg_desc_page, PGT_writable_page, type PageTableType, type PageType } from './page_type.ts';
+import * as pte from './pte.ts';
+import { sanitizeDescriptor } from './segment_descriptor.ts';
+
+/** One more use of the frame as `type`; the caller holds a reference. */
+export function getPageType(memory: MachineMemory, mfn: number, type: PageType): Refusal | undefined {
+  const { typeCount, flags } = memory;
+  if (typeCount[mfn] === 0) {
+    if (memory.type[mfn] !== type) {
+      memory.flushIfStale(mfn);
+      memory.type[mfn] = type;
+      if (type === PGT_writable_page) flags[mfn]! |= FRAME_VALIDATED;
+      else flags[mfn]! &= ~FRAME_VALIDATED;
+    }
+  } else if (memory.type[mfn] !== type) {
+    return 'EINVAL';
+  }
+  typeCount[mfn]!++;
+  if (flags[mfn]! & FRAME_VALIDATED) return undefined;
+  memory.linearCount[mfn] = 0;
+  const refusal = validate(memory, mfn, type);
+  if (refusal === undefined) {
+    flags[mfn]! |= FRAME_VALIDATED;
+  } else {
+    memory.type[mfn] = PGT_none;
+    typeCount[mfn] = 0;
+  }
+  return refusal;
+}
+
+/** One use less. `parent` is the table whose entry this was, if it was one. */
+export function putPageType(memory: MachineMemory, mfn: number, parent = -1): void {
+  if (memory.typeCount[mfn]! <= 0) throw new Error(`bug: frame 0x${mfn.toString(16)} has fewer type references than were taken`);
+  const type = memory.typeOf(mfn);
+  const isLinear = parent >= 0 && memory.type[parent] === type;
+  if (memory.typeCount[mfn] === 1) {
+    if (isPageTable(type) && memory.flags[mfn]! & FRAME_VALIDATED) {
+      memory.flags[mfn]! &= ~FRAME_VALIDATED;
+      dropEntries(memory, mfn, type, 511);
+    }
+    memory.markStale(mfn);
+  }
+  if (isLinear) {
+    memory.linearCount[mfn]!++;
+    memory.linearCount[parent]!--;
+  }
+  memory.typeCount[mfn]!--;
+}
+
+export function getPageAndType(memory: MachineMemory, mfn: number, type: PageType, owner: number): Refusal | undefined {
+  if (!memory.getPage(mfn, owner)) return 'EINVAL';
+  const refusal = getPageType(memory, mfn, type);
+  if (refusal !== undefined) memory.putPage(mfn);
+  return refusal;
+}
+
+export function putPageAndType(memory: MachineMemory, mfn: number): void {
+  putPageType(memory, mfn);
+  memory.putPage(mfn);
+}
+
+export function isPageTable(type: PageType): type is PageTableType {
+  return type >= PGT_l1_page_table && type <= PGT_l4_page_table;
+}
+
+/** The frame is in use as a page table, so an entry in it may be changed (xen page_lock). */
+export function isLivePageTable(memory: MachineMemory, mfn: number): boolean {
+  return memory.typeCount[mfn]! > 0 && (memory.flags[mfn]! & FRAME_VALIDATED) !== 0 && isPageTable(memory.typeOf(mfn));
+}
+
+function validate(memory: MachineMemory, mfn: number, type: PageType): Refusal | undefined {
+  if (type === PGT_seg_desc_page) return validateDescriptors(memory, mfn);
+  if (!isPageTable(type)) throw new Error(`bug: frames of type ${type} have no content to check`);
+  const owner = memory.domains.get(memory.owner[mfn]!);
+  if (owner === undefined) throw new Error(`bug: frame 0x${mfn.toString(16)} belongs to no registered domain`);
+  const start = mfn * PAGE_SIZE;
+  for (let slot = 0; slot < 512; slot++) {
+    if (type === PGT_l4_page_table && !pte.isGuestL4Slot(slot)) continue;
+    const maddr = start + slot * 8;
+    if ((memory.bytes[maddr]! & 1) === 0) continue;
+    const entry = memory.view.getBigUint64(maddr, true);
+    const accepted = takeEntry(memory, type, entry, mfn, owner, owner.id);
+    if (typeof accepted === 'string') {
+      dropEntries(memory, mfn, type, slot - 1);
+      return accepted;
+    }
+    if (accepted !== entry) memory.view.setBigUint64(maddr, accepted, true);
+  }
+  if (type === PGT_l4_page_table) fillHypervisorSlots(memory, mfn, owner);
+  memory.written(start, PAGE_SIZE);
+  return undefined;
+}
+
+function validateDescriptors(memory: MachineMemory, mfn: number): Refusal | undefined {
+  for (let maddr = mfn * PAGE_SIZE; maddr < (mfn + 1) * PAGE_SIZE; maddr += 8) {
+    const descriptor = memory.view.getBigUint64(maddr, true);
+    const sane = sanitizeDescriptor(descriptor);
+    if (sane === undefined) return 'EINVAL';
+    if (sane !== descriptor) memory.view.setBigUint64(maddr, sane, true);
+  }
+  memory.written(mfn * PAGE_SIZE, PAGE_SIZE);
+  return undefined;
+}
+
+/** Gives up what the entries from `last` down to 0 refer to. */
+function dropEntries(memory: MachineMemory, mfn: number, type: PageTableType, last: number): void {
+  for (let slot = last; slot >= 0; slot--) {
+    if (type === PGT_l4_page_table && !pte.isGuestL4Slot(slot)) continue;
+    const maddr = mfn * PAGE_SIZE + slot * 8;
+    if (memory.bytes[maddr]! & 1) dropEntry(memory, type, memory.view.getBigUint64(maddr, true), mfn);
+  }
+}
+
+/**
+ * Takes what `entry`, to stand in the table `mfn` of type `type`, refers to; says the entry as it then shall be.
+ * `pgOwner` is whose frames an L1 entry may name.
+ */
+export function takeEntry(
+  memory: MachineMemory, type: PageTableType, entry: bigint, mfn: number, tableOwner: MemoryDomain, pgOwner: number,
+): bigint | Refusal {
+  if (!pte.isPresent(entry)) return entry;
+  if (type === PGT_l1_page_table) return takeL1Entry(memory, entry, tableOwner, pgOwner);
+  if (entry & pte.UPPER_DISALLOW_MASK) return 'EINVAL';
+  const refusal = getPageAndType(memory, pte.mfnOf(entry), (type - 1) as PageTableType, tableOwner.id);
+  if (refusal !== undefined && !(refusal === 'EINVAL' && takeLinear(memory, type, entry, mfn, tableOwner.id))) return refusal;
+  return pte.adjustUpper(type, entry);
+}
+
+/**
+ * A linear page table: an entry, read-only, that names a table of its own level. One level deep only: a table with linear
+ * entries is not itself the target of one (XSA-240). An entry that names its own table holds no reference.
+ */
+function takeLinear(memory: MachineMemory, type: PageTableType, entry: bigint, mfn: number, owner: number): boolean {
+  if (entry & pte.PAGE_RW) return false;
+  const target = pte.mfnOf(entry);
+  if (target === mfn) return true;
+  if (memory.owner[mfn] !== owner || !memory.getPage(target, owner)) return false;
+  const isValidTable = memory.type[target] === type && (memory.flags[target]! & FRAME_VALIDATED) !== 0 && memory.typeCount[target]! > 0;
+  if (!isValidTable || memory.linearCount[mfn]! < 0 || memory.linearCount[target]! > 0) {
+    memory.putPage(target);
+    return false;
+  }
+  memory.linearCount[mfn]!++;
+  memory.linearCount[target]!--;
+  memory.typeCount[target]!++;
+  return true;
+}
+
+function takeL1Entry(memory: MachineMemory, entry: bigint, tableOwner: MemoryDomain, pgOwner: number): bigint | Refusal {
+  if (entry & (tableOwner.isInitial ? pte.L1_DISALLOW_MASK_IO : pte.L1_DISALLOW_MASK)) return 'EINVAL';
+  const mfn = pte.mfnOf(entry);
+  const frameOwner = memory.isFrame(mfn) ? memory.owner[mfn]! : DOMID_IO;
+  if (frameOwner === DOMID_IO) return takeIoEntry(memory, entry, tableOwner, pgOwner);
+  if (frameOwner === OWNER_FREE || frameOwner === OWNER_RING) return 'EBUSY';
+  if (frameOwner !== pgOwner && (pgOwner === tableOwner.id || !memory.domains.get(pgOwner)?.isInitial)) return 'EBUSY';
+  if (!memory.getPage(mfn, frameOwner)) return 'EBUSY';
+  if (entry & pte.PAGE_RW && getPageType(memory, mfn, PGT_writable_page) !== undefined) {
+    memory.putPage(mfn);
+    return 'EBUSY';
+  }
+  if (entry & pte.PAGE_CACHE_ATTRS && memory.flags[mfn]! & FRAME_XEN_HEAP) {
+    dropL1Entry(memory, entry, tableOwner.id);
+    return 'EACCES';
+  }
+  return pte.adjustL1(entry);
+}
+
+/** A mapping of what is no RAM: only the initial domain may, and it is uncached then. No count is kept of it. */
+function takeIoEntry(memory: MachineMemory, entry: bigint, tableOwner: MemoryDomain, pgOwner: number): bigint | Refusal {
+  const isInvalidMfn = pte.mfnOf(entry) === 2 ** 40 - 1;
+  const accessor = pgOwner === DOMID_IO ? tableOwner : memory.domains.get(pgOwner);
+  if (!accessor?.isInitial || !tableOwner.isInitial) return isInvalidMfn ? 'EINVAL' : 'EPERM';
+  switch (entry & pte.PAGE_CACHE_ATTRS) {
+    case 0n: return pte.adjustL1(entry ^ (pte.PAGE_PWT | pte.PAGE_PCD));
+    case pte.PAGE_PWT: return pte.adjustL1(entry ^ pte.PAGE_PCD);
+    case pte.PAGE_PWT | pte.PAGE_PAT: return pte.adjustL1(entry ^ (pte.PAGE_PCD | pte.PAGE_PAT));
+    default: return pte.adjustL1(entry);
+  }
+}
+
+export function dropEntry(memory: MachineMemory, type: PageTableType, entry: bigint, mfn: number): void {
+  if (!pte.isPresent(entry)) return;
+  if (type === PGT_l1_page_table) {
+    dropL1Entry(memory, entry, memory.owner[mfn]!);
+    return;
+  }
+  const target = pte.mfnOf(entry);
+  if (target === mfn) return;
+  putPageType(memory, target, mfn);
+  memory.putPage(target);
+}
+
+function dropL1Entry(memory: MachineMemory, entry: bigint, tableOwner: number): void {
+  const mfn = pte.mfnOf(entry);
+  if (!memory.isFrame(mfn) || memory.owner[mfn] === DOMID_IO) return;
+  if (entry & pte.PAGE_GNTTAB && memory.domains.get(tableOwner)?.shutdownReason === undefined) {
+    memory.crashDomain(tableOwner, `it overwrote a page-table entry that maps a grant (0x${entry.toString(16)})`);
+  }
+  if (entry & pte.PAGE_RW) {
+    putPageType(memory, mfn);
+  } else if (memory.type[mfn] === PGT_seg_desc_page && memory.typeCount[mfn]! > 0 && memory.owner[mfn] === tableOwner) {
+    // The mapping may be the one that the LDT was found through.
+    for (const vcpu of memory.domains.get(tableOwner)!.vcpus) destroyLdt(memory, vcpu);
+  }
+  memory.putPage(mfn);
+}
