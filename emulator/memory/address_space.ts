@@ -4,7 +4,7 @@
  * reads them. Their page tables are ring -1's frames; guests can neither write nor replace them.
  */
 import { defineSlot } from '../slot.ts';
-import { INVALID_M2P_ENTRY, OWNER_RING, PAGE_SIZE, type MachineMemory } from './machine_memory.ts';
+import { INVALID_M2P_ENTRY, type MachineMemory, OWNER_RING, PAGE_SIZE } from './machine_memory.ts';
 import type { MemoryDomain, MemoryVcpu } from './memory_domain.ts';
 import * as pte from './pte.ts';
 import { FIRST_RESERVED_GDT_PAGE } from './segment_descriptor.ts';

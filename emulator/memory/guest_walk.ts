@@ -1,7 +1,7 @@
 /** Finds the L1 entry that a vaddr of a guest goes through, in its kernel-mode tables, whether or not it is present. */
-import { PAGE_SIZE, type MachineMemory } from './machine_memory.ts';
+import { type MachineMemory, PAGE_SIZE } from './machine_memory.ts';
 import type { MemoryVcpu } from './memory_domain.ts';
-import { PAGE_PRESENT, PAGE_PSE, mfnOf } from './pte.ts';
+import { mfnOf, PAGE_PRESENT, PAGE_PSE } from './pte.ts';
 import { pvCr3 } from './pv_cr3.ts';
 
 export interface L1Entry {

@@ -3,9 +3,9 @@
  * taken, what the old one referred to is given up, and a refusal changes nothing.
  */
 import { findL1Entry } from './guest_walk.ts';
-import { PAGE_SIZE, type MachineMemory } from './machine_memory.ts';
+import { type MachineMemory, PAGE_SIZE } from './machine_memory.ts';
 import type { MemoryVcpu, Refusal } from './memory_domain.ts';
-import { PGT_l1_page_table, PGT_l4_page_table, type PageTableType } from './page_type.ts';
+import { type PageTableType, PGT_l1_page_table, PGT_l4_page_table } from './page_type.ts';
 import { dropEntry, isLivePageTable, takeEntry } from './page_types.ts';
 import * as pte from './pte.ts';
 

@@ -5,9 +5,17 @@
  */
 import { fillHypervisorSlots } from './address_space.ts';
 import { destroyLdt } from './descriptor_mapping.ts';
-import { DOMID_IO, FRAME_VALIDATED, FRAME_XEN_HEAP, OWNER_FREE, OWNER_RING, PAGE_SIZE, type MachineMemory } from './machine_memory.ts';
+import { DOMID_IO, FRAME_VALIDATED, FRAME_XEN_HEAP, type MachineMemory, OWNER_FREE, OWNER_RING, PAGE_SIZE } from './machine_memory.ts';
 import type { MemoryDomain, Refusal } from './memory_domain.ts';
-import { PGT_l1_page_table, PGT_l4_page_table, PGT_none, PGT_seg_desc_page, PGT_writable_page, type PageTableType, type PageType } from './page_type.ts';
+import {
+  type PageTableType,
+  type PageType,
+  PGT_l1_page_table,
+  PGT_l4_page_table,
+  PGT_none,
+  PGT_seg_desc_page,
+  PGT_writable_page,
+} from './page_type.ts';
 import * as pte from './pte.ts';
 import { sanitizeDescriptor } from './segment_descriptor.ts';
 
@@ -125,7 +133,12 @@ function dropEntries(memory: MachineMemory, mfn: number, type: PageTableType, la
  * `pgOwner` is whose frames an L1 entry may name.
  */
 export function takeEntry(
-  memory: MachineMemory, type: PageTableType, entry: bigint, mfn: number, tableOwner: MemoryDomain, pgOwner: number,
+  memory: MachineMemory,
+  type: PageTableType,
+  entry: bigint,
+  mfn: number,
+  tableOwner: MemoryDomain,
+  pgOwner: number,
 ): bigint | Refusal {
   if (!pte.isPresent(entry)) return entry;
   if (type === PGT_l1_page_table) return takeL1Entry(memory, entry, tableOwner, pgOwner);
@@ -180,10 +193,14 @@ function takeIoEntry(memory: MachineMemory, entry: bigint, tableOwner: MemoryDom
   const accessor = pgOwner === DOMID_IO ? tableOwner : memory.domains.get(pgOwner);
   if (!accessor?.isInitial || !tableOwner.isInitial) return isInvalidMfn ? 'EINVAL' : 'EPERM';
   switch (entry & pte.PAGE_CACHE_ATTRS) {
-    case 0n: return pte.adjustL1(entry ^ (pte.PAGE_PWT | pte.PAGE_PCD));
-    case pte.PAGE_PWT: return pte.adjustL1(entry ^ pte.PAGE_PCD);
-    case pte.PAGE_PWT | pte.PAGE_PAT: return pte.adjustL1(entry ^ (pte.PAGE_PCD | pte.PAGE_PAT));
-    default: return pte.adjustL1(entry);
+    case 0n:
+      return pte.adjustL1(entry ^ (pte.PAGE_PWT | pte.PAGE_PCD));
+    case pte.PAGE_PWT:
+      return pte.adjustL1(entry ^ pte.PAGE_PCD);
+    case pte.PAGE_PWT | pte.PAGE_PAT:
+      return pte.adjustL1(entry ^ (pte.PAGE_PCD | pte.PAGE_PAT));
+    default:
+      return pte.adjustL1(entry);
   }
 }
 
