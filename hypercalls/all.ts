@@ -1,0 +1,17 @@
+/** Every hypercall that is there, by number: each family exports its implementations, this file lists the families. */
+import { eventChannel } from './event_channel/op.ts';
+import type { Implementation } from './implement.ts';
+
+const families: readonly (readonly Implementation[])[] = [eventChannel];
+
+export const implementations: readonly (Implementation | undefined)[] = byNumber(families.flat());
+
+function byNumber(list: readonly Implementation[]): (Implementation | undefined)[] {
+  const table = new Array<Implementation | undefined>(64).fill(undefined);
+  for (const implementation of list) {
+    const { nr, name } = implementation.row;
+    if (table[nr] !== undefined) throw new Error(`bug: ${name} and ${table[nr].row.name} are both hypercall ${nr}`);
+    table[nr] = implementation;
+  }
+  return table;
+}

@@ -1,0 +1,54 @@
+/**
+ * One strace-like line for one CallRecord, derived from the rows of the ABI table:
+ *
+ *     event_channel_op.alloc_unbound({dom=DOMID_SELF remote_dom=0}) = 0 {port=3}
+ *
+ * The dispatcher's trace prints it as calls end; a crash report prints a vCPU's last 16.
+ */
+import type { Vcpu } from '../emulator/vcpu.ts';
+import { errnoName } from './abi/errno.ts';
+import { hex, isArgumentPointer } from './abi/types.ts';
+import { implementations } from './all.ts';
+import { type CallRecord, callRing } from './call.ts';
+import type { Implementation } from './implement.ts';
+
+/** The call without its vCPU's name. */
+export function formatCall(record: CallRecord, implementation: Implementation | undefined): string {
+  if (implementation === undefined) return `hypercall ${record.nr}(${[...record.args].map(hex).join(', ')})${resultOf(record, '')}`;
+  const { row } = implementation;
+  const op = implementation.opOf(record);
+  const struct = record.hasStruct ? (op?.struct ?? null) : null;
+  const isBatch = op?.batch !== undefined;
+  const shown: string[] = [];
+  Object.entries(row.params).forEach(([name, type], index) => {
+    if (name === 'cmd' && op !== undefined) return;
+    const value = type.read(record.argView, index * 8);
+    if (!isArgumentPointer(type)) shown.push(type.format(value));
+    else if (struct !== null && struct.hasIn)
+      shown.push(formatFirst(record, struct.formatIn(struct.read(record.view, 0)), isBatch ? op.countIndex : -1));
+    else if (op === undefined || op.struct?.hasIn) shown.push(type.format(value));
+  });
+  const isDone = record.state === 'done' && typeof record.result === 'number' && record.result >= 0;
+  const out =
+    struct?.hasOut && isDone && !(isBatch && record.words[op!.countIndex * 2] === 0)
+      ? ` ${struct.formatOut(struct.read(record.view, 0))}`
+      : '';
+  return `${op?.name ?? row.name}(${shown.join(', ')})${resultOf(record, out)}`;
+}
+
+function formatFirst(record: CallRecord, first: string, countIndex: number): string {
+  if (countIndex < 0) return first;
+  const more = record.words[countIndex * 2]! - 1;
+  return more > 0 ? `[${first} and ${more} more]` : `[${first}]`;
+}
+
+function resultOf(record: CallRecord, out: string): string {
+  if (record.state !== 'done') return record.state === 'again' ? ' = (again)' : ' = ?';
+  const name = typeof record.result === 'number' && record.result < 0 ? errnoName(-record.result) : undefined;
+  return ` = ${record.result}${name === undefined ? '' : ` (${name})`}${out}`;
+}
+
+/** A vCPU's last hypercalls, oldest first, for its crash report. */
+export function recentHypercalls(vcpu: Vcpu): string[] {
+  return [...callRing.of(vcpu)].map((record) => formatCall(record, implementations[record.nr]));
+}
