@@ -1,8 +1,9 @@
 /** Every hypercall that is there, by number: each family exports its implementations, this file lists the families. */
 import { eventChannel } from './event_channel/op.ts';
 import type { Implementation } from './implement.ts';
+import { pvCpu } from './pv_cpu/op.ts';
 
-const families: readonly (readonly Implementation[])[] = [eventChannel];
+const families: readonly (readonly Implementation[])[] = [eventChannel, pvCpu];
 
 export const implementations: readonly (Implementation | undefined)[] = byNumber(families.flat());
 
