@@ -34,6 +34,11 @@ void trap_dispatch(struct regs *regs)
 
     if (trap_hook && trap_hook(regs))
         return;
+    if (regs->vector == EVENT_CALLBACK) {       /* not meant for us: every port is masked */
+        shared_info->vcpu_info[0].evtchn_upcall_pending = 0;
+        regs->iret_flags = 0;
+        return;
+    }
     if (!probe.resume)
         die(regs);
     if (probe.count++ == 0) {
@@ -43,8 +48,11 @@ void trap_dispatch(struct regs *regs)
     }
     if (probe.count > 8)
         die(regs);
-    regs->iret_flags = 0;
+    regs->iret_flags = probe.iret_flags;
     regs->rip = probe.resume;
+    regs->rsp = probe.rsp;
+    regs->cs = KERNEL_CS & ~3;
+    regs->ss = KERNEL_SS;
     regs->rflags &= ~(uint64_t)(RFLAGS_TF | RFLAGS_NT | RFLAGS_AC);
 }
 
@@ -68,6 +76,7 @@ static void set_callback(unsigned int type, char *address)
 void traps_init(void)
 {
     map_shared_info();
+    memset((void *)shared_info->evtchn_mask, 0xff, sizeof(shared_info->evtchn_mask));
     for (unsigned int vector = 0; vector < 20; vector++)
         set_trap(vector, vector == 3 || vector == 4 ? 3 : 0, TRAP_ENTRY(vector));
     set_callback(CALLBACKTYPE_event, event_entry);

@@ -38,11 +38,13 @@ struct regs {
 };
 
 extern struct probe {
+    uint64_t rsp;
     uint64_t start, resume;                     /* where the probed instructions begin, and where to go on */
     const volatile void *target;                /* the address they touch; cr2 is told relative to it */
     unsigned int count;                         /* traps so far */
     struct regs regs;                           /* as the first trap delivered them */
     uint64_t cr2;
+    uint64_t iret_flags;                        /* 0 or VGCF_in_syscall: how to go back */
     uint8_t upcall_mask;                        /* evtchn_upcall_mask inside the handler */
 } probe;
 
@@ -50,9 +52,9 @@ extern struct probe {
 #define PROBE(instructions, ...) do {                                       \
         probe.count = 0;                                                    \
         barrier();                                                          \
-        asm volatile ("movq $1f, probe\n\tmovq $2f, probe+8\n"              \
+        asm volatile ("movq %%rsp, probe\n\tmovq $1f, probe+8\n\tmovq $2f, probe+16\n" \
                       "1:\t" instructions "\n"                              \
-                      "2:\tmovq $0, probe+8" : __VA_ARGS__);                \
+                      "2:\tmovq $0, probe+16" : __VA_ARGS__);                \
         barrier();                                                          \
     } while (0)
 
