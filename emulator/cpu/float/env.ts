@@ -54,6 +54,7 @@ export function sseEnv(mxcsr: number): Env {
 
 const PRECISIONS = [24, 64, 53, 64] as const;
 
+/** The environment of x87 instructions that ignore precision control: all but add, subtract, multiply, divide and root. */
 export function x87Env(control: number): Env {
   return {
     rounding: ((control >> 10) & 3) as Rounding,
@@ -61,11 +62,15 @@ export function x87Env(control: number): Env {
     daz: false,
     ftz: false,
     x87: true,
-    precision: PRECISIONS[(control >> 8) & 3] as 24 | 53 | 64,
+    precision: 64,
     flags: 0,
     inexact: false,
     roundedUp: false,
   };
+}
+
+export function x87ArithmeticEnv(control: number): Env {
+  return { ...x87Env(control), precision: PRECISIONS[(control >> 8) & 3]! };
 }
 
 /** What unmasked overflow and underflow of an f80 result take from or add to its exponent (SDM 1 8.5.4). */

@@ -1,0 +1,256 @@
+/**
+ * Decoded code: basic blocks of records in linear memory, found by where their bytes lie in RAM. A block is valid for one
+ * linear address and one mode; it is dropped when its bytes change, by turning its records into jumps to themselves.
+ */
+import type { DecodeMode, Decoder, Insn } from './decoder.ts';
+import { FIRST_RECORD, HANDLER_GOTO, HANDLER_LOOKUP, jumpCacheEntry, LOOKUP_RECORD } from './interpreter.ts';
+import * as L from './layout.ts';
+import type { CodePages } from './mmu.ts';
+import type { Row } from './row.ts';
+import type { Templates } from './templates.ts';
+
+/** Everything that decoding a block depends on; `key` is distinct for distinct modes. */
+export interface BlockMode extends DecodeMode {
+  readonly key: number;
+  /** The row to run instead of this one (privilege, absent FPU), or undefined. */
+  substitute(row: Row): Row | undefined;
+}
+
+interface Block {
+  readonly rip: bigint;
+  readonly modeKey: number;
+  /** Bytes [start, end) of RAM on the first page, and the count on the second (0: none) at its maddr. */
+  readonly start: number;
+  end: number;
+  secondStart: number;
+  secondSize: number;
+  readonly record: number;
+  count: number;
+}
+
+const MAX_BLOCK = 64;
+
+export class CodeCache implements CodePages {
+  readonly #view: DataView;
+  readonly #ram: Uint8Array;
+  readonly #decoder: Decoder;
+  readonly #templates: () => Templates;
+  readonly #protect: (frame: number) => void;
+  readonly #invalidRow: Row;
+  readonly #tooLongRow: Row;
+  /** By the maddr of their first byte. */
+  #blocks = new Map<number, Block[]>();
+  /** By frame, every block with bytes there. */
+  #byFrame = new Map<number, Block[]>();
+  readonly #isCode: Uint8Array;
+  /** Instructions that the system unit performs, by record. */
+  readonly insns = new Map<number, Insn>();
+  #next = FIRST_RECORD;
+  decoded = 0;
+
+  constructor(options: {
+    view: DataView; ram: Uint8Array; decoder: Decoder; templates: () => Templates;
+    protect: (frame: number) => void; invalidRow: Row; tooLongRow: Row;
+  }) {
+    this.#view = options.view;
+    this.#ram = options.ram;
+    this.#decoder = options.decoder;
+    this.#templates = options.templates;
+    this.#protect = options.protect;
+    this.#invalidRow = options.invalidRow;
+    this.#tooLongRow = options.tooLongRow;
+    this.#isCode = new Uint8Array(options.ram.length / 4096);
+    this.#view.setUint16(LOOKUP_RECORD + L.R_HANDLER, HANDLER_LOOKUP, true);
+    this.#view.setInt32(L.JUMP_GENERATION, 1, true);
+  }
+
+  isCodePage(frame: number): boolean {
+    return this.#isCode[frame] === 1;
+  }
+
+  /** Empties the jump cache: after any change of mapping or mode. */
+  forgetJumps(): void {
+    this.#view.setInt32(L.JUMP_GENERATION, (this.#view.getInt32(L.JUMP_GENERATION, true) + 1) | 0, true);
+  }
+
+  /** Bytes of RAM change: drops the blocks that hold them. */
+  invalidate(maddr: number, size: number): void {
+    for (let frame = Math.floor(maddr / 4096); frame * 4096 < maddr + size; frame++) {
+      const blocks = this.#byFrame.get(frame);
+      if (!blocks) continue;
+      for (const block of [...blocks]) {
+        const hit = (block.start < maddr + size && maddr < block.end) ||
+          (block.secondSize > 0 && block.secondStart < maddr + size && maddr < block.secondStart + block.secondSize);
+        if (hit) this.#drop(block);
+      }
+    }
+  }
+
+  #drop(block: Block): void {
+    const view = this.#view;
+    for (let i = 0, record = block.record; i < block.count; i++, record += L.RECORD_SIZE) {
+      view.setUint16(record + L.R_HANDLER, HANDLER_GOTO, true);
+      view.setInt32(record + L.R_LINK, 0, true);
+    }
+    const entry = jumpCacheEntry(block.rip);
+    if (view.getInt32(entry + 8, true) === block.record) view.setInt32(entry + 12, 0, true);
+    const list = this.#blocks.get(block.start)!;
+    list.splice(list.indexOf(block), 1);
+    if (list.length === 0) this.#blocks.delete(block.start);
+    for (const frame of framesOf(block)) {
+      const inFrame = this.#byFrame.get(frame)!;
+      inFrame.splice(inFrame.indexOf(block), 1);
+      if (inFrame.length > 0) continue;
+      this.#byFrame.delete(frame);
+      this.#isCode[frame] = 0;
+    }
+  }
+
+  /** Drops everything; nothing may hold a record pointer now. */
+  clear(): void {
+    this.#blocks.clear();
+    this.#byFrame.clear();
+    this.#isCode.fill(0);
+    this.insns.clear();
+    this.#next = FIRST_RECORD;
+    this.forgetJumps();
+  }
+
+  /**
+   * The record for `rip`, whose byte lies at `maddr`; decodes when needed. `secondPage` gives the maddr of the page after
+   * rip's, or throws its fetch fault; it is only asked when an instruction crosses into it.
+   */
+  lookup(rip: bigint, maddr: number, mode: BlockMode, secondPage: () => number): number {
+    const present = this.#blocks.get(maddr)?.find((block) => block.rip === rip && block.modeKey === mode.key);
+    let block = present;
+    // A block that crosses is checked against the mapping of now.
+    if (block && block.secondSize > 0 && secondPage() !== block.secondStart) {
+      this.#drop(block);
+      block = undefined;
+    }
+    block ??= this.#decode(rip, maddr, mode, secondPage);
+    this.#remember(block);
+    return block.record;
+  }
+
+  #remember(block: Block): void {
+    const view = this.#view;
+    const entry = jumpCacheEntry(block.rip);
+    view.setBigUint64(entry, block.rip, true);
+    view.setInt32(entry + 8, block.record, true);
+    view.setInt32(entry + 12, view.getInt32(L.JUMP_GENERATION, true), true);
+    const from = view.getInt32(L.LINK_FROM, true);
+    view.setInt32(L.LINK_FROM, 0, true);
+    if (from !== 0 && block.secondSize === 0 && view.getBigUint64(from + L.R_RIP, true) >> 12n === block.rip >> 12n) {
+      view.setInt32(from + L.R_LINK, block.record, true);
+    }
+  }
+
+  #decode(rip: bigint, maddr: number, mode: BlockMode, secondPage: () => number): Block {
+    if (this.#next + (MAX_BLOCK + 1) * L.RECORD_SIZE > L.RECORDS_END) {
+      this.clear();
+      this.#view.setInt32(L.LINK_FROM, 0, true);
+    }
+    const pageEnd = maddr - (maddr % 4096) + 4096;
+    const block: Block = { rip, modeKey: mode.key, start: maddr, end: maddr, secondStart: -1, secondSize: 0, record: this.#next, count: 0 };
+    const page = this.#ram.subarray(0, pageEnd);
+    let at = maddr;
+    let ripHere = rip;
+    while (block.count < MAX_BLOCK && at < pageEnd) {
+      let insn = this.#decoder.decode(page, at, ripHere, mode);
+      if (insn === 'needsMore') {
+        if (block.count > 0) break;
+        const second = secondPage();
+        const bytes = new Uint8Array(15);
+        const firstSize = pageEnd - at;
+        bytes.set(this.#ram.subarray(at, pageEnd));
+        if (second + 4096 <= this.#ram.length) bytes.set(this.#ram.subarray(second, second + 15 - firstSize), firstSize);
+        insn = this.#decoder.decode(bytes, 0, ripHere, mode);
+        const length = typeof insn === 'string' ? 15 : insn.length;
+        if (length > firstSize) {
+          block.secondStart = second;
+          block.secondSize = length - firstSize;
+        }
+      }
+      const length = typeof insn === 'string' ? 1 : insn.length;
+      const ends = this.#append(block, insn, ripHere, mode);
+      at = Math.min(at + length, pageEnd);
+      block.end = at;
+      ripHere = BigInt.asUintN(64, ripHere + BigInt(length));
+      if (ends || block.secondSize > 0) break;
+    }
+    this.#appendGoto(block, mode.code === 64 ? ripHere : BigInt.asUintN(32, ripHere));
+    if (block.secondSize > 0) this.#view.setUint8(block.record + L.R_FLAGS, L.RECORD_NO_LINK);
+    this.#templates().compile();
+    this.#register(block);
+    return block;
+  }
+
+  #register(block: Block): void {
+    const list = this.#blocks.get(block.start);
+    if (list) list.push(block);
+    else this.#blocks.set(block.start, [block]);
+    for (const frame of framesOf(block)) {
+      const inFrame = this.#byFrame.get(frame);
+      if (inFrame) inFrame.push(block);
+      else this.#byFrame.set(frame, [block]);
+      if (this.#isCode[frame] === 1) continue;
+      this.#isCode[frame] = 1;
+      this.#protect(frame);
+    }
+  }
+
+  /** Appends one instruction; true when it ends the block. */
+  #append(block: Block, insn: Insn | 'invalid' | 'tooLong' | 'needsMore', rip: bigint, mode: BlockMode): boolean {
+    const view = this.#view;
+    const record = this.#next;
+    this.#next += L.RECORD_SIZE;
+    block.count++;
+    this.decoded++;
+    view.setBigUint64(record + L.R_RIP, rip, true);
+    view.setInt32(record + L.R_LINK, 0, true);
+    view.setUint8(record + L.R_FLAGS, 0);
+    if (typeof insn === 'string') {
+      const row = insn === 'invalid' ? this.#invalidRow : this.#tooLongRow;
+      view.setUint16(record + L.R_HANDLER, this.#templates().index(faultShape(row, mode)), true);
+      return true;
+    }
+    const substitute = mode.substitute(insn.row);
+    const shape = substitute ? faultShape(substitute, mode) : insn.shape;
+    const template = this.#templates().index(shape);
+    view.setUint16(record + L.R_HANDLER, template, true);
+    view.setUint8(record + L.R_SEGMENT, insn.segment);
+    view.setUint8(record + L.R_REG, insn.reg);
+    view.setUint8(record + L.R_RM, insn.rm);
+    view.setUint8(record + L.R_BASE, insn.base);
+    view.setUint8(record + L.R_INDEX, insn.index);
+    view.setInt32(record + L.R_DISP, insn.disp, true);
+    view.setBigUint64(record + L.R_IMM, insn.imm, true);
+    if (insn.shape.ea !== 'reg') view.setUint8(record + L.R_SCALE, insn.scale);
+    const attributes = insn.row.attributes;
+    if (attributes.has('system') || attributes.has('x87')) this.insns.set(record, insn);
+    return this.#templates().ends(template) || attributes.has('end');
+  }
+
+  #appendGoto(block: Block, rip: bigint): void {
+    const view = this.#view;
+    const record = this.#next;
+    this.#next += L.RECORD_SIZE;
+    block.count++;
+    view.setUint16(record + L.R_HANDLER, HANDLER_GOTO, true);
+    view.setUint8(record + L.R_FLAGS, 0);
+    view.setInt32(record + L.R_LINK, 0, true);
+    view.setBigUint64(record + L.R_RIP, rip, true);
+  }
+}
+
+function faultShape(row: Row, mode: DecodeMode): Insn['shape'] {
+  return { row, size: 4, ea: 'reg', addressSize: 8, segment: -1, mode: mode.code, stackSize: mode.stackSize, alignCheck: false, cc: 0, rep: 'none' };
+}
+
+function framesOf(block: Block): number[] {
+  const first = Math.floor(block.start / 4096);
+  if (block.secondSize === 0) return [first];
+  const second = Math.floor(block.secondStart / 4096);
+  return second === first ? [first] : [first, second];
+}

@@ -1,0 +1,415 @@
+/**
+ * One emulated x86-64 logical processor over its RAM: the registers, the run loop around the generated code, and the
+ * reactions of the whole to a changed register. Instructions that need more than the loop are in system/; the
+ * interface that others see is interface.ts.
+ */
+import { type BlockMode, CodeCache } from './code_cache.ts';
+import { Decoder } from './decoder.ts';
+import { toDecodedInstruction } from './decoded_instruction.ts';
+import type { Exit } from './exit.ts';
+import { DB, Fault, GP, hasErrorCode } from './fault.ts';
+import { AC, TF } from './flags.ts';
+
+import { helpers } from './helpers.ts';
+import type { Access, Cpu, CpuContext, CpuHost, DecodedInstruction, DescriptorTable, Intercepts, PhysicalMemory, Segment, SegmentName, Translation, WalkStep } from './interface.ts';
+import { type Core, makeCore } from './interpreter.ts';
+import * as L from './layout.ts';
+import { CR0_AM, CR0_EM, CR0_MP, CR0_TS, CR4_OSFXSR, Mmu } from './mmu.ts';
+import type { Row } from './row.ts';
+import { rows, rowByName } from './rows/index.ts';
+import { ATTR_DB, ATTR_L, CS_INDEX, SS_INDEX, State, segmentNames } from './state.ts';
+import { deliverException } from './system/interrupts.ts';
+import { readMsr, writeMsr } from './system/msr.ts';
+import { systemFunctions } from './system/index.ts';
+import { Templates } from './templates.ts';
+
+export interface CpuOptions {
+  /** Bytes of RAM, a multiple of 64 KiB. */
+  memorySize: number;
+  host: CpuHost;
+  intercepts: Intercepts;
+}
+
+/** V8 changes a WebAssembly function's tier on entry only, so the loop returns now and then. */
+const SLICE = 1_000_000;
+
+export function createCpu(options: CpuOptions): CpuCore {
+  return new CpuCore(options);
+}
+
+export class CpuCore implements Cpu {
+  readonly memory: PhysicalMemory;
+  readonly host: CpuHost;
+  readonly intercepts: Intercepts;
+  readonly state: State;
+  readonly mmu: Mmu;
+  readonly gpr: BigUint64Array;
+  readonly #core: Core;
+  readonly #code: CodeCache;
+  readonly #decoder: Decoder;
+  readonly #view: DataView;
+  readonly #bytes: Uint8Array;
+  #mode: BlockMode | undefined;
+  readonly #modes = new Map<number, BlockMode>();
+  /** An exception that generated code ran into through a helper or a TLB miss. */
+  #pending: Fault | undefined;
+  #instructions = 0n;
+  /** Retired in the current `run` but not yet in `#instructions`. */
+  #retired = 0;
+  /** MOV SS or STI just executed: interrupts and debug traps wait one instruction. */
+  isShadowed = false;
+
+  constructor(options: CpuOptions) {
+    const { memorySize } = options;
+    if (memorySize % L.WASM_PAGE !== 0) throw new RangeError(`memorySize ${memorySize} is no multiple of 64 KiB`);
+    const memoryPages = Math.ceil(L.RAM / L.WASM_PAGE) + memorySize / L.WASM_PAGE;
+    const memory = new WebAssembly.Memory({ initial: memoryPages, maximum: memoryPages });
+    const { buffer } = memory;
+    this.host = options.host;
+    this.intercepts = options.intercepts;
+    this.state = new State(buffer);
+    this.gpr = this.state.gpr;
+    this.#view = this.state.view;
+    this.#bytes = new Uint8Array(buffer);
+    this.#decoder = new Decoder(rows);
+    const table = new WebAssembly.Table({ element: 'anyfunc', initial: 256 });
+    this.#core = makeCore(memory, memoryPages, table);
+    const imports: Record<string, unknown> = {
+      memory,
+      dispatch: this.#core.dispatch,
+      split: () => this.mmu.split(),
+      miss: (low: number, high: number, descriptor: number, record: number) => this.#miss(low, high, descriptor, record),
+      helper: (helper: number, record: number) => this.#helper(helper, record),
+    };
+    const templates = new Templates(table, memoryPages, imports);
+    const ram = new Uint8Array(buffer, L.RAM, memorySize);
+    this.#code = new CodeCache({
+      view: this.#view, ram, decoder: this.#decoder, templates: () => templates,
+      protect: (frame) => this.mmu.protectFrame(frame),
+      invalidRow: rowByName('#UD'), tooLongRow: rowByName('#GP'),
+    });
+    this.mmu = new Mmu(buffer, memorySize, this.#code);
+    this.memory = {
+      size: memorySize,
+      bytes: ram,
+      view: new DataView(buffer, L.RAM, memorySize),
+      written: (maddr, size) => {
+        for (let frame = Math.floor(maddr / 4096); frame * 4096 < maddr + size; frame++) {
+          if (this.#code.isCodePage(frame)) this.#code.invalidate(maddr, size);
+        }
+      },
+    };
+    this.reset();
+  }
+
+  /** The state after power-on that software can rely on: real mode is not entered, control registers are as by INIT. */
+  reset(): void {
+    this.#bytes.fill(0, L.CONTEXT_START, L.CONTEXT_END);
+    const { sys, view } = this.state;
+    sys[L.SYS_CR0] = 0x10n;
+    sys[L.SYS_DR6] = 0xffff0ff0n;
+    sys[L.SYS_DR7] = 0x400n;
+    sys[L.SYS_PAT] = 0x0007040600070406n;
+    view.setInt32(L.MXCSR, 0x1f80, true);
+    view.setUint16(L.FCW, 0x37f, true);
+    view.setUint16(L.FTW, 0xffff, true);
+    this.state.flags = 2;
+    for (let i = 0; i < 8; i++) this.state.setSegment(i, { selector: 0, base: 0n, limit: 0xffff, attributes: i === CS_INDEX ? 0x9b : i < 6 ? 0x93 : i === 6 ? 0x82 : 0x8b });
+    this.state.setSegment(SS_INDEX, { selector: 0, base: 0n, limit: 0xffff, attributes: 0x93 });
+    this.#reconfigure();
+    this.mmu.flush(true);
+    this.#code.clear();
+  }
+
+  // Registers
+
+  get rip(): bigint { return this.state.rip; }
+  set rip(value: bigint) { this.state.rip = BigInt.asUintN(64, value); }
+  get rflags(): bigint { return BigInt(this.state.flags >>> 0); }
+  set rflags(value: bigint) {
+    this.state.flags = Number(BigInt.asIntN(32, value));
+    this.modeChanged();
+  }
+  get cpl(): number { return this.state.cpl; }
+  get cr0(): bigint { return this.state.sys[L.SYS_CR0]!; }
+  set cr0(value: bigint) { this.#setControl(L.SYS_CR0, value, true); }
+  get cr2(): bigint { return this.state.sys[L.SYS_CR2]!; }
+  set cr2(value: bigint) { this.state.sys[L.SYS_CR2] = value; }
+  get cr3(): bigint { return this.state.sys[L.SYS_CR3]!; }
+  set cr3(value: bigint) {
+    this.state.sys[L.SYS_CR3] = value;
+    this.#reconfigure();
+    this.mmu.flush(false);
+    this.#code.forgetJumps();
+  }
+  get cr4(): bigint { return this.state.sys[L.SYS_CR4]!; }
+  set cr4(value: bigint) { this.#setControl(L.SYS_CR4, value, true); }
+  get cr8(): bigint { return this.state.sys[L.SYS_CR8]!; }
+  set cr8(value: bigint) { this.state.sys[L.SYS_CR8] = value; }
+  get efer(): bigint { return this.state.sys[L.SYS_EFER]!; }
+  set efer(value: bigint) { this.#setControl(L.SYS_EFER, value, true); }
+  get gdtr(): DescriptorTable { return this.#table(L.SYS_GDT_BASE); }
+  set gdtr(value: DescriptorTable) { this.#setTable(L.SYS_GDT_BASE, value); }
+  get idtr(): DescriptorTable { return this.#table(L.SYS_IDT_BASE); }
+  set idtr(value: DescriptorTable) { this.#setTable(L.SYS_IDT_BASE, value); }
+
+  #table(index: number): DescriptorTable {
+    return { base: this.state.sys[index]!, limit: Number(this.state.sys[index + 1]) };
+  }
+  #setTable(index: number, { base, limit }: DescriptorTable): void {
+    this.state.sys[index] = base;
+    this.state.sys[index + 1] = BigInt(limit);
+  }
+
+  #setControl(index: number, value: bigint, flush: boolean): void {
+    if (this.state.sys[index] === value) return;
+    this.state.sys[index] = value;
+    this.#reconfigure();
+    if (flush) this.flushTlb({ global: true });
+  }
+
+  getSegment(name: SegmentName): Segment { return this.state.getSegment(segmentNames.indexOf(name)); }
+  setSegment(name: SegmentName, segment: Segment): void {
+    this.state.setSegment(segmentNames.indexOf(name), segment);
+    this.modeChanged();
+  }
+  getDr(index: number): bigint { return this.state.sys[L.SYS_DR0 + index]!; }
+  setDr(index: number, value: bigint): void { this.state.sys[L.SYS_DR0 + index] = value; }
+  readMsr(index: number): bigint | undefined { return readMsr(this, index); }
+  writeMsr(index: number, value: bigint): boolean { return writeMsr(this, index, value); }
+  get instructions(): bigint { return this.#instructions + BigInt(this.#retired); }
+
+  #reconfigure(): void {
+    const { sys } = this.state;
+    this.mmu.configure(Number(sys[L.SYS_CR0]! & 0xffff_ffffn) | 0, sys[L.SYS_CR3]!, Number(sys[L.SYS_CR4]! & 0xffff_ffffn) | 0, Number(sys[L.SYS_EFER]! & 0xffff_ffffn) | 0);
+    this.modeChanged();
+  }
+
+  /** Recomputes what decoding depends on: after changes of CS, SS, CPL, CR0, CR4, EFER or RFLAGS.AC. */
+  modeChanged(): void {
+    const { state } = this;
+    const cpl = state.cpl;
+    this.#view.setInt32(L.TLB_SET, cpl === 3 ? L.TLB_USER : L.TLB_SUPERVISOR, true);
+    const cr0 = Number(state.sys[L.SYS_CR0]! & 0xffff_ffffn);
+    const cs = this.#view.getUint16(L.SYSTEM + 8 * (L.SYS_SEGMENT + CS_INDEX) + 2, true);
+    const ss = this.#view.getUint16(L.SYSTEM + 8 * (L.SYS_SEGMENT + SS_INDEX) + 2, true);
+    const isLong = (state.sys[L.SYS_EFER]! & 0x400n) !== 0n && (cs & ATTR_L) !== 0;
+    const code = isLong ? 64 : cs & ATTR_DB ? 32 : 16;
+    const stackSize = isLong ? 8 : ss & ATTR_DB ? 4 : 2;
+    const alignCheck = (cr0 & CR0_AM) !== 0 && cpl === 3 && (state.systemFlags & AC) !== 0;
+    const fpu = (cr0 & CR0_EM ? 1 : 0) | (cr0 & CR0_TS ? 2 : 0) | (state.sys[L.SYS_CR4]! & BigInt(CR4_OSFXSR) ? 0 : 4) | (cr0 & CR0_MP ? 8 : 0);
+    const key = (code >> 4) | ((stackSize >> 1) << 3) | (Number(alignCheck) << 6) | (Number(cpl === 0) << 7) | (fpu << 8);
+    if (this.#mode?.key === key) return;
+    let mode = this.#modes.get(key);
+    if (!mode) {
+      mode = { key, code, stackSize, alignCheck, substitute: (row) => substituteRow(row, cpl === 0, fpu) };
+      this.#modes.set(key, mode);
+    }
+    this.#mode = mode;
+    this.#code.forgetJumps();
+  }
+
+  // Translation
+
+  translate(vaddr: bigint, access: Access, user = this.cpl === 3): Translation { return this.mmu.translate(vaddr, access, user); }
+  walk(vaddr: bigint): WalkStep[] { return this.mmu.walk(vaddr); }
+  flushTlb(options: { global?: boolean } = {}): void {
+    this.mmu.flush(options.global ?? false);
+    this.#code.forgetJumps();
+  }
+  flushTlbPage(vaddr: bigint): void {
+    this.mmu.flushPage(vaddr);
+    this.#code.forgetJumps();
+  }
+
+  decode(bytes: Uint8Array): DecodedInstruction | undefined {
+    const insn = this.#decoder.decode(bytes, 0, this.rip, this.#mode!);
+    return typeof insn === 'string' ? undefined : toDecodedInstruction(insn);
+  }
+
+  // Contexts
+
+  saveContext(): CpuContext {
+    return { bytes: this.#bytes.slice(L.CONTEXT_START, L.CONTEXT_END) };
+  }
+
+  loadContext(context: CpuContext): void {
+    const generation = this.#view.getInt32(L.JUMP_GENERATION, true);
+    this.#bytes.set(context.bytes, L.CONTEXT_START);
+    this.#view.setInt32(L.JUMP_GENERATION, generation, true);
+    this.#view.setInt32(L.LINK_FROM, 0, true);
+    this.#reconfigure();
+    this.flushTlb({ global: true });
+  }
+
+  // Running
+
+  advance(size: number): void {
+    const next = this.rip + BigInt(size);
+    this.rip = this.#mode!.code === 64 ? next : BigInt.asUintN(32, next);
+    this.state.systemFlags &= ~(1 << 16);
+    this.isShadowed = false;
+    this.#instructions += 1n;
+  }
+
+  run(budget: number): Exit {
+    try {
+      return this.#run(budget);
+    } finally {
+      this.#instructions += BigInt(this.#retired);
+      this.#retired = 0;
+    }
+  }
+
+  #run(budget: number): Exit {
+    const view = this.#view;
+    let record = 0;
+    for (;;) {
+      if (this.#retired >= budget) return { kind: 'budget' };
+      try {
+        if (record === 0) record = this.#lookup();
+        const isStepping = (this.state.systemFlags & TF) !== 0;
+        const slice = isStepping ? 1 : Math.min(budget - this.#retired, SLICE);
+        const next = this.#core.run(record, slice);
+        const remaining = view.getInt32(L.REMAINING, true);
+        this.#retired += slice - remaining;
+        if (slice !== remaining) this.#clearShadows();
+        if (next !== 0) {
+          record = next;
+          this.#setRipTo(next);
+          if (isStepping) {
+            const exit = this.raiseDebugTrap(0x4000);
+            if (exit) return exit;
+            record = 0;
+          }
+          continue;
+        }
+        record = 0;
+        const reason = view.getInt32(L.STOP_REASON, true);
+        if (reason === L.STOP_LOOKUP) continue;
+        const stopped = view.getInt32(L.STOP_RECORD, true);
+        this.rip = view.getBigUint64(stopped + L.R_RIP, true);
+        if (reason === L.STOP_SYSTEM) {
+          const exit = this.#system(stopped, isStepping);
+          if (exit) return exit;
+          continue;
+        }
+        let fault = this.#pending;
+        this.#pending = undefined;
+        if (reason === L.STOP_EXCEPTION) {
+          const vector = view.getInt32(L.STOP_DETAIL, true);
+          fault = new Fault(vector, hasErrorCode(vector) ? view.getInt32(L.ARGS, true) : undefined);
+        }
+        throw fault ?? new Error('bug: the loop stopped for no reason');
+      } catch (fault) {
+        if (!(fault instanceof Fault)) throw fault;
+        record = 0;
+        const exit = this.raise(fault);
+        if (exit) return exit;
+      }
+    }
+  }
+
+  #clearShadows(): void {
+    this.isShadowed = false;
+    if (this.state.systemFlags & (1 << 16)) this.state.systemFlags &= ~(1 << 16);
+  }
+
+  #setRipTo(record: number): void {
+    // The lookup pseudo record stands for RIP itself.
+    const rip = this.#view.getBigUint64(record + L.R_RIP, true);
+    if (this.#view.getUint16(record + L.R_HANDLER, true) !== 2) this.rip = rip;
+  }
+
+  #lookup(): number {
+    const rip = this.rip;
+    const isUser = this.cpl === 3;
+    const mode = this.#mode!;
+    const base = mode.code === 64 ? 0n : this.state.getSegment(CS_INDEX).base;
+    const linear = mode.code === 64 ? rip : BigInt.asUintN(32, rip + base);
+    if (mode.code !== 64 && rip > BigInt(this.state.getSegment(CS_INDEX).limit)) throw new Fault(GP, 0);
+    const maddr = this.mmu.locate(linear, 'execute', isUser);
+    if (maddr >= this.memory.size) throw new Fault(GP, 0);
+    return this.#code.lookup(rip, maddr, mode, () => {
+      const next = (linear & ~0xfffn) + 4096n;
+      return this.mmu.locate(BigInt.asUintN(mode.code === 64 ? 64 : 32, next), 'execute', isUser);
+    });
+  }
+
+  #system(record: number, isStepping: boolean): Exit | undefined {
+    const insn = this.#code.insns.get(record);
+    if (!insn) throw new Error('bug: a system instruction without its decoded form');
+    const result = systemFunctions[this.#view.getInt32(L.STOP_DETAIL, true)]!(this, insn);
+    if (typeof result === 'object') return result;
+    if (result !== 'jumped') {
+      const next = this.rip + BigInt(insn.length);
+      this.rip = this.#mode!.code === 64 ? next : BigInt.asUintN(32, next);
+    }
+    this.#retired++;
+    this.state.systemFlags &= ~(result === 'keepRf' ? 0 : 1 << 16);
+    const wasShadowed = this.isShadowed;
+    this.isShadowed = result === 'shadow';
+    if (isStepping && !wasShadowed && !this.isShadowed) return this.raiseDebugTrap(0x4000);
+    return undefined;
+  }
+
+  #miss(low: number, high: number, descriptor: number, record: number): number {
+    try {
+      const base = this.#view.getUint8(record + L.R_BASE);
+      const isStack = this.#view.getUint8(record + L.R_SEGMENT) === SS_INDEX && (base === 32 || base === 40);
+      return this.mmu.miss(low, high, descriptor, isStack);
+    } catch (fault) {
+      this.#stopWith(fault, record);
+      return 0;
+    }
+  }
+
+  #helper(helper: number, record: number): number {
+    try {
+      helpers[helper]!(this, record, this.#code.insns.get(record));
+      return 0;
+    } catch (fault) {
+      this.#stopWith(fault, record);
+      return 1;
+    }
+  }
+
+  /** A fault inside generated code stops the loop; anything else is a bug of ours and goes up through it. */
+  #stopWith(fault: unknown, record: number): void {
+    if (!(fault instanceof Fault)) throw fault;
+    this.#pending = fault;
+    this.#view.setInt32(L.STOP_RECORD, record, true);
+    this.#view.setInt32(L.STOP_REASON, L.STOP_PENDING, true);
+  }
+
+  /** Raises an exception at RIP: an Exit when it is intercepted, else it is delivered through the IDT. */
+  raise(fault: Fault, dr6?: number): Exit | undefined {
+    if ((this.intercepts.exceptions >>> fault.vector) & 1) {
+      return { kind: 'exception', vector: fault.vector, errorCode: fault.errorCode, cr2: fault.cr2, dr6 };
+    }
+    return deliverException(this, fault, dr6);
+  }
+
+  /** A trap after an instruction: RIP is behind it. */
+  raiseDebugTrap(dr6: number): Exit | undefined {
+    return this.raise(new Fault(DB), dr6);
+  }
+}
+
+function substituteRow(row: Row, isCpl0: boolean, fpu: number): Row | undefined {
+  const { attributes } = row;
+  const isEmulated = (fpu & 1) !== 0, isSwitched = (fpu & 2) !== 0, lacksSse = (fpu & 4) !== 0;
+  if (attributes.has('cpl0') && !isCpl0) return rowByName('#GP');
+  if (attributes.has('sse')) {
+    if (isEmulated || lacksSse) return rowByName('#UD');
+    if (isSwitched) return rowByName('#NM');
+  } else if (attributes.has('mmx')) {
+    if (isEmulated) return rowByName('#UD');
+    if (isSwitched) return rowByName('#NM');
+  } else if (attributes.has('x87')) {
+    // WAIT looks at MP and TS only.
+    if (row.mnemonic === 'fwait' ? isSwitched && (fpu & 8) !== 0 : isEmulated || isSwitched) return rowByName('#NM');
+  }
+  return undefined;
+}
+

@@ -1,0 +1,101 @@
+/**
+ * The interpreter's fixed WebAssembly: the loop that calls one handler per record, the dispatcher that finds the record
+ * at RIP in the jump cache, and the two pseudo handlers (go on elsewhere; ask TypeScript for a lookup).
+ */
+import { HANDLER_SIGNATURE } from './handlers.ts';
+import * as L from './layout.ts';
+import { buildModule, FunctionBody } from './wasm_writer.ts';
+
+/** Table indices of the pseudo handlers; templates follow. */
+export const HANDLER_GOTO = 1;
+export const HANDLER_LOOKUP = 2;
+export const FIRST_TEMPLATE = 3;
+
+/** The record whose handler asks for a lookup of RIP. */
+export const LOOKUP_RECORD = L.RECORDS;
+export const FIRST_RECORD = L.RECORDS + L.RECORD_SIZE;
+
+export interface Core {
+  /** Runs from a record for at most `count` instructions (> 0); leaves REMAINING and either NEXT_RECORD or STOP_*. Returns the next record or 0. */
+  run(record: number, count: number): number;
+  dispatch(from: number): number;
+}
+
+const DISPATCH = 0;
+
+export function makeCore(memory: WebAssembly.Memory, memoryPages: number, table: WebAssembly.Table): Core {
+  const bytes = buildModule({
+    imports: [],
+    indirect: [HANDLER_SIGNATURE],
+    memoryPages,
+    functions: [
+      { body: dispatchFunction(), export: 'dispatch' },
+      { body: runFunction(), export: 'run' },
+      { body: gotoFunction(), export: 'goto' },
+      { body: lookupFunction(), export: 'lookup' },
+    ],
+  });
+  const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: { memory, table } });
+  table.set(HANDLER_GOTO, exports.goto);
+  table.set(HANDLER_LOOKUP, exports.lookup);
+  return exports as unknown as Core;
+}
+
+function runFunction(): FunctionBody {
+  const f = new FunctionBody({ params: ['i32', 'i32'], results: ['i32'] });
+  const record = 0, count = 1;
+  f.block().loop();
+  f.get(record).get(record).mem('i32.load16_u', L.R_HANDLER).callIndirect(0).tee(record).op('i32.eqz').brIf(1);
+  f.get(count).i32(1).op('i32.sub').tee(count).brIf(0);
+  f.end().end();
+  f.i32(0).get(count).mem('i32.store', L.REMAINING);
+  return f.get(record);
+}
+
+function dispatchFunction(): FunctionBody {
+  const f = new FunctionBody(HANDLER_SIGNATURE);
+  const from = 0;
+  const rip = f.local('i64');
+  const entry = f.local('i32');
+  const record = f.local('i32');
+  f.i32(0).mem('i64.load', L.RIP).tee(rip).op('i32.wrap_i64');
+  f.get(rip).i64(12n).op('i64.shr_u').op('i32.wrap_i64').op('i32.xor').i32(L.JUMP_CACHE_ENTRIES - 1).op('i32.and').i32(4).op('i32.shl').tee(entry);
+  f.mem('i64.load', L.JUMP_CACHE).get(rip).op('i64.eq');
+  f.get(entry).mem('i32.load', L.JUMP_CACHE + 12).i32(0).mem('i32.load', L.JUMP_GENERATION).op('i32.eq').op('i32.and').if();
+  f.get(entry).mem('i32.load', L.JUMP_CACHE + 8).set(record);
+  f.get(from).if();
+  f.get(from).mem('i64.load', L.R_RIP).get(rip).op('i64.xor').i64(12n).op('i64.shr_u').op('i64.eqz');
+  f.get(record).mem('i32.load8_u', L.R_FLAGS).op('i32.eqz').op('i32.and').if();
+  f.get(from).get(record).mem('i32.store', L.R_LINK);
+  f.end().end();
+  f.get(record).return();
+  f.end();
+  f.i32(0).get(from).mem('i32.store', L.LINK_FROM);
+  return f.i32(LOOKUP_RECORD);
+}
+
+/** End of a block, or a dropped record: runs the instruction at this record's RIP, wherever that is decoded now. */
+function gotoFunction(): FunctionBody {
+  const f = new FunctionBody(HANDLER_SIGNATURE);
+  const record = 0;
+  const target = f.local('i32');
+  f.get(record).mem('i32.load', L.R_LINK).tee(target).op('i32.eqz').if();
+  f.i32(0).get(record).mem('i64.load', L.R_RIP).mem('i64.store', L.RIP);
+  // A record at the start of a page may end a block of the page before: no link, the mapping may change.
+  f.get(record).i32(0).get(record).mem('i32.load', L.R_RIP).i32(0xfff).op('i32.and').select().call(DISPATCH).set(target);
+  f.end();
+  return f.get(target).get(target).mem('i32.load16_u', L.R_HANDLER).callIndirect(0);
+}
+
+function lookupFunction(): FunctionBody {
+  const f = new FunctionBody(HANDLER_SIGNATURE);
+  f.i32(0).i32(L.STOP_LOOKUP).mem('i32.store', L.STOP_REASON);
+  return f.i32(0);
+}
+
+/** Offset in the jump cache of a RIP's entry, as the dispatcher computes it. */
+export function jumpCacheEntry(rip: bigint): number {
+  const low = Number(BigInt.asIntN(32, rip));
+  const page = Number(BigInt.asIntN(32, rip >> 12n));
+  return L.JUMP_CACHE + (((low ^ page) & (L.JUMP_CACHE_ENTRIES - 1)) << 4);
+}

@@ -1,0 +1,114 @@
+/**
+ * Where everything lies in a CPU's WebAssembly memory, in order: register file, TLBs, jump cache, decoded records, RAM.
+ * Every offset of generated code comes from here.
+ */
+
+/** Register file. GPR offsets fit a byte, so that a record can name a register by `index * 8` (AH = 1, ... ). */
+export const GPR = 0x400;
+/** Reads as zero: the base or index of an address that has none. Relative to GPR it is 128. */
+export const ZERO = GPR + 128;
+export const XMM = 0x500;
+/** x87/MMX registers, 16 bytes each: mantissa (8), sign and exponent (2). */
+export const ST = 0x600;
+export const STATE = 0x680;
+export const RIP = STATE + 0x00;
+/** Lazy flags: the sign-extended result, and the auxiliary word (flags.ts). */
+export const FLAG_RESULT = STATE + 0x08;
+export const FLAG_AUX = STATE + 0x10;
+/** RFLAGS without OF SF ZF AF PF CF. */
+export const FLAGS_REST = STATE + 0x14;
+/** Record that stopped the loop, and the pointer to run next. */
+export const STOP_RECORD = STATE + 0x18;
+export const STOP_REASON = STATE + 0x1c;
+/** The detail of the reason: exception vector, or number of the system function. */
+export const STOP_DETAIL = STATE + 0x20;
+export const NEXT_RECORD = STATE + 0x24;
+/** Address of the TLB set in use (user or supervisor). */
+export const TLB_SET = STATE + 0x28;
+export const MXCSR = STATE + 0x2c;
+/** x87: control, status, tag (full two-bit form), 2 bytes each; then last opcode; FIP and FDP. */
+export const FCW = STATE + 0x30;
+export const FSW = STATE + 0x32;
+export const FTW = STATE + 0x34;
+export const FOP = STATE + 0x36;
+export const FIP = STATE + 0x38;
+export const FDP = STATE + 0x40;
+export const CPL = STATE + 0x48;
+/** Instructions left in this slice when the loop stopped. */
+export const REMAINING = STATE + 0x4c;
+/** Direct branch that asked for a lookup, or 0; current generation of the jump cache. */
+export const LINK_FROM = STATE + 0xf0;
+export const JUMP_GENERATION = STATE + 0xf4;
+/** Segment bases by number (es cs ss ds fs gs), 8 bytes each; valid range of offsets for 32-bit accesses after them. */
+export const SEG_BASE = STATE + 0x50;
+export const SEG_LOW = STATE + 0x80;
+export const SEG_HIGH = STATE + 0x98;
+/** Arguments and results of helpers, 16 bytes each. */
+export const ARGS = STATE + 0xb0;
+/** Scratch for accesses that cross a page or have no RAM behind them: 64 bytes; stores to it are carried out by `split`. */
+export const SCRATCH = 0x800;
+export const SCRATCH_END = 0x840;
+/** Stores use the upper half, so that a load that crosses does not lose its bytes to one. */
+export const SCRATCH_WRITE = SCRATCH + 32;
+/** System registers, 8 bytes each, by the SYS_* numbers. */
+export const SYSTEM = 0x840;
+export const SYS_CR0 = 0, SYS_CR2 = 1, SYS_CR3 = 2, SYS_CR4 = 3, SYS_CR8 = 4, SYS_EFER = 5, SYS_DR0 = 6, SYS_DR6 = 12, SYS_DR7 = 13,
+  SYS_STAR = 14, SYS_LSTAR = 15, SYS_CSTAR = 16, SYS_SFMASK = 17, SYS_KERNEL_GS_BASE = 18, SYS_SYSENTER_CS = 19, SYS_SYSENTER_ESP = 20,
+  SYS_SYSENTER_EIP = 21, SYS_PAT = 22, SYS_TSC_AUX = 23, SYS_GDT_BASE = 24, SYS_GDT_LIMIT = 25, SYS_IDT_BASE = 26, SYS_IDT_LIMIT = 27,
+  /** Hidden parts of es cs ss ds fs gs ldtr tr: selector | attributes << 16 | limit << 32; bases of ldtr and tr after them. */
+  SYS_SEGMENT = 28, SYS_LDTR_BASE = 36, SYS_TR_BASE = 37, SYS_APIC_BASE = 38, SYS_COUNT = 39;
+/** Everything that a context saves: the architectural state. */
+export const CONTEXT_START = GPR;
+export const CONTEXT_END = SYSTEM + 8 * SYS_COUNT;
+
+export const TLB_ENTRIES = 1024;
+export const TLB_ENTRY_SIZE = 16;
+export const TLB_KIND_SIZE = TLB_ENTRIES * TLB_ENTRY_SIZE;
+/** Kinds in a set, in order. */
+export const TLB_READ = 0;
+export const TLB_WRITE = TLB_KIND_SIZE;
+export const TLB_FETCH = 2 * TLB_KIND_SIZE;
+export const TLB_SET_SIZE = 3 * TLB_KIND_SIZE;
+export const TLB_USER = 0x10000;
+export const TLB_SUPERVISOR = TLB_USER + TLB_SET_SIZE;
+export const TLB_END = TLB_SUPERVISOR + TLB_SET_SIZE;
+
+export const JUMP_CACHE = TLB_END;
+export const JUMP_CACHE_ENTRIES = 4096;
+/** RIP (8), record (4), generation (4): an entry of another generation than JUMP_GENERATION is empty. */
+export const JUMP_CACHE_END = JUMP_CACHE + JUMP_CACHE_ENTRIES * 16;
+
+/** A decoded instruction: see record.ts. */
+export const RECORD_SIZE = 32;
+export const RECORDS = JUMP_CACHE_END;
+export const RECORDS_END = RECORDS + 16 * 1024 * 1024;
+
+export const RAM = RECORDS_END;
+export const WASM_PAGE = 65536;
+
+/** Fields of a record. */
+export const R_HANDLER = 0;
+export const R_FLAGS = 2;
+export const R_SEGMENT = 3;
+export const R_REG = 4;
+export const R_RM = 5;
+export const R_BASE = 6;
+export const R_INDEX = 7;
+export const R_DISP = 8;
+/** Shift of the index; shares its place with the link, which only direct branches have. */
+export const R_SCALE = 12;
+export const R_LINK = 12;
+export const R_IMM = 16;
+export const R_RIP = 24;
+/** RIP of the following instruction is the next record's. */
+export const R_RIP_NEXT = RECORD_SIZE + R_RIP;
+
+/** R_FLAGS bit: the block that this record starts spans two pages, so nobody may link to it. */
+export const RECORD_NO_LINK = 1;
+
+/** Values of STOP_REASON. */
+export const STOP_LOOKUP = 1;
+export const STOP_EXCEPTION = 2;
+export const STOP_SYSTEM = 3;
+/** An exception that a helper or a TLB miss has already described to the CPU. */
+export const STOP_PENDING = 4;

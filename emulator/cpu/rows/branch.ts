@@ -1,0 +1,38 @@
+/** JMP, Jcc, CALL, RET near, LOOP, JRCXZ and NOP (SDM 2A-2B). */
+import type { Builder } from '../builder.ts';
+import { type RowSource, row } from '../row.ts';
+import { setStackPointer, stackOffset, stackPointer, stackPtr } from './stack.ts';
+import type { Value } from '../ir.ts';
+
+/** CALL pushes the return address, then goes on; the target was read before. */
+function call(q: Builder, target: Value | 'imm'): void {
+  const next = q.ripNext();
+  const offset = stackOffset(q, -q.size);
+  q.store(stackPtr(q, offset, q.size, 'w'), q.size, next);
+  setStackPointer(q, offset);
+  q.jump(target);
+}
+
+function ret(q: Builder, extra: number | 'imm'): void {
+  const target = q.load(stackPtr(q, stackPointer(q), q.size, 'r'), q.size);
+  const next = stackOffset(q, q.size);
+  setStackPointer(q, extra === 'imm' ? q.zx(q.add(next, q.imm64()), q.shape.stackSize) : next);
+  q.jump(target);
+}
+
+const jcc = (q: Builder): void => q.branch(q.cond());
+
+// biome-ignore format: one row a line
+export const branchRows: RowSource[] = [
+  row('jmp',  'Jb', 'EB',          'f64', (q) => q.jump('imm')),
+  row('jmp',  'Jz', 'E9',          'f64', (q) => q.jump('imm')),
+  row('jmp',  'Ev', 'FF /4',       'f64', (q) => q.jump(q.rm('r').get())),
+  row('j',    'Jb', '70 +cc',      'f64', jcc),
+  row('j',    'Jz', '0F 80 +cc',   'f64', jcc),
+  row('call', 'Jz', 'E8',          'f64', (q) => call(q, 'imm')),
+  row('call', 'Ev', 'FF /2',       'f64', (q) => call(q, q.rm('r').get())),
+  row('ret',  'Iw', 'C2',          'f64', (q) => ret(q, 'imm')),
+  row('ret',  '',   'C3',          'f64', (q) => ret(q, 0)),
+  row('nop',  '',   '90 !B',       '', () => {}),
+  row('nop',  'Ev', '0F 1F /r',    '', () => {}),
+];

@@ -1,0 +1,19 @@
+/** All rows, numbered. */
+import type { Row, RowSource } from '../row.ts';
+import { arithmeticRows } from './arithmetic.ts';
+import { branchRows } from './branch.ts';
+import { faultRows } from './fault.ts';
+import { moveRows } from './move.ts';
+
+const sources: RowSource[] = [...faultRows, ...arithmeticRows, ...moveRows, ...branchRows];
+
+export const rows: readonly Row[] = sources.map((source, id) => ({ ...source, id }));
+
+const pseudo = new Map(rows.filter((row) => row.opcode === '').map((row) => [row.mnemonic, row]));
+
+/** A pseudo row by its mnemonic ('#UD', '#GP', '#NM'). */
+export function rowByName(mnemonic: string): Row {
+  const found = pseudo.get(mnemonic);
+  if (!found) throw new Error(`bug: no pseudo row ${mnemonic}`);
+  return found;
+}

@@ -1,0 +1,47 @@
+/**
+ * A shape is what a template is specialised on beside its row: sizes, the form of the address, the mode. It never holds
+ * register numbers or immediates; those stay in the record (interpreter) or become constants (translator).
+ */
+import type { Row } from './row.ts';
+
+export type Size = 1 | 2 | 4 | 8;
+
+/** Where ModRM.rm points: a register, or memory at disp, RIP + disp, base + disp, base + index * scale + disp. */
+export type EaKind = 'reg' | 'abs' | 'rip' | 'base' | 'index';
+
+export interface Shape {
+  readonly row: Row;
+  /** Operand size in bytes. */
+  readonly size: Size;
+  readonly ea: EaKind;
+  readonly addressSize: 2 | 4 | 8;
+  /** Segment whose base is added (es cs ss ds fs gs = 0..5), or -1: base 0 in 64-bit mode. */
+  readonly segment: number;
+  /** 64-bit code, or 32-/16-bit code (compatibility mode): stack and segment rules. */
+  readonly mode: 64 | 32 | 16;
+  /** SS.B in compatibility mode: 4 or 2; 8 in 64-bit code. */
+  readonly stackSize: 2 | 4 | 8;
+  /** Alignment checking is on (CR0.AM, RFLAGS.AC, CPL 3). */
+  readonly alignCheck: boolean;
+  /** Low nibble of the opcode, for rows with `+cc`. */
+  readonly cc: number;
+  readonly rep: 'none' | 'rep' | 'repne';
+}
+
+const eaCodes: Record<EaKind, number> = { reg: 0, abs: 1, rip: 2, base: 3, index: 4 };
+const repCodes = { none: 0, rep: 1, repne: 2 };
+
+/** One number per distinct shape, for the template cache. */
+export function shapeKey(s: Shape): number {
+  const bits =
+    (31 - Math.clz32(s.size)) |
+    (eaCodes[s.ea] << 2) |
+    ((s.segment + 1) << 5) |
+    ((s.addressSize >> 2) << 8) |
+    ((s.mode >> 5) << 10) |
+    ((s.stackSize >> 2) << 12) |
+    (Number(s.alignCheck) << 14) |
+    (s.cc << 15) |
+    (repCodes[s.rep] << 19);
+  return s.row.id * 0x200000 + bits;
+}

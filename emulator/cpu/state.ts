@@ -1,0 +1,88 @@
+/**
+ * The architectural registers in linear memory, typed: the one place that knows how a register's name maps to the layout.
+ * Setting a register here changes nothing else; `Cpu` reacts where a change has consequences.
+ */
+import { ARITHMETIC, readArithmeticFlags, writeArithmeticFlags } from './flags.ts';
+import type { Segment, SegmentName } from './interface.ts';
+import * as L from './layout.ts';
+
+export const segmentNames: readonly SegmentName[] = ['es', 'cs', 'ss', 'ds', 'fs', 'gs', 'ldtr', 'tr'];
+export const ES_INDEX = 0, CS_INDEX = 1, SS_INDEX = 2, DS_INDEX = 3, FS_INDEX = 4, GS_INDEX = 5, LDTR_INDEX = 6, TR_INDEX = 7;
+
+/** Bits of Segment.attributes. */
+export const ATTR_S = 16, ATTR_P = 128, ATTR_L = 1 << 13, ATTR_DB = 1 << 14, ATTR_G = 1 << 15;
+
+export class State {
+  readonly view: DataView;
+  readonly gpr: BigUint64Array;
+  /** Control and system registers by SYS_*. */
+  readonly sys: BigUint64Array;
+
+  constructor(buffer: ArrayBuffer) {
+    this.view = new DataView(buffer);
+    this.gpr = new BigUint64Array(buffer, L.GPR, 16);
+    this.sys = new BigUint64Array(buffer, L.SYSTEM, L.SYS_COUNT);
+  }
+
+  get rip(): bigint {
+    return this.view.getBigUint64(L.RIP, true);
+  }
+  set rip(value: bigint) {
+    this.view.setBigUint64(L.RIP, value, true);
+  }
+
+  get cpl(): number {
+    return this.view.getInt32(L.CPL, true);
+  }
+
+  /** RFLAGS's low 32 bits, bit 1 set. */
+  get flags(): number {
+    return readArithmeticFlags(this.view) | this.view.getInt32(L.FLAGS_REST, true) | 2;
+  }
+  set flags(value: number) {
+    writeArithmeticFlags(this.view, value);
+    this.view.setInt32(L.FLAGS_REST, value & ~ARITHMETIC, true);
+  }
+
+  /** RFLAGS without the arithmetic flags: cheap to read. */
+  get systemFlags(): number {
+    return this.view.getInt32(L.FLAGS_REST, true);
+  }
+  set systemFlags(value: number) {
+    this.view.setInt32(L.FLAGS_REST, value, true);
+  }
+
+  getSegment(index: number): Segment {
+    const at = L.SYSTEM + 8 * (L.SYS_SEGMENT + index);
+    return {
+      selector: this.view.getUint16(at, true),
+      attributes: this.view.getUint16(at + 2, true),
+      limit: this.view.getUint32(at + 4, true),
+      base: this.view.getBigUint64(baseOffset(index), true),
+    };
+  }
+
+  setSegment(index: number, segment: Segment): void {
+    const at = L.SYSTEM + 8 * (L.SYS_SEGMENT + index);
+    this.view.setUint16(at, segment.selector, true);
+    this.view.setUint16(at + 2, segment.attributes, true);
+    this.view.setUint32(at + 4, segment.limit, true);
+    this.view.setBigUint64(baseOffset(index), segment.base, true);
+    if (index < LDTR_INDEX) this.#setBounds(index, segment);
+    if (index === SS_INDEX) this.view.setInt32(L.CPL, (segment.attributes >> 5) & 3, true);
+  }
+
+  /** The valid offsets of a segment, for inline checks outside 64-bit mode: empty when the segment is unusable. */
+  #setBounds(index: number, { attributes, limit }: Segment): void {
+    const isUsable = (attributes & (ATTR_P | ATTR_S)) === (ATTR_P | ATTR_S);
+    const isExpandDown = (attributes & 0b1100) === 0b0100;
+    const low = !isUsable ? 1 : isExpandDown ? (limit + 1) >>> 0 : 0;
+    const high = !isUsable ? 0 : isExpandDown ? (attributes & ATTR_DB ? 0xffff_ffff : 0xffff) : limit;
+    this.view.setUint32(L.SEG_LOW + 4 * index, low, true);
+    this.view.setUint32(L.SEG_HIGH + 4 * index, high, true);
+  }
+}
+
+function baseOffset(index: number): number {
+  return index < LDTR_INDEX ? L.SEG_BASE + 8 * index : L.SYSTEM + 8 * (L.SYS_LDTR_BASE + index - LDTR_INDEX);
+}

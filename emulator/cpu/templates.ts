@@ -1,0 +1,70 @@
+/**
+ * Templates: rows lowered for one shape, cached by shape, compiled to handlers in batches on first need. A template's
+ * index is its handler's place in the function table.
+ */
+import { Builder } from './builder.ts';
+import { emitHandler, HANDLER_SIGNATURE, handlerImports } from './handlers.ts';
+import { FIRST_TEMPLATE } from './interpreter.ts';
+import { type Op, verify } from './ir.ts';
+import { type Shape, shapeKey } from './shape.ts';
+import { buildModule, type FunctionBody } from './wasm_writer.ts';
+
+export function lower(shape: Shape): readonly Op[] {
+  const builder = new Builder(shape);
+  shape.row.lower(builder);
+  verify(builder.ops, shape.row.name);
+  return builder.ops;
+}
+
+export class Templates {
+  readonly #indices = new Map<number, number>();
+  readonly #ending = new Set<number>();
+  readonly #table: WebAssembly.Table;
+  readonly #imports: Record<string, unknown>;
+  readonly #memoryPages: number;
+  #next = FIRST_TEMPLATE;
+  #pending: { index: number; body: FunctionBody }[] = [];
+
+  /** `imports`: the handler imports by name, and `memory`. */
+  constructor(table: WebAssembly.Table, memoryPages: number, imports: Record<string, unknown>) {
+    this.#table = table;
+    this.#memoryPages = memoryPages;
+    this.#imports = { ...imports, table };
+  }
+
+  /** Whether the instruction never falls through to the next record. */
+  ends(index: number): boolean {
+    return this.#ending.has(index);
+  }
+
+  get count(): number {
+    return this.#next - FIRST_TEMPLATE;
+  }
+
+  /** The handler index for a shape; `compile` before it runs. */
+  index(shape: Shape): number {
+    const key = shapeKey(shape);
+    const present = this.#indices.get(key);
+    if (present !== undefined) return present;
+    const index = this.#next++;
+    if (index > 0xffff) throw new Error('bug: more templates than a record can name');
+    const ops = lower(shape);
+    const last = ops.at(-1);
+    if (last && (last.k === 'jump' || last.k === 'system' || (last.k === 'fault' && !last.cond))) this.#ending.add(index);
+    this.#pending.push({ index, body: emitHandler(shape, ops) });
+    this.#indices.set(key, index);
+    return index;
+  }
+
+  /** Compiles what `index` has newly handed out, as one module. */
+  compile(): void {
+    if (this.#pending.length === 0) return;
+    const functions = this.#pending.map(({ index, body }) => ({ body, export: `h${index}` }));
+    const bytes = buildModule({ imports: handlerImports, indirect: [HANDLER_SIGNATURE], memoryPages: this.#memoryPages, functions });
+    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: this.#imports });
+    const missing = this.#next - this.#table.length;
+    if (missing > 0) this.#table.grow(Math.max(missing, 256));
+    for (const { index } of this.#pending) this.#table.set(index, exports[`h${index}`]);
+    this.#pending = [];
+  }
+}

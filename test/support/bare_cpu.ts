@@ -1,0 +1,43 @@
+/** A CPU in flat 64-bit mode on identity-mapped RAM, for tests and benches that need no Xen. */
+import { type CpuCore, createCpu } from '../../emulator/cpu/index.ts';
+import type { CpuHost, Intercepts } from '../../emulator/cpu/interface.ts';
+
+export interface BareOptions {
+  memorySize?: number;
+  cpl?: 0 | 3;
+  intercepts?: Partial<Intercepts>;
+  host?: Partial<CpuHost>;
+}
+
+/** Page tables lie in the last MiB of RAM: identity over all of it with 2 MiB user-accessible writable pages. */
+export function makeBareCpu(options: BareOptions = {}): CpuCore {
+  const memorySize = options.memorySize ?? 16 << 20;
+  const cpu = createCpu({
+    memorySize,
+    host: { cpuid: () => ({ eax: 0, ebx: 0, ecx: 0, edx: 0 }), readTsc: (instructions) => instructions, ...options.host },
+    intercepts: { exceptions: 0xffff_ffff, softwareInterrupts: true, syscall: true, instructions: new Set(), ...options.intercepts },
+  });
+  const tables = memorySize - (1 << 20);
+  const { view } = cpu.memory;
+  view.setBigUint64(tables, BigInt(tables + 0x1000) | 7n, true);
+  view.setBigUint64(tables + 0x1000, BigInt(tables + 0x2000) | 7n, true);
+  for (let i = 0; i < 512; i++) view.setBigUint64(tables + 0x2000 + i * 8, (BigInt(i) << 21n) | 0x87n, true);
+  cpu.efer = 0xd01n;
+  cpu.cr4 = 0x6a0n;
+  cpu.cr3 = BigInt(tables);
+  cpu.cr0 = 0x8005_0033n;
+  const cpl = options.cpl ?? 3;
+  cpu.setSegment('cs', { selector: 0x10 | cpl, base: 0n, limit: 0xffff_ffff, attributes: 0xa09b | (cpl << 5) });
+  for (const name of ['ss', 'ds', 'es', 'fs', 'gs'] as const) {
+    cpu.setSegment(name, { selector: 0x18 | cpl, base: 0n, limit: 0xffff_ffff, attributes: 0xc093 | (cpl << 5) });
+  }
+  cpu.gpr[4] = BigInt(tables - 0x100);
+  return cpu;
+}
+
+/** Puts code at an address and points RIP at it. */
+export function loadCode(cpu: CpuCore, code: Uint8Array | readonly number[], at = 0x10000): void {
+  cpu.memory.bytes.set(code, at);
+  cpu.memory.written(at, code.length);
+  cpu.rip = BigInt(at);
+}
