@@ -37,5 +37,5 @@ export function toggleGuestMode(host: Host, vcpu: Vcpu): void {
 
 /** VMASST_TYPE_architectural_iopl: IOPL is part of the frames, and the kernel counts as ring 0 instead of ring 1. */
 export function hasArchitecturalIopl(vcpu: Vcpu): boolean {
-  return (vcpu.domain.vmAssist >> VMASST_TYPE_architectural_iopl) & 1n ? true : false;
+  return ((vcpu.domain.vmAssist >> VMASST_TYPE_architectural_iopl) & 1n) !== 0n;
 }

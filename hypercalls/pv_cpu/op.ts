@@ -13,6 +13,7 @@ import { nmi_op } from '../abi/nmi.ts';
 import type { Call } from '../call.ts';
 import { copyFromGuest } from '../guest_memory.ts';
 import { implement } from '../implement.ts';
+import { isCanonical } from './canonical.ts';
 import { readDebugRegister, writeDebugRegister } from './debug_registers.ts';
 import { hypercallIret } from './iret.ts';
 import { MSR_FS_BASE, MSR_GS_BASE, MSR_SHADOW_GS_BASE } from './mode.ts';
@@ -21,9 +22,6 @@ import { FLAT_KERNEL_CS, fixupSelector, nullSegment } from './selectors.ts';
 import { CR0_TS, pvVcpu, TI_IF, type TrapInfo } from './state.ts';
 
 const VECTOR_NMI = 2;
-
-/** Bits 63 to 47 alike (SDM 1 3.3.7.1). */
-export const isCanonical = (vaddr: bigint): boolean => BigInt.asUintN(64, BigInt.asIntN(48, vaddr)) === vaddr;
 
 function clear(entry: TrapInfo): void {
   entry.flags = 0;

@@ -1,0 +1,89 @@
+/**
+ * The MSRs of a PV64 guest's kernel (xen:arch/x86/msr.c, pv/emul-priv-op.c read_msr and write_msr; values as Xen 4.17 on an
+ * AMD CPU shows them). What is not in the table is #GP.
+ */
+import { isCanonical } from '../../hypercalls/pv_cpu/canonical.ts';
+import { MSR_FS_BASE, MSR_GS_BASE, MSR_SHADOW_GS_BASE } from '../../hypercalls/pv_cpu/mode.ts';
+import type { Host } from '../host.ts';
+
+const MSR_IA32_TSC = 0x10;
+const MSR_TSC_AUX = 0xc000_0103;
+const MSR_EFER = 0xc000_0080;
+/** SCE LME LMA NXE. */
+const EFER = 0xd01n;
+
+interface Row {
+  readonly first: number;
+  readonly last: number;
+  /** What RDMSR gives; undefined: #GP. */
+  readonly value: bigint | undefined;
+  /** WRMSR is accepted and forgotten. */
+  readonly isWritable: boolean;
+}
+
+const row = (first: number, last: number, value: bigint | undefined, access: 'ro' | 'rw' | 'wo'): Row => ({
+  first,
+  last,
+  value,
+  isWritable: access !== 'ro',
+});
+
+// biome-ignore format: one register or group a line
+const ROWS: readonly Row[] = [
+  row(0x0000_001b, 0x0000_001b, 0xfee0_0900n,          'ro'), // APIC_BASE: enabled, boot CPU
+  row(0x0000_008b, 0x0000_008b, 0x0100_0065n,          'ro'), // microcode revision
+  row(0x0000_00ce, 0x0000_00ce, 0n,                    'ro'), // PLATFORM_INFO
+  row(0x0000_00e7, 0x0000_00e8, undefined,             'wo'), // MPERF, APERF
+  row(0x0000_0140, 0x0000_0140, 0n,                    'rw'), // MISC_FEATURES_ENABLES
+  row(0x0000_0179, 0x0000_0179, 2n,                    'rw'), // MCG_CAP: two banks
+  row(0x0000_017a, 0x0000_017a, 0n,                    'rw'), // MCG_STATUS
+  row(0x0000_0277, 0x0000_0277, 0x0501_0007_0406n,       'ro'), // PAT
+  row(0x0000_0345, 0x0000_0345, 0n,                    'ro'), // PERF_CAPABILITIES
+  row(0x0000_0400, 0x0000_0400, 0xffff_ffff_ffff_ffffn, 'rw'), // MC0_CTL
+  row(0x0000_0401, 0x0000_0403, 0n,                    'rw'), // MC0_STATUS, ADDR, MISC
+  row(0x0000_0404, 0x0000_0404, 0xffff_ffff_ffff_ffffn, 'rw'), // MC1_CTL
+  row(0x0000_0405, 0x0000_0407, 0n,                    'rw'), // MC1_STATUS, ADDR, MISC
+  row(0x4000_0000, 0x4000_0000, 0n,                    'ro'), // hypercall page: by ELF note only
+  row(0xc001_0000, 0xc001_0007, 0n,                    'rw'), // K7 performance counters
+  row(0xc001_0015, 0xc001_0015, 0n,                    'rw'), // HWCR
+  row(0xc001_001f, 0xc001_001f, 0n,                    'rw'), // NB_CFG
+  row(0xc001_0041, 0xc001_0042, 0n,                    'rw'), // FID_VID
+  row(0xc001_0061, 0xc001_006b, 0n,                    'rw'), // P-states
+  row(0xc001_0200, 0xc001_020b, 0n,                    'rw'), // family 15h performance counters
+  row(0xc001_1029, 0xc001_1029, 2n,                    'rw'), // DE_CFG: LFENCE serialises
+];
+
+const find = (index: number): Row | undefined => ROWS.find(({ first, last }) => index >= first && index <= last);
+
+/** What RDMSR gives; undefined: #GP. */
+export function readMsr(host: Host, index: number): bigint | undefined {
+  switch (index) {
+    case MSR_IA32_TSC:
+      return host.clock.tscAt(host.clock.now());
+    case MSR_EFER:
+      return EFER;
+    case MSR_FS_BASE:
+    case MSR_GS_BASE:
+    case MSR_SHADOW_GS_BASE:
+    case MSR_TSC_AUX:
+      return host.cpu.readMsr(index);
+    default:
+      return find(index)?.value;
+  }
+}
+
+/** False: #GP. */
+export function writeMsr(host: Host, index: number, value: bigint): boolean {
+  switch (index) {
+    case MSR_EFER:
+      return value === EFER;
+    case MSR_FS_BASE:
+    case MSR_GS_BASE:
+    case MSR_SHADOW_GS_BASE:
+      return isCanonical(value) && host.cpu.writeMsr(index, value);
+    case MSR_TSC_AUX:
+      return value <= 0xffff_ffffn && host.cpu.writeMsr(index, value);
+    default:
+      return find(index)?.isWritable ?? false;
+  }
+}

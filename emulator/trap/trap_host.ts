@@ -1,0 +1,19 @@
+/** What the trap layer asks of the machine beyond what hypercalls ask. */
+import type { Host } from '../host.ts';
+import type { Vcpu } from '../vcpu.ts';
+import type { CpuidLeaf } from './cpuid.ts';
+
+export interface TrapHost extends Host {
+  /** `--trace traps`: one line a bounce or emulated instruction; undefined: nobody looks, and nothing is formatted. */
+  readonly traceTrap: ((vcpu: Vcpu, line: string) => void) | undefined;
+  /** What CPUID answers the current vCPU. */
+  readonly cpuid: (leaf: number, subleaf: number) => CpuidLeaf;
+}
+
+// biome-ignore format: in the order of their numbers
+const NAMES = ['#DE', '#DB', 'NMI', '#BP', '#OF', '#BR', '#UD', '#NM', '#DF', 'coprocessor overrun', '#TS', '#NP', '#SS', '#GP', '#PF', 'vector 15', '#MF', '#AC', '#MC', '#XM'];
+
+/** `#GP`, or `vector 32`. */
+export const vectorName = (vector: number): string => NAMES[vector] ?? `vector ${vector}`;
+
+export const hex = (value: number | bigint): string => `0x${value.toString(16)}`;
