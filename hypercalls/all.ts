@@ -1,9 +1,10 @@
 /** Every hypercall that is there, by number: each family exports its implementations, this file lists the families. */
 import { eventChannel } from './event_channel/op.ts';
 import type { Implementation } from './implement.ts';
+import { mmu } from './mmu/op.ts';
 import { pvCpu } from './pv_cpu/op.ts';
 
-const families: readonly (readonly Implementation[])[] = [eventChannel, pvCpu];
+const families: readonly (readonly Implementation[])[] = [eventChannel, pvCpu, mmu];
 
 export const implementations: readonly (Implementation | undefined)[] = byNumber(families.flat());
 

@@ -89,10 +89,10 @@ export class MachineMemory implements Slots {
     this.cursor = this.ascending ? 0 : frames - 1;
 
     const lowFrames = Math.min(LOW_IO_FRAMES, frames >>> 2);
-    for (let mfn = 0; mfn < lowFrames; mfn++) this.take(mfn, DOMID_IO);
+    for (let mfn = 0; mfn < lowFrames; mfn++) this.takeShared(mfn, DOMID_IO, PGT_writable_page);
     this.m2pFrames = Math.ceil((frames * 8) / PAGE_SIZE);
     this.m2pMfn = lowFrames;
-    for (let i = 0; i < this.m2pFrames; i++) this.take(this.m2pMfn + i, DOMID_XEN);
+    for (let i = 0; i < this.m2pFrames; i++) this.takeShared(this.m2pMfn + i, DOMID_XEN, PGT_none);
     this.bytes.fill(0xff, this.m2pMfn * PAGE_SIZE, (this.m2pMfn + this.m2pFrames) * PAGE_SIZE);
   }
 
@@ -121,13 +121,16 @@ export class MachineMemory implements Slots {
 
   /** A page of ring -1 that `owner` may map, read and write, but never gives back (xen share_xen_page_with_guest). */
   allocateShared(owner: number): number {
-    const mfn = this.allocate(OWNER_RING);
-    if (mfn < 0) return -1;
-    this.owner[mfn] = owner;
-    this.flags[mfn] = FRAME_ALLOCATED | FRAME_XEN_HEAP | FRAME_VALIDATED;
-    this.type[mfn] = PGT_writable_page;
-    this.typeCount[mfn] = 1;
+    const mfn = this.findFree();
+    if (mfn >= 0) this.takeShared(mfn, owner, PGT_writable_page);
     return mfn;
+  }
+
+  private takeShared(mfn: number, owner: number, type: PageType): void {
+    this.take(mfn, owner);
+    this.flags[mfn] = FRAME_ALLOCATED | FRAME_XEN_HEAP | FRAME_VALIDATED;
+    this.type[mfn] = type;
+    this.typeCount[mfn] = 1;
   }
 
   /** Takes a shared page back; it is freed once the guest's last mapping is gone. */

@@ -1,0 +1,83 @@
+/**
+ * A PV domain's frames come and go: the frame work behind XENMEM_increase_reservation, decrease_reservation,
+ * populate_physmap and exchange (xen:common/memory.c). The calls' loops, arguments and counts are hypercalls/memory.
+ */
+import { FRAME_ALLOCATED, FRAME_XEN_HEAP, type MachineMemory } from './machine_memory.ts';
+import type { MemoryDomain } from './memory_domain.ts';
+
+/** MAX_ORDER of an extent that ring -1 hands out to a domain without devices, and to the initial domain. */
+const DOMU_MAX_ORDER = 9;
+const HARDWARE_DOMAIN_MAX_ORDER = 12;
+
+export function isOrderAllowed(domain: MemoryDomain, order: number): boolean {
+  return order <= (domain.isInitial ? HARDWARE_DOMAIN_MAX_ORDER : DOMU_MAX_ORDER);
+}
+
+/** `2 ** order` new contiguous frames of the domain, unknown to its m2p; -1: its limit or the machine's memory is reached. */
+export function increaseReservation(memory: MachineMemory, domain: MemoryDomain, order: number): number {
+  if (memory.pageCount(domain.id) + 2 ** order > domain.maxPages) return -1;
+  return memory.allocate(domain.id, order);
+}
+
+/** The same, as the domain's pages from `pfn` on. */
+export function populatePhysmap(memory: MachineMemory, domain: MemoryDomain, pfn: bigint, order: number): number {
+  const mfn = increaseReservation(memory, domain, order);
+  if (mfn >= 0) nameFrames(memory, mfn, pfn, order);
+  return mfn;
+}
+
+function nameFrames(memory: MachineMemory, mfn: number, pfn: bigint, order: number): void {
+  for (let i = 0; i < 2 ** order; i++) memory.setM2p(mfn + i, BigInt.asUintN(64, pfn + BigInt(i)));
+}
+
+/** The domain gives the frame up; it is freed when its last mapping is gone. False: not the domain's, or given up before. */
+export function decreaseReservation(memory: MachineMemory, domain: MemoryDomain, mfn: number): boolean {
+  if (!memory.getPage(mfn, domain.id)) return false;
+  if (!(memory.flags[mfn]! & FRAME_XEN_HEAP) && memory.flags[mfn]! & FRAME_ALLOCATED) {
+    memory.flags[mfn]! &= ~FRAME_ALLOCATED;
+    memory.putPage(mfn);
+  }
+  memory.putPage(mfn);
+  return true;
+}
+
+export interface ExchangeOptions {
+  /** The frames given, in the order of the guest's list. */
+  readonly inMfns: readonly number[];
+  readonly outOrder: number;
+  /** One pfn for each extent wanted. */
+  readonly outPfns: readonly bigint[];
+}
+
+/**
+ * Trades frames for as many others in extents of another order (XENMEM_exchange): all or nothing. The given frames must
+ * be the domain's and mapped nowhere. Answers the first mfn of each new extent, or why not.
+ */
+export function exchange(memory: MachineMemory, domain: MemoryDomain, options: ExchangeOptions): number[] | 'EINVAL' | 'ENOMEM' {
+  const { inMfns, outOrder, outPfns } = options;
+  for (const [i, mfn] of inMfns.entries()) {
+    if (!isSoleOwner(memory, domain, mfn) || inMfns.indexOf(mfn) !== i) return 'EINVAL';
+  }
+  const outMfns: number[] = [];
+  for (const _ of outPfns) {
+    const mfn = memory.allocate(domain.id, outOrder);
+    if (mfn < 0) {
+      for (const taken of outMfns) for (let i = 0; i < 2 ** outOrder; i++) decreaseReservation(memory, domain, taken + i);
+      return 'ENOMEM';
+    }
+    outMfns.push(mfn);
+  }
+  for (const mfn of inMfns) decreaseReservation(memory, domain, mfn);
+  for (const [i, mfn] of outMfns.entries()) nameFrames(memory, mfn, outPfns[i]!, outOrder);
+  return outMfns;
+}
+
+/** Only the allocation itself holds the frame: it can be taken away (xen steal_page). */
+function isSoleOwner(memory: MachineMemory, domain: MemoryDomain, mfn: number): boolean {
+  return (
+    memory.isFrame(mfn) &&
+    memory.owner[mfn] === domain.id &&
+    memory.references[mfn] === 1 &&
+    (memory.flags[mfn]! & (FRAME_ALLOCATED | FRAME_XEN_HEAP)) === FRAME_ALLOCATED
+  );
+}

@@ -1,0 +1,24 @@
+/** TLB flushes that a guest asks for, and the vCPU masks that say where. All vCPUs share the core's TLB, so any vCPU is all. */
+import type { Call } from '../call.ts';
+import { readU64 } from '../guest_memory.ts';
+
+/** The mask at `bitmap`: read as far as there are vCPUs; undefined when it cannot be read. */
+export function hasVcpuInMask(call: Call, bitmap: bigint): boolean | undefined {
+  const count = call.domain.vcpus.length;
+  let isAny = false;
+  for (let first = 0; first < count; first += 64) {
+    const word = readU64(call.host, BigInt.asUintN(64, bitmap + BigInt(first / 8)));
+    if (word === undefined) return undefined;
+    const valid = count - first >= 64 ? word : word & ((1n << BigInt(count - first)) - 1n);
+    if (valid !== 0n) isAny = true;
+  }
+  return isAny;
+}
+
+export function flushTlb(call: Call): void {
+  call.host.memory.flushTlbs();
+}
+
+export function flushPage(call: Call, vaddr: bigint): void {
+  call.host.cpu.flushTlbPage(vaddr);
+}

@@ -1,0 +1,134 @@
+/** Handlers of mmu_update, mmuext_op and update_va_mapping; the rules are in emulator/memory. */
+import { findL1Entry } from '../../emulator/memory/guest_walk.ts';
+import { PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
+import { updateEntry } from '../../emulator/memory/page_table_update.ts';
+import { PGT_l1_page_table, PGT_writable_page } from '../../emulator/memory/page_type.ts';
+import { getPageType, isLivePageTable, putPageType } from '../../emulator/memory/page_types.ts';
+import * as abi from '../abi/mmu.ts';
+import type { Call } from '../call.ts';
+import { implement } from '../implement.ts';
+import { countDone } from './batch_done.ts';
+import { flushPage, flushTlb, hasVcpuInMask } from './flush.ts';
+import { performMmuext } from './mmuext.ts';
+import { findPageOwner, mayActOn, mayMapFrom } from './page_owner.ts';
+
+type UpdateErrno = 'EINVAL' | 'EPERM' | 'EBUSY' | 'EACCES' | 'ENOMEM' | 'ENOSYS';
+
+/** Domids of the page tables' and of the frames' owner, from `foreigndom`. */
+interface Owners {
+  readonly table: number;
+  readonly frames: number;
+}
+
+function findOwners(call: Call, foreigndom: number): Owners | 'ESRCH' | 'EINVAL' {
+  const { host, domain } = call;
+  let table = domain.id;
+  if (foreigndom >>> 16 !== 0) {
+    table = (foreigndom >>> 16) - 1;
+    const owner = host.domains.get(table);
+    if (owner === undefined) return 'ESRCH';
+    if (owner !== domain && owner.vcpus.length === 0) return 'EINVAL';
+  }
+  const frames = findPageOwner(host, domain, foreigndom & 0xffff);
+  return frames === undefined ? 'ESRCH' : { table, frames };
+}
+
+const mmuUpdate = implement(abi.mmu_update, {
+  begin(call, { foreigndom }) {
+    const owners = findOwners(call, foreigndom);
+    return typeof owners === 'string' ? owners : undefined;
+  },
+  each(call, { ptr, val }, { foreigndom }) {
+    const owners = findOwners(call, foreigndom);
+    if (typeof owners === 'string') return owners;
+    const cmd = Number(ptr & 7n);
+    switch (cmd) {
+      case abi.MMU_NORMAL_PT_UPDATE:
+      case abi.MMU_PT_UPDATE_PRESERVE_AD:
+      case abi.MMU_PT_UPDATE_NO_TRANSLATE:
+        return updateTable(call, Number(ptr - BigInt(cmd)), val, cmd === abi.MMU_PT_UPDATE_PRESERVE_AD, owners);
+      case abi.MMU_MACHPHYS_UPDATE:
+        return updateMachphys(call, Number(ptr >> 12n), val, owners);
+      default:
+        return 'ENOSYS';
+    }
+  },
+  end(call, { count, pdone }, done) {
+    countDone(call, count, abi.mmu_update_t.size, pdone, done);
+  },
+});
+
+function updateTable(call: Call, maddr: number, entry: bigint, preserveAd: boolean, owners: Owners): UpdateErrno | undefined {
+  const { memory } = call.host;
+  if (!mayMapFrom(call.domain, owners.frames) || !mayActOn(call.domain, owners.table)) return 'EPERM';
+  const mfn = Math.floor(maddr / PAGE_SIZE);
+  if (!memory.getPage(mfn, owners.table)) return 'EINVAL';
+  let outcome: UpdateErrno | undefined = 'EINVAL';
+  if (isLivePageTable(memory, mfn)) {
+    const isAllowed = memory.type[mfn] === PGT_l1_page_table || owners.frames === owners.table;
+    if (isAllowed) outcome = updateEntry(memory, maddr, entry, { preserveAd, pgOwner: owners.frames });
+  } else if (getPageType(memory, mfn, PGT_writable_page) === undefined) {
+    memory.view.setBigUint64(maddr, entry, true);
+    memory.written(maddr, 8);
+    putPageType(memory, mfn);
+    outcome = undefined;
+  }
+  memory.putPage(mfn);
+  return outcome;
+}
+
+function updateMachphys(call: Call, mfn: number, pfn: bigint, owners: Owners): UpdateErrno | undefined {
+  const { memory } = call.host;
+  if (owners.table !== call.domain.id || !mayActOn(call.domain, owners.frames)) return 'EPERM';
+  if (!memory.getPage(mfn, owners.frames)) return 'EINVAL';
+  memory.setM2p(mfn, pfn);
+  memory.putPage(mfn);
+  return undefined;
+}
+
+const mmuextOp = implement(abi.mmuext_op, {
+  begin(call, { foreigndom }) {
+    const pgOwner = findPageOwner(call.host, call.domain, foreigndom & 0xffff);
+    if (pgOwner === undefined) return 'ESRCH';
+    if (call.host.domains.get(pgOwner)?.type === 'pvh') return 'EINVAL';
+    return mayActOn(call.domain, pgOwner) ? undefined : 'EPERM';
+  },
+  each(call, element, { foreigndom }) {
+    const pgOwner = findPageOwner(call.host, call.domain, foreigndom & 0xffff);
+    return pgOwner === undefined ? 'ESRCH' : performMmuext(call, element, pgOwner);
+  },
+  end(call, { count, pdone }, done) {
+    countDone(call, count, abi.mmuext_op_t.size, pdone, done);
+  },
+});
+
+const updateVaMapping = implement(abi.update_va_mapping, (call, { va, val, flags }) => mapVa(call, va, val, flags, call.domain.id));
+
+const updateVaMappingOtherdomain = implement(abi.update_va_mapping_otherdomain, (call, { va, val, flags, domid }) => {
+  const pgOwner = findPageOwner(call.host, call.domain, domid);
+  return pgOwner === undefined ? 'ESRCH' : mapVa(call, va, val, flags, pgOwner);
+});
+
+function mapVa(call: Call, va: bigint, val: bigint, flags: bigint, pgOwner: number) {
+  const { host, vcpu, domain } = call;
+  const { memory } = host;
+  if (!mayMapFrom(domain, pgOwner)) return 'EPERM';
+  const found = findL1Entry(memory, vcpu, va);
+  if (found === undefined || memory.owner[found.tableMfn] !== domain.id) return 'EINVAL';
+  if (!isLivePageTable(memory, found.tableMfn) || memory.type[found.tableMfn] !== PGT_l1_page_table) return 'EINVAL';
+  return updateEntry(memory, found.maddr, val, { pgOwner }) ?? flushAfter(call, va, flags);
+}
+
+function flushAfter(call: Call, va: bigint, flags: bigint): 'EFAULT' | undefined {
+  const flushType = flags & abi.UVMF_FLUSHTYPE_MASK;
+  if (flushType !== abi.UVMF_TLB_FLUSH && flushType !== abi.UVMF_INVLPG) return undefined;
+  const where = flags & ~abi.UVMF_FLUSHTYPE_MASK;
+  const isNeeded = where === abi.UVMF_LOCAL || where === abi.UVMF_ALL || hasVcpuInMask(call, where);
+  if (isNeeded === undefined) return 'EFAULT';
+  if (!isNeeded) return undefined;
+  if (flushType === abi.UVMF_TLB_FLUSH) flushTlb(call);
+  else flushPage(call, va);
+  return undefined;
+}
+
+export const mmu = [mmuUpdate, mmuextOp, updateVaMapping, updateVaMappingOtherdomain];
