@@ -24,6 +24,8 @@ static void die(const struct regs *regs)
     print("unexpected %s, vector %lu, error %lx, cr2 %lx\n", vector_name(regs->vector), regs->vector, regs->error,
           shared_info->vcpu_info[0].arch.cr2);
     print("rip %lx cs %x rflags %lx rsp %lx ss %lx\n", regs->rip, regs->cs, regs->rflags, regs->rsp, regs->ss);
+    print("rax %lx rcx %lx rdx %lx rbx %lx rsi %lx rdi %lx rbp %lx\n", regs->rax, regs->rcx, regs->rdx, regs->rbx, regs->rsi,
+          regs->rdi, regs->rbp);
     panic("nobody expected this");
 }
 
