@@ -110,15 +110,24 @@ export function roundPack(f: Format, sign: boolean, significand: bigint, exponen
   }
   if (leading > f.maxExponent) {
     env.flags |= OE;
-    if ((env.masks & OE) !== 0 || leading - EXPONENT_WRAP > f.maxExponent) return overflow(f, sign, precision, env);
+    if ((env.masks & OE) !== 0) return overflow(f, sign, precision, env);
     leading -= EXPONENT_WRAP;
+    if (leading > f.maxExponent) return beyondWrap(infinity(f, sign), true, env);
   } else if (leading < f.minExponent) {
     if ((env.masks & UE) !== 0) return underflow(f, sign, significand, exponent, sticky, precision, env);
     env.flags |= UE;
     leading += EXPONENT_WRAP;
+    if (leading < f.minExponent) return beyondWrap(zero(f, sign), false, env);
   }
   if (env.inexact) env.flags |= PE;
   return pack(f, sign, leading + f.bias, rounded << BigInt(f.precision - precision));
+}
+
+/** FSCALE can leave the range so far that wrapping does not bring it back. */
+function beyondWrap(result: bigint, roundedUp: boolean, env: Env): bigint {
+  env.flags |= PE;
+  env.roundedUp = roundedUp;
+  return result;
 }
 
 function overflow(f: Format, sign: boolean, precision: number, env: Env): bigint {

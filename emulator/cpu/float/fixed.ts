@@ -1,7 +1,6 @@
 // Elementary functions in binary fixed point: a bigint v stands for v * 2^-FRACTION. The fraction is long enough that
-// every f80 result is off by far less than half a unit in its last place: arguments here are not below 2^-TINY (smaller
-// ones are their own first-order approximation), and the closest approach of an f80 below 2^63 to a multiple of pi/2 is
-// above 2^-140.
+// every f80 result is off by far less than half a unit in its last place: arguments are not below 2^-TINY (smaller ones
+// are their own first-order approximation).
 
 import { bitLength } from './format.ts';
 import { integerSqrt } from './softfloat.ts';
@@ -19,6 +18,8 @@ export const LN2 =
   0xb17217f7d1cf79abc9e3b39803f2f6af40f343267298b62d8a0d175b8baafa2be7b876206debac98559552fb4afa1b10ed2eae35c138214427573b291169b825n;
 export const LN10 =
   0x24d763776aaa2b05ba95b58ae0b4c28a38a3fb3e76977e43a0f187a0807c0b5ca58bc0b5ec6a0417331c32f00b17c35a0b1889061042f8b6bee3de2100b945b59n;
+/** Processors reduce angles by a pi of 66 bits (SDM 1 8.3.8): the sine of a large angle is off as theirs is. */
+const REDUCTION_PI = (PI >> 448n) << 448n;
 export const PI_FIXED = PI >> (512n - P);
 
 /** x * 2^shift, truncated. */
@@ -29,7 +30,7 @@ export function shiftLeft(x: bigint, shift: number): bigint {
 /** Sine and cosine of significand * 2^exponent > 0. */
 export function sinCos(significand: bigint, exponent: number): { sin: bigint; cos: bigint } {
   const x = significand << BigInt(CONSTANT_FRACTION + exponent);
-  const halfPi = PI >> 1n;
+  const halfPi = REDUCTION_PI >> 1n;
   const quadrant = (2n * x + halfPi) / (2n * halfPi);
   const reduced = (x - quadrant * halfPi) >> (512n - P);
   const [sin, cos] = [series(reduced, reduced, 2n), series(ONE, reduced, 1n)];

@@ -53,26 +53,27 @@ export function register(state: X87State, i: number): Unpacked | undefined {
   return isEmpty(state, i) ? undefined : read(state, i);
 }
 
-function order(state: X87State, y: Unpacked | undefined, signalling: boolean): Order | undefined {
-  if (y === undefined || isEmpty(state, 0)) return stackFault(state, false) ? UNORDERED : undefined;
+/** Compares ST(0) and y; `done` is false if an unmasked exception forbids to pop. */
+function order(state: X87State, y: Unpacked | undefined, signalling: boolean): { result: Order; done: boolean } {
+  if (y === undefined || isEmpty(state, 0)) return { result: UNORDERED, done: stackFault(state, false) };
   const env = x87Env(state.control);
   const result = compareUnpacked(read(state, 0), y, signalling, env);
-  return commit(state, env) ? result : undefined;
+  return { result, done: commit(state, env) };
 }
 
-/** FCOM, FUCOM, FTST: C3 C2 C0; true if the stack may be popped. */
+/** FCOM, FUCOM, FTST: C3 C2 C0, even when an unmasked exception stops the rest; true if the stack may be popped. */
 export function compareToConditions(state: X87State, y: Unpacked | undefined, signalling: boolean): boolean {
-  const result = order(state, y, signalling);
-  if (result === undefined) return false;
+  const { result, done } = order(state, y, signalling);
   setConditions(state, result === UNORDERED ? C3 | C2 | C0 : result === EQUAL ? C3 : result === LESS ? C0 : 0);
-  return true;
+  return done;
 }
 
-/** FCOMI, FUCOMI: ZF PF CF as EFLAGS bits, or undefined if an unmasked exception forbids the result. */
-export function compareToEflags(state: X87State, y: Unpacked | undefined, signalling: boolean): number | undefined {
-  const result = order(state, y, signalling);
-  if (result === undefined) return undefined;
-  return result === UNORDERED ? 0x45 : result === EQUAL ? 0x40 : result === LESS ? 0x01 : 0;
+/** FCOMI, FUCOMI: ZF PF CF as EFLAGS bits, with `done` as above. C1 stays but for a stack fault. */
+export function compareToEflags(state: X87State, y: Unpacked | undefined, signalling: boolean): { eflags: number; done: boolean } {
+  const c1 = y === undefined || isEmpty(state, 0) ? 0 : state.status & C1;
+  const { result, done } = order(state, y, signalling);
+  state.status |= c1;
+  return { eflags: result === UNORDERED ? 0x45 : result === EQUAL ? 0x40 : result === LESS ? 0x01 : 0, done };
 }
 
 /** Replaces ST(0) by a function of it. */

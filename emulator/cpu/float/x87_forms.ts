@@ -27,6 +27,7 @@ import {
   loadRegister,
   rotateStack,
   storeMemory,
+  storePopUnchecked,
   storeRegister,
 } from './x87_transfer.ts';
 
@@ -140,10 +141,9 @@ function compareRegister(signalling: boolean, pops: 0 | 1 | 2): RegisterForm {
 function compareEflags(signalling: boolean, popping: boolean): RegisterForm {
   return {
     execute: (state, i, cpu) => {
-      const eflags = compareToEflags(state, register(state, i), signalling);
-      if (eflags === undefined) return;
+      const { eflags, done } = compareToEflags(state, register(state, i), signalling);
       cpu.newEflags = eflags;
-      if (popping) pop(state);
+      if (done && popping) pop(state);
     },
   };
 }
@@ -162,6 +162,7 @@ function form(execute: Execute): RegisterForm {
 
 const FXCH = form(exchange);
 const FST = form((state, i) => void storeRegister(state, i));
+const FSTPNCE = form(storePopUnchecked);
 const FSTP = form((state, i) => {
   if (storeRegister(state, i)) pop(state);
 });
@@ -209,8 +210,9 @@ const D9_F8: RegisterForm[] = [
   form((state) => trigonometricInstruction(state, 'sin')),
   form((state) => trigonometricInstruction(state, 'cos')),
 ];
-/** Also FENI, FDISI and FSETPM of the 8087 and 80287, which do nothing. */
 const FNOP = form(() => {});
+/** FENI, FDISI and FSETPM of the 8087 and 80287. */
+const FORMER: RegisterForm = { ...NO_WAIT, execute: () => {} };
 const FNCLEX: RegisterForm = { ...NO_WAIT, execute: fnclex };
 const FNINIT: RegisterForm = { ...NO_WAIT, execute: initX87 };
 const FNSTSW_AX: RegisterForm = {
@@ -219,7 +221,7 @@ const FNSTSW_AX: RegisterForm = {
     cpu.newAx = state.status;
   },
 };
-const DB_E0 = [FNOP, FNOP, FNCLEX, FNINIT, FNOP];
+const DB_E0 = [FORMER, FORMER, FNCLEX, FNINIT, FORMER];
 
 type Group = RegisterForm | readonly (RegisterForm | undefined)[] | undefined;
 
@@ -234,7 +236,7 @@ function arithmeticRow(destination: 'ST(0)' | 'ST(i)', popping: boolean, compare
 // biome-ignore format: one opcode a row
 export const registerForms: readonly (readonly Group[])[] = [
   arithmeticRow('ST(0)', false, FCOM, FCOMP),                                                                                  // D8
-  [form(loadRegister), FXCH, [FNOP], FSTP, D9_E0, constants, D9_F0, D9_F8],                                                    // D9
+  [form(loadRegister), FXCH, [FNOP], FSTPNCE, D9_E0, constants, D9_F0, D9_F8],                                                    // D9
   [cmov(CF, true), cmov(ZF, true), cmov(CF | ZF, true), cmov(PF, true), undefined, [undefined, FUCOMPP]],                      // DA
   [cmov(CF, false), cmov(ZF, false), cmov(CF | ZF, false), cmov(PF, false), DB_E0, FUCOMI, FCOMI],                             // DB
   arithmeticRow('ST(i)', false, FCOM, FCOMP),                                                                                  // DC

@@ -87,6 +87,7 @@ function extract(x: Unpacked, env: Env): [bigint, bigint] {
 
 /** FPREM (the quotient truncated) and FPREM1 (rounded to nearest even). */
 export function remainder(state: X87State, nearest: boolean): void {
+  state.status &= ~C2;
   if (isEmpty(state, 0) || isEmpty(state, 1)) {
     if (stackFault(state, false)) write(state, 0, INDEFINITE);
     return;
@@ -95,23 +96,23 @@ export function remainder(state: X87State, nearest: boolean): void {
   const { bits, conditions } = divide(read(state, 0), read(state, 1), nearest, env);
   if (!commit(state, env)) return;
   write(state, 0, bits);
-  setConditions(state, conditions);
+  if (conditions !== undefined) setConditions(state, conditions);
 }
 
 /** Exponent differences from here on are reduced in several steps, C2 telling that the remainder is partial. */
 const FULL_REDUCTION = 64;
 
-function divide(x: Unpacked, y: Unpacked, nearest: boolean, env: Env): { bits: bigint; conditions: number } {
+function divide(x: Unpacked, y: Unpacked, nearest: boolean, env: Env): { bits: bigint; conditions?: number } {
   const nan = propagateNan(f80, x, y, env);
-  if (nan !== undefined) return { bits: nan, conditions: 0 };
-  if (x.kind === INFINITY || y.kind === ZERO) return { bits: invalid(f80, env), conditions: 0 };
+  if (nan !== undefined) return { bits: nan };
+  if (x.kind === INFINITY || y.kind === ZERO) return { bits: invalid(f80, env) };
   raiseDenormal(x, y, env);
   if (x.kind === ZERO) return { bits: zero(f80, x.sign), conditions: 0 };
   if (y.kind === INFINITY) return { bits: roundPack(f80, x.sign, x.significand, x.exponent, false, env), conditions: 0 };
   const difference = x.exponent + bitLength(x.significand) - y.exponent - bitLength(y.significand);
   const partial = difference >= FULL_REDUCTION;
-  // A partial step subtracts a multiple of y * 2^skipped.
-  const skipped = partial ? difference - 63 : 0;
+  // A partial step subtracts a multiple of y * 2^skipped; AMD's processors step so.
+  const skipped = partial ? difference - (difference % 32) - 32 : 0;
   const exponent = Math.min(x.exponent, y.exponent + skipped);
   const dividend = x.significand << BigInt(x.exponent - exponent);
   const divisor = y.significand << BigInt(y.exponent + skipped - exponent);

@@ -1,9 +1,10 @@
 // F2XM1, FYL2X, FYL2XP1, FSIN, FCOS, FSINCOS, FPTAN, FPATAN (SDM 1 8.3.7, 8.3.10): the special operands by the tables of
-// SDM 2A, everything else rounded from fixed.ts's far longer result, so within half a unit in the last place plus a hair.
+// SDM 2A, everything else rounded from fixed.ts's far longer result, so within half a unit in the last place plus a hair
+// (of the function of the reduced angle, for angles).
 
-import { type Env, roundPack, x87Env, ZE } from './env.ts';
+import { type Env, PE, roundPack, UE, x87Env, ZE } from './env.ts';
 import { atan, CONSTANT_FRACTION, exp2m1, FRACTION, LN2, LN10, log2, ONE, PI, PI_FIXED, shiftLeft, sinCos, TINY } from './fixed.ts';
-import { bitLength, FINITE, f80, INFINITY, infinity, type Unpacked, ZERO, zero } from './format.ts';
+import { bitLength, FINITE, f80, INFINITY, infinity, type Unpacked, unpack, ZERO, zero } from './format.ts';
 import { invalid, propagateNan, raiseDenormal } from './softfloat.ts';
 import { C1, C2, commit, INDEFINITE, isEmpty, pop, push, read, stackFault, write, type X87State } from './x87_state.ts';
 import { loadConstant } from './x87_transfer.ts';
@@ -47,20 +48,23 @@ export function f2xm1(x: Unpacked, env: Env): bigint {
   if (x.kind === ZERO) return zero(f80, x.sign);
   if (x.kind === INFINITY) return x.sign ? F80_ONE | (1n << 79n) : infinity(f80, false);
   raiseDenormal(x, x, env);
-  // Undefined beyond +-1, where processors leave the operand.
+  env.flags |= PE;
   if (leading(x) >= 0) {
-    if (leading(x) > 0 || x.significand !== 1n << 63n || !x.sign) return roundPack(f80, x.sign, x.significand, x.exponent, false, env);
-    return roundPack(f80, true, 1n, -1, false, env);
+    // Undefined beyond -1..1, where the operand stays; 1 is itself.
+    const minusOne = x.sign && x.exponent === -63 && x.significand === 1n << 63n;
+    return minusOne ? roundPack(f80, true, 1n, -1, false, env) : roundPack(f80, x.sign, x.significand, x.exponent, false, env);
   }
   if (leading(x) < -TINY) return roundPack(f80, x.sign, x.significand * LN2, x.exponent - CONSTANT_FRACTION, true, env);
   return fromFixed(exp2m1(fixed(x)), false, env);
 }
 
-/** y * log2(x), log2(x) = value of the given sign and exactness. */
+/** y * log2(x). Processors call the result inexact even where it is not. */
 function timesLog(y: Unpacked, log: bigint, env: Env): bigint {
   const sign = log < 0n !== y.sign;
   const exact = log % ONE === 0n;
-  return roundPack(f80, sign, (log < 0n ? -log : log) * y.significand, y.exponent - FRACTION, !exact, env);
+  const bits = roundPack(f80, sign, (log < 0n ? -log : log) * y.significand, y.exponent - FRACTION, !exact, env);
+  env.flags |= unpack(f80, bits).denormal ? PE | UE : PE;
+  return bits;
 }
 
 export function yl2x(x: Unpacked, y: Unpacked, env: Env): bigint {
@@ -109,11 +113,14 @@ export function yl2xp1(x: Unpacked, y: Unpacked, env: Env): bigint {
     const product = (x.significand * y.significand * (WHOLE << 512n)) / LN2;
     return roundPack(f80, sign, product, x.exponent + y.exponent - CONSTANT_FRACTION, true, env);
   }
-  // Defined for small |x| only; the formula holds for every x > -1.
+  // Defined for small |x| only; processors follow the formula for every x > -1 and let x stand for the rest.
   const shift = Math.max(0, -x.exponent);
   const magnitude = x.significand << BigInt(x.exponent + shift);
   const sum = (1n << BigInt(shift)) + (x.sign ? -magnitude : magnitude);
-  if (sum <= 0n) return invalid(f80, env);
+  if (sum <= 0n) {
+    env.flags |= PE;
+    return roundPack(f80, true, x.significand, x.exponent, false, env);
+  }
   return timesLog(y, log2(sum, -shift), env);
 }
 
@@ -162,6 +169,7 @@ function trigonometric(name: Trigonometric, x: Unpacked, env: Env): bigint {
 /** FSIN, FCOS, FPTAN (which pushes 1.0) and FSINCOS (which pushes the cosine). Beyond 2^63: C2, and nothing else. */
 export function trigonometricInstruction(state: X87State, first: Trigonometric, pushed?: 'cos' | 'one'): void {
   const overflow = pushed !== undefined && !isEmpty(state, -1);
+  state.status &= ~(C1 | C2);
   if (isEmpty(state, 0) || overflow) {
     if (!stackFault(state, !isEmpty(state, 0))) return;
     write(state, 0, INDEFINITE);
@@ -169,7 +177,6 @@ export function trigonometricInstruction(state: X87State, first: Trigonometric, 
     return;
   }
   const x = read(state, 0);
-  state.status &= ~(C1 | C2);
   if (x.kind === FINITE && leading(x) >= 63) {
     state.status |= C2;
     return;

@@ -2,7 +2,7 @@
 // exception is unmasked leaves memory and stack as they were.
 
 import { convert } from './convert.ts';
-import { OE, UE, x87Env } from './env.ts';
+import { IE, OE, UE, x87Env } from './env.ts';
 import { f80, unpack } from './format.ts';
 import { m80, type OperandKind, readBytes, writeBytes } from './x87_operand.ts';
 import {
@@ -22,12 +22,12 @@ import {
   type X87State,
 } from './x87_state.ts';
 
-/** FLD, FILD, FBLD. An 80-bit load moves the pattern, whatever it is. */
+/** FLD, FILD, FBLD. An 80-bit load moves the pattern, whatever it is. An unmasked DE does not stop a load. */
 export function loadMemory(state: X87State, kind: OperandKind, view: DataView, offset: number): void {
   if (!canPush(state)) return;
   const env = x87Env(state.control);
   const bits = kind === m80 ? readBytes(view, offset, 10) : convert(f80, kind.read(view, offset), env);
-  if (commit(state, env)) push(state, bits);
+  if (commit(state, env) || (env.flags & IE) === 0) push(state, bits);
 }
 
 /** FST, FIST, FISTTP and their popping forms, FBSTP; true if the value was stored and the stack may be popped. */
@@ -39,7 +39,12 @@ export function storeMemory(state: X87State, kind: OperandKind, view: DataView, 
     bits = kind === m80 ? INDEFINITE : kind.encode(unpack(f80, INDEFINITE), env);
   } else {
     if (kind !== m80) bits = kind.encode(read(state, 0), env);
-    if (!commit(state, env) || (env.flags & ~env.masks & (OE | UE)) !== 0) return false;
+    const unfit = env.flags & ~env.masks & (OE | UE);
+    if (unfit !== 0) {
+      env.flags = unfit;
+      env.roundedUp = false;
+    }
+    if (!commit(state, env) || unfit !== 0) return false;
   }
   writeBytes(view, offset, kind.size, bits);
   return true;
@@ -47,13 +52,12 @@ export function storeMemory(state: X87State, kind: OperandKind, view: DataView, 
 
 /** FLD ST(i). */
 export function loadRegister(state: X87State, i: number): void {
-  if (!canPush(state)) return;
   if (isEmpty(state, i)) {
     if (stackFault(state, false)) push(state, INDEFINITE);
-    return;
+  } else if (canPush(state)) {
+    state.status &= ~C1;
+    push(state, readBits(state, i));
   }
-  state.status &= ~C1;
-  push(state, readBits(state, i));
 }
 
 /** FST ST(i); true if the stack may be popped. */
@@ -66,6 +70,13 @@ export function storeRegister(state: X87State, i: number): boolean {
   state.status &= ~C1;
   write(state, i, readBits(state, 0));
   return true;
+}
+
+/** FSTPNCE, the undocumented D9 D8: no check for an empty ST(0). */
+export function storePopUnchecked(state: X87State, i: number): void {
+  state.status &= ~C1;
+  if (!isEmpty(state, 0)) write(state, i, readBits(state, 0));
+  pop(state);
 }
 
 export function loadConstant(state: X87State, bits: bigint): void {
@@ -88,18 +99,18 @@ export function exchange(state: X87State, i: number): void {
   write(state, i, st0);
 }
 
-/** FCMOVcc. */
+/** FCMOVcc; C1 stays. */
 export function conditionalMove(state: X87State, i: number, condition: boolean): void {
   if (isEmpty(state, 0) || isEmpty(state, i)) {
     if (stackFault(state, false)) write(state, 0, INDEFINITE);
     return;
   }
-  state.status &= ~C1;
   if (condition) write(state, 0, readBits(state, i));
 }
 
 /** FFREE; with `popping`, the undocumented FFREEP. */
 export function freeRegister(state: X87State, i: number, popping: boolean): void {
+  state.status &= ~C1;
   free(state, i);
   if (popping) pop(state);
 }

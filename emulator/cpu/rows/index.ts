@@ -1,11 +1,17 @@
 /** All rows, numbered. */
 import type { Row, RowSource } from '../row.ts';
 import { arithmeticRows } from './arithmetic.ts';
+import { bitRows } from './bits.ts';
 import { branchRows } from './branch.ts';
 import { faultRows } from './fault.ts';
+import { flagRows } from './flag.ts';
+import { legacyRows } from './legacy.ts';
 import { moveRows } from './move.ts';
+import { multiplyRows } from './multiply.ts';
+import { shiftRows } from './shift.ts';
+import { stringRows } from './string.ts';
 
-const sources: RowSource[] = [...faultRows, ...arithmeticRows, ...moveRows, ...branchRows];
+const sources: RowSource[] = [...faultRows, ...arithmeticRows, ...moveRows, ...branchRows, ...shiftRows, ...multiplyRows, ...bitRows, ...stringRows, ...flagRows, ...legacyRows];
 
 export const rows: readonly Row[] = sources.map((source, id) => ({ ...source, id }));
 
