@@ -140,9 +140,142 @@ static void record_sse(long count) {
   }
 }
 
+struct f80 {
+  u64 significand;
+  u16 sign_exponent;
+} __attribute__((packed));
+
+struct x87_case {
+  u8 opcode, modrm;
+  u16 control, status;
+  u8 valid;
+  u8 outcome; // 0 executed, 1 #MF, 2 #UD
+  u16 eflags, eflags_out, ax_out;
+  u16 control_out, status_out, tag_out;
+  struct f80 regs[4], regs_out[4]; // physical registers TOP-1 .. TOP+2, TOP as before the instruction
+  u8 memory[10], memory_out[10];
+} __attribute__((packed));
+
+static struct f80 any_f80(void) {
+  struct f80 x;
+  x.sign_exponent = (rnd() & 1) << 15 | (exponent(15) & 0x7fff);
+  x.significand = fraction(63);
+  if (x.sign_exponent & 0x7fff ? below(64) : !below(8)) x.significand |= 1ull << 63;
+  switch (below(12)) {
+  case 0: x.sign_exponent &= 0x8000, x.significand = 0; break;
+  case 1: x.sign_exponent = (x.sign_exponent & 0x8000) | 0x3fff; break;
+  case 2: // a small integer
+    x.sign_exponent = (x.sign_exponent & 0x8000) | (0x3fff + below(12));
+    x.significand = (x.significand | 1ull << 63) & ~0ull << 51;
+  }
+  return x;
+}
+
+// The image that FNSAVE writes and FRSTOR reads in 64-bit mode.
+struct image {
+  u32 control, status, tag, ip, cs, dp, ds;
+  struct f80 st[8];
+} __attribute__((packed));
+
+static struct f80 filler(int physical) { return (struct f80){0xc000000000000000ull, 0x4000 + physical}; }
+
+static void run_x87(struct x87_case *c) {
+  static struct image in, out;
+  static u8 memory[16];
+  static u64 flags[2];
+  u8 *p = code;
+  int top = c->status >> 11 & 7;
+  memset(&in, 0, sizeof in);
+  in.control = c->control | 0xffff0000, in.status = c->status | 0xffff0000;
+  for (int r = 0; r < 8; r++) {
+    in.tag |= (c->valid >> r & 1 ? 0 : 3) << 2 * r;
+    int relative = (r - top + 1) & 7;
+    in.st[(r - top) & 7] = relative < 4 ? c->regs[relative] : filler(r);
+  }
+  memcpy(memory, c->memory, 10);
+  flags[0] = c->eflags, flags[1] = 0;
+  static const u8 before[] = {0xdd, 0x27, 0xff, 0x31, 0x9d, 0xb8, 0, 0, 0, 0}; // frstor [rdi]; push [rcx]; popf; mov eax,0
+  static const u8 after[] = {0x48, 0x89, 0x41, 0x08, 0x9c, 0x8f, 0x01, 0xdd, 0x36, 0xc3}; // mov [rcx+8],rax; pushf; pop [rcx]; fnsave [rsi]; ret
+  memcpy(p, before, sizeof before), p += sizeof before;
+  *p++ = c->opcode;
+  *p++ = c->modrm < 0xc0 ? (c->modrm & 0x38) | 2 : c->modrm; // memory forms use [rdx]
+  memcpy(p, after, sizeof after);
+  int signal = sigsetjmp(escape, 1);
+  if (signal == 0) {
+    ((void (*)(struct image *, struct image *, u8 *, u64 *))code)(&in, &out, memory, flags);
+    c->outcome = 0;
+    c->control_out = out.control, c->status_out = out.status, c->tag_out = out.tag;
+    c->eflags_out = flags[0], c->ax_out = flags[1];
+    for (int st = 0; st < 8; st++) {
+      int r = ((out.status >> 11) + st) & 7, relative = (r - top + 1) & 7;
+      struct f80 x = out.st[st], f = filler(r);
+      if (relative < 4) c->regs_out[relative] = x;
+      else if (memcmp(&x, &f, 10) && c->opcode != 0xd9 && c->modrm >= 0xc0 && (c->modrm & 7) < 3) fprintf(stderr, "%02x %02x changes another register\n", c->opcode, c->modrm);
+    }
+    memcpy(c->memory_out, memory, 10);
+  } else {
+    c->outcome = signal == SIGFPE ? 1 : 2;
+  }
+  __asm__ volatile("fninit");
+}
+
+static int wanted(int opcode, int modrm) {
+  int group = modrm >> 3 & 7;
+  if (modrm >= 0xc0) return 1;
+  if ((opcode == 0xd9 || opcode == 0xdd) && (group == 4 || group == 6)) return 0; // environment and state images
+  return !(group == 1 && (opcode == 0xdb || opcode == 0xdd || opcode == 0xdf)); // FISTTP
+}
+
+static void fill_memory(struct x87_case *c) {
+  int group = c->modrm >> 3 & 7;
+  u64 bits = rnd() >> (below(2) ? below(64) : 0);
+  memcpy(c->memory, &bits, 8);
+  struct f80 x = any_f80();
+  u64 number = c->opcode == 0xd8 || c->opcode == 0xd9 ? any_f32() : any_f64();
+  if (c->opcode == 0xd8 || (c->opcode == 0xd9 && group < 4) || c->opcode == 0xdc || c->opcode == 0xdd) memcpy(c->memory, &number, 8);
+  if (c->opcode == 0xdb && group == 5) memcpy(c->memory, &x, 10);
+  if (c->opcode == 0xdf && group == 4) {
+    for (int i = 0; i < 9; i++) c->memory[i] = below(3) ? below(10) << 4 | below(10) : 0;
+    c->memory[9] = rnd();
+  }
+  if (c->opcode == 0xd9 && group == 5) bits &= 0xf7f, memcpy(c->memory, &bits, 2);
+}
+
+static void record_x87(long count) {
+  for (long i = 0; i < count;) {
+    struct x87_case c = {.opcode = 0xd8 + below(8), .modrm = below(2) ? 0xc0 + below(64) : below(8) << 3};
+    if (!below(6)) c.opcode = 0xd9, c.modrm = 0xe0 + below(32);
+    if (c.modrm >= 0xc0 && c.opcode != 0xd9 && below(4)) c.modrm = (c.modrm & 0xf8) | below(3);
+    if (!wanted(c.opcode, c.modrm)) continue;
+    i++;
+    c.control = 0x40 | (below(4) ? 0x3f : rnd() & 0x3f) | (below(8) ? below(3) + (below(3) ? 1 : 0) : 1) << 8 | below(4) << 10;
+    if (below(2)) c.control |= 0x300;
+    if ((c.control & 0x300) == 0x100 && below(8)) c.control |= 0x200;
+    c.status = below(8) << 11 | (rnd() & 0x4700) | (below(4) ? 0 : rnd() & (below(4) ? c.control & 0x3f : 0x7f));
+    int top = c.status >> 11 & 7;
+    c.valid = below(4) ? 0xff : rnd();
+    if (below(2)) c.valid &= ~(1 << ((top - 1) & 7));
+    c.eflags = 0x202 | (rnd() & 0x8d5);
+    for (int r = 0; r < 4; r++) c.regs[r] = any_f80();
+    int relation = below(10);
+    if (relation < 3) c.regs[2].sign_exponent = (c.regs[2].sign_exponent & 0x8000) | ((c.regs[1].sign_exponent + below(129) - 64) & 0x7fff);
+    if (relation == 3) c.regs[2] = c.regs[1];
+    if (relation == 4) c.regs[2] = c.regs[1], c.regs[2].sign_exponent ^= 0x8000;
+    if (relation == 5 && (c.regs[2].sign_exponent & 0x7fff)) // ST1 turns ST0 into the edges of the range, or nearly
+      c.regs[1].sign_exponent = (c.regs[1].sign_exponent & 0x8000) | ((0x3ffe * (1 + below(2)) + below(70) - 64 - c.regs[2].sign_exponent) & 0x7fff);
+    if (relation == 6) c.regs[1].sign_exponent = (c.regs[1].sign_exponent & 0x8000) | (0x3fff - 70 + below(140));
+    if (relation == 7) c.regs[1].sign_exponent = (c.regs[1].sign_exponent & 0x8000) | ((below(2) ? 0x3fff - 1074 : 0x3fff + 960) + below(128));
+    if (relation == 8) c.regs[1].sign_exponent = (c.regs[1].sign_exponent & 0x8000) | ((below(2) ? 0x3fff - 150 : 0x3fff + 120) + below(32));
+    if (relation > 5 && relation < 9 && below(8)) c.regs[1].significand |= 1ull << 63;
+    fill_memory(&c);
+    run_x87(&c);
+    fwrite(&c, sizeof c, 1, stdout);
+  }
+}
+
 int main(int argc, char **argv) {
   long sse = argc > 1 ? atol(argv[1]) : 4000;
-  long x87 = 0;
+  long x87 = argc > 2 ? atol(argv[2]) : 2000;
   seed = argc > 3 ? strtoull(argv[3], 0, 0) : 1;
   for (int i = 0; i < 20; i++) rnd();
   code = mmap(0, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -153,4 +286,5 @@ int main(int argc, char **argv) {
   for (int i = 0; i < SSE_OPS; i++) printf("%s\"%s\"", i ? "," : "", sse_ops[i].name);
   printf("]}\n");
   record_sse(sse);
+  record_x87(x87);
 }
