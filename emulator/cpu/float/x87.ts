@@ -1,6 +1,6 @@
 // The x87 FPU's interface to a CPU: what an encoding needs of memory, and its execution on a state and a piece of memory
 // that the CPU provides, already checked and mapped. x87_forms.ts holds the opcode maps. The order of faults is #UD, #NM
-// (the CPU's), #MF, then those of the memory operand (the CPU's).
+// (the CPU's), those of the memory operand (the CPU's), #MF (SDM 3A 6.9).
 
 import { type CpuPorts, memoryForm, type OperandSize, registerForm } from './x87_forms.ts';
 import { waitX87, type X87State } from './x87_state.ts';
@@ -33,22 +33,15 @@ const OK: X87Outcome = { kind: 'ok' };
 const MF: X87Outcome = { kind: 'mf' };
 const UD: X87Outcome = { kind: 'ud' };
 
-/** What the CPU must see to before it calls executeX87. */
-export interface X87Needs {
-  /** The memory operand to check and map. */
-  readonly size: number;
-  readonly access: 'r' | 'w' | 'none';
-  /** A pending exception (waitX87) raises #MF, before any fault of the memory operand. */
-  readonly waits: boolean;
-}
-
-export function x87MemoryOperand(opcode: number, modrm: number, operandSize: OperandSize): X87Needs | 'ud' {
-  if (modrm >= 0xc0) {
-    const form = registerForm(opcode, modrm);
-    return form === undefined ? 'ud' : { size: 0, access: 'none', waits: form.noWait === undefined };
-  }
+/** The memory operand that the CPU must have checked and mapped before it calls executeX87. */
+export function x87MemoryOperand(
+  opcode: number,
+  modrm: number,
+  operandSize: OperandSize,
+): { readonly size: number; readonly access: 'r' | 'w' | 'none' } | 'ud' {
+  if (modrm >= 0xc0) return registerForm(opcode, modrm) === undefined ? 'ud' : { size: 0, access: 'none' };
   const form = memoryForm(opcode, modrm);
-  return form === undefined ? 'ud' : { size: form.size(operandSize), access: form.access, waits: form.noWait === undefined };
+  return form === undefined ? 'ud' : { size: form.size(operandSize), access: form.access };
 }
 
 export function executeX87(state: X87State, opcode: number, modrm: number, operand: X87Operand): X87Outcome {
