@@ -187,6 +187,7 @@ export class Builder {
     return out;
   }
 
+  /** Also sets the aliased register's sign and exponent to ones, as every MMX write does. */
   setMmx(ref: RegRef, value: Value): void {
     this.#ops.push({ k: 'setMmx', ref, value: this.#use(value) });
   }

@@ -34,26 +34,37 @@ export const ACCESS_ALIGN_SHIFT = 13;
 
 const RECORD = 0; // the function's only parameter
 
+/** A handler as a function of its own. */
 export function emitHandler(shape: Shape, ops: readonly Op[]): FunctionBody {
-  const emitter = new HandlerEmitter(shape);
-  emitter.list(ops);
-  return emitter.finish();
+  const body = new FunctionBody(HANDLER_SIGNATURE);
+  new HandlerEmitter(shape, body, () => body.return()).list(ops);
+  return body.get(RECORD).i32(L.RECORD_SIZE).op('i32.add');
+}
+
+/**
+ * A handler inside a larger function whose local 0 is the record: `leave` takes the next record, or 0, from the stack.
+ * Code that falls through leaves its next record on the stack.
+ */
+export function emitInline(shape: Shape, ops: readonly Op[], body: FunctionBody, leave: () => void): void {
+  const mark = body.localMark;
+  new HandlerEmitter(shape, body, leave).list(ops);
+  body.get(RECORD).i32(L.RECORD_SIZE).op('i32.add');
+  body.recycleLocals(mark);
 }
 
 class HandlerEmitter {
   readonly #shape: Shape;
-  readonly #f = new FunctionBody(HANDLER_SIGNATURE);
+  readonly #f: FunctionBody;
+  /** Emits the end of the handler: the next record is on the stack. */
+  readonly #leave: () => void;
   readonly #locals = new Map<number, number>();
   /** Pure single-use values, emitted where they are used. */
   readonly #inline = new Map<number, Op>();
 
-  constructor(shape: Shape) {
+  constructor(shape: Shape, body: FunctionBody, leave: () => void) {
     this.#shape = shape;
-  }
-
-  finish(): FunctionBody {
-    this.#f.get(RECORD).i32(L.RECORD_SIZE).op('i32.add');
-    return this.#f;
+    this.#f = body;
+    this.#leave = leave;
   }
 
   list(ops: readonly Op[]): void {
@@ -90,10 +101,11 @@ class HandlerEmitter {
     this.#f.mem(store, offset);
   }
 
-  #stop(reason: number): FunctionBody {
+  #stop(reason: number): void {
     this.#setState('i32.store', L.STOP_RECORD, () => this.#f.get(RECORD));
     this.#setState('i32.store', L.STOP_REASON, () => this.#f.i32(reason));
-    return this.#f.i32(0).return();
+    this.#f.i32(0);
+    this.#leave();
   }
 
   #raise(vector: number, errorCode: number): void {
@@ -141,6 +153,7 @@ class HandlerEmitter {
       case 'setMmx':
         this.#vectorAddress(op.ref);
         this.#push(op.value).mem('i64.store', L.ST);
+        this.#vectorAddress(op.ref).i32(0xffff).mem('i32.store16', L.ST + 8);
         return;
       case 'setState':
         return this.#setState(op.store, op.offset, () => this.#push(op.value));
@@ -183,7 +196,9 @@ class HandlerEmitter {
         op.args.forEach((arg, i) => {
           this.#setState(arg.ty === 'i64' ? 'i64.store' : arg.ty === 'v128' ? 'v128.store' : 'i32.store', L.ARGS + 16 * i, () => this.#push(arg));
         });
-        f.i32(op.helper).get(RECORD).call(IMPORT_HELPER).if().i32(0).return().end();
+        f.i32(op.helper).get(RECORD).call(IMPORT_HELPER).if().i32(0);
+        this.#leave();
+        f.end();
         if (op.out) this.#state('i64.load', L.ARGS).set(this.#local(op.out));
         return;
       case 'setVar':
@@ -337,7 +352,9 @@ class HandlerEmitter {
       (isChecked ? ACCESS_ALIGN_CHECK : 0) |
       ((31 - Math.clz32(op.align)) << ACCESS_ALIGN_SHIFT);
     f.get(address).op('i32.wrap_i64').get(address).i64(32n).op('i64.shr_u').op('i32.wrap_i64').i32(descriptor).get(RECORD).call(IMPORT_MISS);
-    f.tee(out).op('i32.eqz').if().i32(0).return().end();
+    f.tee(out).op('i32.eqz').if().i32(0);
+    this.#leave();
+    f.end();
     f.end();
   }
 
@@ -490,21 +507,24 @@ class HandlerEmitter {
   #jump(target: Value | 'imm' | 'next' | 'self'): void {
     const f = this.#f;
     if (target === 'self') {
-      f.get(RECORD).return();
-      return;
+      f.get(RECORD);
+      return this.#leave();
     }
     if (target === 'imm') {
       const link = f.local('i32');
-      f.get(RECORD).mem('i32.load', L.R_LINK).tee(link).if().get(link).return().end();
+      f.get(RECORD).mem('i32.load', L.R_LINK).tee(link).if().get(link);
+      this.#leave();
+      f.end();
       this.#setState('i64.store', L.RIP, () => f.get(RECORD).mem('i64.load', L.R_IMM));
-      f.get(RECORD).call(IMPORT_DISPATCH).return();
-      return;
+      f.get(RECORD).call(IMPORT_DISPATCH);
+      return this.#leave();
     }
     this.#setState('i64.store', L.RIP, () => {
       if (target === 'next') f.get(RECORD).mem('i64.load', L.R_RIP_NEXT);
       else this.#push(target);
     });
-    f.i32(0).call(IMPORT_DISPATCH).return();
+    f.i32(0).call(IMPORT_DISPATCH);
+    this.#leave();
   }
 }
 

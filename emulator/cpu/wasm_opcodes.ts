@@ -133,11 +133,17 @@ define(0xc3, ['v128'], 'i32', 'i64x2.all_true i64x2.bitmask', { simd: true });
 v(0xc7, 'i64x2.extend_low_i32x4_s i64x2.extend_high_i32x4_s i64x2.extend_low_i32x4_u i64x2.extend_high_i32x4_u');
 shift(0xcb, 'i64x2.shl i64x2.shr_s i64x2.shr_u');
 vv(0xce, 'i64x2.add - - i64x2.sub - - - i64x2.mul i64x2.eq i64x2.ne i64x2.lt_s i64x2.gt_s i64x2.le_s i64x2.ge_s i64x2.extmul_low_i32x4_s i64x2.extmul_high_i32x4_s i64x2.extmul_low_i32x4_u i64x2.extmul_high_i32x4_u');
+v(0x69, 'f32x4.trunc f32x4.nearest');
+v(0x7a, 'f64x2.trunc');
+v(0x94, 'f64x2.nearest');
 v(0xe0, 'f32x4.abs f32x4.neg - f32x4.sqrt');
 vv(0xe4, 'f32x4.add f32x4.sub f32x4.mul f32x4.div f32x4.min f32x4.max f32x4.pmin f32x4.pmax');
 v(0xec, 'f64x2.abs f64x2.neg - f64x2.sqrt');
 vv(0xf0, 'f64x2.add f64x2.sub f64x2.mul f64x2.div f64x2.min f64x2.max f64x2.pmin f64x2.pmax');
 v(0xf8, 'i32x4.trunc_sat_f32x4_s i32x4.trunc_sat_f32x4_u f32x4.convert_i32x4_s f32x4.convert_i32x4_u i32x4.trunc_sat_f64x2_s_zero i32x4.trunc_sat_f64x2_u_zero f64x2.convert_low_i32x4_s f64x2.convert_low_i32x4_u');
+
+/** Saturates instead of trapping, NaN gives 0: pure. */
+table.set('i64.trunc_sat_f64_s', { code: [0xfc, 0x06], params: ['f64'], result: 'i64', pure: true, align: 0, hasLane: false });
 
 /** Takes 16 lane immediates; emitted by its own writer method. */
 table.set('i8x16.shuffle', { code: [0xfd, 0x0d], params: ['v128', 'v128'], result: 'v128', pure: true, align: 0, hasLane: false });

@@ -7,11 +7,16 @@ import { faultRows } from './fault.ts';
 import { flagRows } from './flag.ts';
 import { legacyRows } from './legacy.ts';
 import { moveRows } from './move.ts';
+import { mmxRows } from './mmx.ts';
 import { multiplyRows } from './multiply.ts';
 import { shiftRows } from './shift.ts';
+import { sseControlRows } from './sse_control.ts';
+import { sseIntegerRows } from './sse_integer.ts';
+import { sseMoveRows } from './sse_move.ts';
+import { sseShuffleRows } from './sse_shuffle.ts';
 import { stringRows } from './string.ts';
 
-const sources: RowSource[] = [...faultRows, ...arithmeticRows, ...moveRows, ...branchRows, ...shiftRows, ...multiplyRows, ...bitRows, ...stringRows, ...flagRows, ...legacyRows];
+const sources: RowSource[] = [...faultRows, ...arithmeticRows, ...moveRows, ...branchRows, ...shiftRows, ...multiplyRows, ...bitRows, ...stringRows, ...flagRows, ...legacyRows, ...sseMoveRows, ...sseIntegerRows, ...sseShuffleRows, ...sseControlRows, ...mmxRows];
 
 export const rows: readonly Row[] = sources.map((source, id) => ({ ...source, id }));
 
