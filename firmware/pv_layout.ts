@@ -143,9 +143,7 @@ function growMapping(virtBase: bigint, allocated: number, order: PageTablePlan['
 }
 
 function tooSmall(image: KernelImage, memoryPages: number): ImageError {
-  const size = Math.ceil(Number(image.virtEnd - image.virtBase) / 2 ** 20);
-  return new ImageError(
-    `the image and its tables need more than the ${memoryPages / 256} MiB of memory (image up to ${size} MiB)`,
-    'give more with --memory',
-  );
+  const end = Math.ceil(Number(image.virtEnd - image.virtBase) / 2 ** 20);
+  const memory = Number((memoryPages / 256).toFixed(2));
+  return new ImageError(`the image (up to ${end} MiB) and its tables need more than the ${memory} MiB of memory`, 'give more with --memory');
 }

@@ -1,7 +1,8 @@
 /**
  * Ring -1's part of every PV64 address space, L4 slots 256-271 (xen:arch/x86/include/asm/config.h). Slot 256 is the
  * read-only machine-to-physical table, slot 260 the per-domain area, which here holds each vCPU's GDT and LDT as the CPU
- * reads them. Their page tables are ring -1's frames; guests can neither write nor replace them.
+ * reads them, slot 262 all RAM, for the supervisor: its only trace is the P bit of a guest's page fault there. Their page
+ * tables are ring -1's frames; guests can neither write nor replace them.
  */
 import { defineSlot } from '../slot.ts';
 import { INVALID_M2P_ENTRY, type MachineMemory, OWNER_RING, PAGE_SIZE } from './machine_memory.ts';
@@ -13,6 +14,7 @@ export const RO_MPT_VIRT_START = 0xffff_8000_0000_0000n;
 export const PERDOMAIN_VIRT_START = 0xffff_8200_0000_0000n;
 const L4_SLOT_M2P = 256;
 const L4_SLOT_PERDOMAIN = 260;
+const L4_SLOT_DIRECTMAP = 262;
 const VMASST_TYPE_m2p_strict = 32n;
 
 /** Pages of the GDT and LDT area of one vCPU: 16 of GDT, then 16 of LDT. */
@@ -43,6 +45,7 @@ const RESERVED_DESCRIPTORS: readonly (readonly [selector: number, descriptor: bi
 
 const sharedTables = defineSlot((memory: MachineMemory) => ({
   m2pL3: buildM2pTables(memory),
+  directmapL3: buildDirectmap(memory),
   reservedGdt: buildReservedGdt(memory),
   /** What GDT pages without a guest frame show. */
   zero: allocateTable(memory),
@@ -98,6 +101,15 @@ function buildM2pTables(memory: MachineMemory): number {
   return l3;
 }
 
+/** In pages of 1 GiB. */
+function buildDirectmap(memory: MachineMemory): number {
+  const l3 = allocateTable(memory);
+  for (let slot = 0; slot * 2 ** 18 < memory.frameCount; slot++) {
+    writeEntry(memory, l3, slot, pte.entryOf(slot * 2 ** 18, pte.PAGE_HYPERVISOR_RW | pte.PAGE_PSE));
+  }
+  return l3;
+}
+
 function areaOf(memory: MachineMemory, domain: MemoryDomain): PerdomainArea {
   const slot = perdomainAreas.of(domain);
   if (slot.area === undefined) {
@@ -149,6 +161,7 @@ export function isM2pStrict(domain: MemoryDomain): boolean {
 export function fillHypervisorSlots(memory: MachineMemory, l4: number, domain: MemoryDomain): void {
   for (let slot = 256; slot <= 271; slot++) writeEntry(memory, l4, slot, 0n);
   writeEntry(memory, l4, L4_SLOT_PERDOMAIN, pte.entryOf(areaOf(memory, domain).l3, TABLE_FLAGS));
+  writeEntry(memory, l4, L4_SLOT_DIRECTMAP, pte.entryOf(sharedTables.of(memory).directmapL3, TABLE_FLAGS));
   if (isM2pStrict(domain)) showM2p(memory, l4);
 }
 

@@ -65,8 +65,6 @@ export class MachineMemory implements Slots {
   readonly m2pFrames: number;
   /** Drops every translation of every core; the machine sets it once it has cores. */
   flushAllTlbs: () => void = () => {};
-  /** Crashes a domain that broke a rule which no errno reports; the machine sets it. */
-  crashDomain: (domid: number, reason: string) => void = () => {};
 
   private readonly ascending: boolean;
   private cursor: number;

@@ -187,11 +187,15 @@ function takeL1Entry(memory: MachineMemory, entry: bigint, tableOwner: MemoryDom
   return pte.adjustL1(entry);
 }
 
+/** All frames that 40 bits of physical address reach. */
+const IO_FRAMES = 2 ** 28;
+const INVALID_MFN = 2 ** 40 - 1;
+
 /** A mapping of what is no RAM: only the initial domain may, and it is uncached then. No count is kept of it. */
 function takeIoEntry(memory: MachineMemory, entry: bigint, tableOwner: MemoryDomain, pgOwner: number): bigint | Refusal {
-  const isInvalidMfn = pte.mfnOf(entry) === 2 ** 40 - 1;
+  const mfn = pte.mfnOf(entry);
   const accessor = pgOwner === DOMID_IO ? tableOwner : memory.domains.get(pgOwner);
-  if (!accessor?.isInitial || !tableOwner.isInitial) return isInvalidMfn ? 'EINVAL' : 'EPERM';
+  if (mfn >= IO_FRAMES || !accessor?.isInitial || !tableOwner.isInitial) return mfn === INVALID_MFN ? 'EINVAL' : 'EPERM';
   switch (entry & pte.PAGE_CACHE_ATTRS) {
     case 0n:
       return pte.adjustL1(entry ^ (pte.PAGE_PWT | pte.PAGE_PCD));
@@ -219,9 +223,6 @@ export function dropEntry(memory: MachineMemory, type: PageTableType, entry: big
 function dropL1Entry(memory: MachineMemory, entry: bigint, tableOwner: number): void {
   const mfn = pte.mfnOf(entry);
   if (!memory.isFrame(mfn) || memory.owner[mfn] === DOMID_IO) return;
-  if (entry & pte.PAGE_GNTTAB && memory.domains.get(tableOwner)?.shutdownReason === undefined) {
-    memory.crashDomain(tableOwner, `it overwrote a page-table entry that maps a grant (0x${entry.toString(16)})`);
-  }
   if (entry & pte.PAGE_RW) {
     putPageType(memory, mfn);
   } else if (memory.type[mfn] === PGT_seg_desc_page && memory.typeCount[mfn]! > 0 && memory.owner[mfn] === tableOwner) {

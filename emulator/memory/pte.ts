@@ -16,8 +16,6 @@ export const PAGE_GLOBAL = 1n << 8n;
 export const PAGE_AVAIL = 7n << 9n;
 /** Ours to set: the guest wrote the entry without PAGE_USER. */
 export const PAGE_GUEST_KERNEL = 1n << 52n;
-/** The entry maps a grant. */
-export const PAGE_GNTTAB = 1n << 62n;
 export const PAGE_AVAIL_HIGH = 0x7ffn << 52n;
 export const PAGE_NX = 1n << 63n;
 
@@ -28,7 +26,7 @@ const BASE_DISALLOW_MASK = PAGE_PWT | PAGE_PCD | PAGE_PSE | PAGE_GLOBAL;
 /** Flags that make an entry of an upper level invalid. */
 export const UPPER_DISALLOW_MASK = BASE_DISALLOW_MASK;
 /** Flags that make an L1 entry invalid; the initial domain has I/O resources and may choose caching. */
-export const L1_DISALLOW_MASK = (BASE_DISALLOW_MASK & ~PAGE_GLOBAL) | PAGE_GNTTAB;
+export const L1_DISALLOW_MASK = BASE_DISALLOW_MASK & ~PAGE_GLOBAL;
 export const L1_DISALLOW_MASK_IO = L1_DISALLOW_MASK & ~PAGE_CACHE_ATTRS;
 
 /** Bits that may change without a look at the frame (xen FASTPATH_FLAG_WHITELIST). */
