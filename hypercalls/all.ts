@@ -1,10 +1,30 @@
 /** Every hypercall that is there, by number: each family exports its implementations, this file lists the families. */
+import { consoleFamily } from './console/io.ts';
 import { eventChannel } from './event_channel/op.ts';
+import { grantTableFamily } from './grant_table/op.ts';
 import type { Implementation } from './implement.ts';
+import { memoryFamily } from './memory/op.ts';
+import { miscFamily } from './misc/op.ts';
 import { mmu } from './mmu/op.ts';
+import { physdevFamily } from './physdev/op.ts';
 import { pvCpu } from './pv_cpu/op.ts';
+import { schedFamily } from './sched/op.ts';
+import { vcpuFamily } from './vcpu/op.ts';
+import { versionFamily } from './version/op.ts';
 
-const families: readonly (readonly Implementation[])[] = [eventChannel, pvCpu, mmu];
+const families: readonly (readonly Implementation[])[] = [
+  consoleFamily,
+  eventChannel,
+  grantTableFamily,
+  memoryFamily,
+  miscFamily,
+  mmu,
+  physdevFamily,
+  pvCpu,
+  schedFamily,
+  vcpuFamily,
+  versionFamily,
+];
 
 export const implementations: readonly (Implementation | undefined)[] = byNumber(families.flat());
 

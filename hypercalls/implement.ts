@@ -30,7 +30,8 @@ const BATCH_SLICE = 512;
 export interface BatchHandler<P extends Params, O extends AnyOp> {
   /** Before the first element, also when there is none (and again after each slice of a long batch). */
   begin?(call: Call, registers: RegistersOf<P>): Exclude<Result<O>, object | typeof AGAIN> | undefined;
-  each(call: Call, element: ArgsOf<Record<never, never>, O>, registers: RegistersOf<P>): Exclude<Result<O>, typeof AGAIN>;
+  /** `pointer` is the element's vaddr. AGAIN: it is not finished, and the guest's call starts again with it. */
+  each(call: Call, element: ArgsOf<Record<never, never>, O>, registers: RegistersOf<P>, pointer: bigint): Result<O>;
   /** After the last element that was tried: `done` succeeded. */
   end?(call: Call, registers: RegistersOf<P>, done: number): void;
 }
@@ -57,7 +58,7 @@ type AnyArgs = Record<string, unknown>;
 type AnyHandler = (call: Call, args: AnyArgs) => object | string | number | bigint | undefined;
 interface AnyBatchHandler {
   begin?(call: Call, registers: AnyArgs): string | number | undefined;
-  each(call: Call, element: AnyArgs, registers: AnyArgs): object | string | number | bigint | undefined;
+  each(call: Call, element: AnyArgs, registers: AnyArgs, pointer: bigint): object | string | number | bigint | undefined;
   end?(call: Call, registers: AnyArgs, done: number): void;
 }
 
@@ -150,7 +151,10 @@ export class Implementation {
     }
     const op = this.opOf(record);
     if (op === undefined) return ENOSYS;
-    if (op.row.kind === 'refused') return errnoValue(op.row.errno);
+    if (op.row.kind === 'refused') {
+      const isReadable = op.row.reads === 0 || copyFromGuest(call.host, record.args[this.#argIndex]!, record.bytes, 0, op.row.reads);
+      return isReadable ? errnoValue(op.row.errno) : EFAULT;
+    }
     if (op.batch !== undefined) return this.#runBatch(call, record, op, op.batch, args);
 
     const struct = op.struct;
@@ -190,17 +194,18 @@ export class Implementation {
         break;
       }
       record.hasStruct = true;
-      const result = batch.each(call, struct.decode(record.view, base) as AnyArgs, registers);
+      const result = batch.each(call, struct.decode(record.view, base) as AnyArgs, registers, pointer);
       if (typeof result === 'object') {
         struct.encode(record.view, base, result);
-        if (!copyToGuest(call.host, pointer + BigInt(outStart), record.bytes, base + outStart, outEnd - outStart)) outcome = EFAULT;
+        if (!copyToGuest(call.host, BigInt.asUintN(64, pointer + BigInt(outStart)), record.bytes, base + outStart, outEnd - outStart))
+          outcome = EFAULT;
       } else {
         outcome = outcomeOf(result);
       }
       if (outcome !== 0) break;
     }
     batch.end?.(call, registers, done);
-    if (outcome !== 0 || done === count) return outcome;
+    if ((outcome !== 0 && outcome !== MADE_AGAIN) || done === count) return outcome;
     call.args[this.#argIndex] = start + BigInt(done * size);
     call.args[op.countIndex] = BigInt(count - done);
     return MADE_AGAIN;

@@ -13,6 +13,7 @@ interface Entry extends Timer {
 export class TimerQueue {
   #heap: Entry[] = [];
   #sequence = 0;
+  #cancelled = 0;
 
   set(deadline: bigint, fire: () => void): Timer {
     const entry: Entry = { deadline, fire, sequence: this.#sequence++, isCancelled: false };
@@ -21,19 +22,41 @@ export class TimerQueue {
     return entry;
   }
 
+  /** Harmless on one that has fired. */
   cancel(timer: Timer): void {
-    (timer as Entry).isCancelled = true;
+    const entry = timer as Entry;
+    if (entry.isCancelled) return;
+    entry.isCancelled = true;
+    if (++this.#cancelled > 64 && this.#cancelled > this.#heap.length / 2) this.#dropCancelled();
   }
 
   /** Deadline of the next timer that will fire. */
   next(): bigint | undefined {
-    while (this.#heap[0]?.isCancelled) this.#pop();
+    while (this.#heap[0]?.isCancelled) {
+      this.#pop();
+      this.#cancelled--;
+    }
     return this.#heap[0]?.deadline;
   }
 
   /** Fires all that are due at `now`, in order; a callback may set new ones. */
   fireDue(now: bigint): void {
-    for (let deadline = this.next(); deadline !== undefined && deadline <= now; deadline = this.next()) this.#pop().fire();
+    for (let deadline = this.next(); deadline !== undefined && deadline <= now; deadline = this.next()) {
+      const entry = this.#pop();
+      entry.isCancelled = true;
+      entry.fire();
+    }
+  }
+
+  /** A guest that sets and stops far-off timers for ever costs no more memory than it has timers. */
+  #dropCancelled(): void {
+    const live = this.#heap.filter((entry) => !entry.isCancelled);
+    this.#heap = [];
+    this.#cancelled = 0;
+    for (const entry of live) {
+      this.#heap.push(entry);
+      this.#siftUp(this.#heap.length - 1);
+    }
   }
 
   #isBefore(a: Entry, b: Entry): boolean {

@@ -80,5 +80,6 @@ export const event_channel_op = hypercall('event_channel_op', 32, both, { cmd: i
   reset:            op(10, evtchn_reset, 'Close all ports of a domain.', ['ESRCH', 'EPERM', 'EINVAL']),
   init_control:     refused(11, 'ENOSYS', 'FIFO event channels: a vCPU\'s control block.'),
   expand_array:     refused(12, 'ENOSYS', 'FIFO event channels: one more page of event words.'),
+  reset_cont:       op(14, evtchn_reset, 'Continuation of a reset; none is ever in progress here.', ['ESRCH', 'EPERM', 'EINVAL', 'EBUSY']),
   set_priority:     refused(13, 'ENOSYS', 'FIFO event channels: priority of a port.'),
 });

@@ -34,6 +34,8 @@ export interface Refused {
   readonly cmd: number;
   readonly errno: ErrnoName;
   readonly doc: string;
+  /** Bytes of the argument that must be readable, else -EFAULT comes first. */
+  readonly reads: number;
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: any op at all
@@ -72,8 +74,8 @@ export function batch<A extends AnyStruct, E extends ErrnoName, R extends Return
   return { ...row, count };
 }
 
-export function refused(cmd: number, errno: ErrnoName, doc: string): Refused {
-  return { kind: 'refused', cmd, errno, doc };
+export function refused(cmd: number, errno: ErrnoName, doc: string, options: { reads?: number } = {}): Refused {
+  return { kind: 'refused', cmd, errno, doc, reads: options.reads ?? 0 };
 }
 
 /** Register parameters in order: RDI, RSI, RDX, R10, R8, R9. The one called `cmd` picks the op. */

@@ -92,6 +92,6 @@ export const virqs = {
   VIRQ_TIMER: 0, VIRQ_DEBUG: 1, VIRQ_CONSOLE: 2, VIRQ_DOM_EXC: 3, VIRQ_TBUF: 4, VIRQ_DEBUGGER: 6, VIRQ_XENOPROF: 7, VIRQ_CON_RING: 8,
   VIRQ_PCPU_STATE: 9, VIRQ_MEM_EVENT: 10, VIRQ_ARGO: 11, VIRQ_ENOMEM: 12, VIRQ_XENPMU: 13, VIRQ_ARCH_0: 16,
 } as const;
-export const { VIRQ_TIMER, VIRQ_DEBUG, VIRQ_XENOPROF, VIRQ_XENPMU } = virqs;
+export const { VIRQ_TIMER, VIRQ_DEBUG, VIRQ_CONSOLE, VIRQ_XENOPROF, VIRQ_XENPMU } = virqs;
 export const NR_VIRQS = 24;
 export const virq_t = symbols('virq', u32, virqs);

@@ -11,7 +11,7 @@ import {
 import { DOMID_SELF, NR_VIRQS } from '../abi/xen.ts';
 import type { Call } from '../call.ts';
 import { implement } from '../implement.ts';
-import { close, connect, isGlobalVirq, isUsable, type Port, portsOf, raise, send, unmaskPort, virqPorts } from './ports.ts';
+import { close, connect, isGlobalVirq, isUsable, NR_PIRQS, type Port, portsOf, raise, send, unmaskPort, virqPorts } from './ports.ts';
 
 const domainOf = (call: Call, domid: number): Domain | undefined => (domid === DOMID_SELF ? call.domain : call.host.domains.get(domid));
 const ownPort = (call: Call, number: number): Port | undefined => portsOf.of(call.domain).get(number);
@@ -20,9 +20,6 @@ const guestPort = (call: Call, number: number): Port | undefined => {
   const port = ownPort(call, number);
   return port?.onEvent === undefined ? port : undefined;
 };
-
-/** Physical interrupts that a domU may name at all. */
-const NR_PIRQS = 56;
 
 const event_channel = implement(event_channel_op, {
   alloc_unbound(call, { dom, remote_dom }) {
@@ -126,13 +123,23 @@ const event_channel = implement(event_channel_op, {
   },
 
   reset(call, { dom }) {
-    const domain = domainOf(call, dom);
-    if (domain === undefined) return 'ESRCH';
-    if (domain !== call.domain && !call.domain.isInitial) return 'EPERM';
-    // Xen wants another domain paused first; no toolstack has paused one here.
-    if (domain !== call.domain) return 'EINVAL';
+    const domain = resettable(call, dom);
+    if (typeof domain === 'string') return domain;
     for (const port of portsOf.of(domain)) if (isUsable(port) && port.onEvent === undefined) close(call.host, domain, port);
   },
+
+  reset_cont(call, { dom }) {
+    const domain = resettable(call, dom);
+    return typeof domain === 'string' ? domain : 'EBUSY';
+  },
 });
+
+/** The domain that the caller may reset: itself. Xen lets dom0 reset one that its toolstack has paused; none is paused here. */
+function resettable(call: Call, dom: number): Domain | 'ESRCH' | 'EPERM' | 'EINVAL' {
+  const domain = domainOf(call, dom);
+  if (domain === undefined) return 'ESRCH';
+  if (domain === call.domain) return domain;
+  return call.domain.isInitial ? 'EINVAL' : 'EPERM';
+}
 
 export const eventChannel = [event_channel];

@@ -9,6 +9,7 @@ import { defineSlot } from '../../emulator/slot.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
 import { EVTCHN_2L_NR_CHANNELS } from '../abi/event_channel.ts';
 import { NR_VIRQS, VIRQ_DEBUG, VIRQ_TIMER, VIRQ_XENOPROF, VIRQ_XENPMU } from '../abi/xen.ts';
+import { kick, wakePollers } from './poll.ts';
 import { clearPending, isPending, setPending, unmask } from './two_level.ts';
 
 export type Binding =
@@ -27,6 +28,9 @@ export interface Port {
   /** The consumer is ring -1's host, not a vCPU. */
   onEvent: (() => void) | undefined;
 }
+
+/** Physical interrupts (GSIs and room for MSIs) that a domU may name, though not bind. */
+export const NR_PIRQS = 56;
 
 const FREE: Binding = { kind: 'free' };
 /** Ports come into being in groups of this size; one beyond the last group is invalid, not closed. */
@@ -143,27 +147,6 @@ export function unmaskPort(host: Host, domain: Domain, port: Port): void {
 export function connect(domain: Domain, port: Port, remote: Domain, remotePort: Port): void {
   port.binding = { kind: 'interdomain', remote, remotePort: remotePort.number };
   remotePort.binding = { kind: 'interdomain', remote: domain, remotePort: port.number };
-}
-
-/** A vCPU in SCHEDOP_poll: the port that it waits for, ANY_PORT for several or none, 0 when it does not poll. */
-const polling = defineSlot<Vcpu, { port: number }>(() => ({ port: 0 }));
-export const ANY_PORT = -1;
-
-export function startPolling(vcpu: Vcpu, port: number): void {
-  polling.of(vcpu).port = port;
-}
-
-/** Wakes `vcpu`, whatever it waits for. */
-export function kick(host: Host, vcpu: Vcpu): void {
-  polling.of(vcpu).port = 0;
-  host.wake(vcpu);
-}
-
-function wakePollers(host: Host, domain: Domain, port: number): void {
-  for (const vcpu of domain.vcpus) {
-    const waitsFor = polling.of(vcpu).port;
-    if (waitsFor === ANY_PORT || waitsFor === port) kick(host, vcpu);
-  }
 }
 
 /** Whether SCHEDOP_poll on `port` need not wait. */

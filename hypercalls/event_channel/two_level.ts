@@ -80,3 +80,9 @@ export function unmaskUpcalls(host: Host, vcpu: Vcpu): void {
   host.memory.bytes[maddr] = 0;
   host.memory.written(maddr, 1);
 }
+
+/** Makes the vCPU look at every pending word. */
+export function selectAll(host: Host, vcpu: Vcpu): void {
+  host.memory.view.setBigUint64(vcpu.vcpuInfoMaddr + PENDING_SEL, 0xffff_ffff_ffff_ffffn, true);
+  host.memory.bytes[vcpu.vcpuInfoMaddr + UPCALL_PENDING] = 1;
+}

@@ -1,0 +1,48 @@
+/** SCHEDOP_poll's side of event channels: which vCPU waits for which port, for how long, and waking it (xen:common/sched/core.c do_poll). */
+import type { Domain } from '../../emulator/domain.ts';
+import type { Host } from '../../emulator/host.ts';
+import type { Timer } from '../../emulator/scheduler/timers.ts';
+import { defineSlot } from '../../emulator/slot.ts';
+import type { Vcpu } from '../../emulator/vcpu.ts';
+
+/** Several ports, or none: any event wakes. */
+export const ANY_PORT = -1;
+const NOT_POLLING = 0;
+
+interface Polling {
+  port: number;
+  timer: Timer | undefined;
+}
+
+const polling = defineSlot<Vcpu, Polling>(() => ({ port: NOT_POLLING, timer: undefined }));
+
+/** Blocks `vcpu` until `port` (or ANY_PORT) is pending, or until `deadline` unless that is 0. */
+export function startPolling(host: Host, vcpu: Vcpu, port: number, deadline: bigint): void {
+  stopPolling(host, vcpu);
+  const state = polling.of(vcpu);
+  state.port = port;
+  if (deadline !== 0n) state.timer = host.timers.set(deadline, () => kick(host, vcpu));
+  host.block(vcpu);
+}
+
+export function stopPolling(host: Host, vcpu: Vcpu): void {
+  const state = polling.of(vcpu);
+  state.port = NOT_POLLING;
+  if (state.timer === undefined) return;
+  host.timers.cancel(state.timer);
+  state.timer = undefined;
+}
+
+/** Wakes `vcpu`, whatever it waits for. */
+export function kick(host: Host, vcpu: Vcpu): void {
+  stopPolling(host, vcpu);
+  host.wake(vcpu);
+}
+
+/** An event on `port`, even a masked one, ends the polls for it. */
+export function wakePollers(host: Host, domain: Domain, port: number): void {
+  for (const vcpu of domain.vcpus) {
+    const waitsFor = polling.of(vcpu).port;
+    if (waitsFor === ANY_PORT || waitsFor === port) kick(host, vcpu);
+  }
+}

@@ -1,0 +1,30 @@
+/** VCPUOP_register_vcpu_info: the vcpu_info leaves shared_info for a page of the guest's (xen:common/domain.c map_vcpu_info). */
+import type { Host } from '../../emulator/host.ts';
+import { PGT_writable_page } from '../../emulator/memory/page_type.ts';
+import { getPageAndType } from '../../emulator/memory/page_types.ts';
+import { defineSlot } from '../../emulator/slot.ts';
+import type { Vcpu } from '../../emulator/vcpu.ts';
+import { vcpu_info } from '../abi/xen.ts';
+import { selectAll } from '../event_channel/two_level.ts';
+
+const info = defineSlot<Vcpu, { isMoved: boolean }>(() => ({ isMoved: false }));
+
+/** Moves it to `offset` of frame `mfn`, which stays writable and the guest's for good. */
+export function moveVcpuInfo(host: Host, vcpu: Vcpu, mfn: bigint, offset: number): 'EINVAL' | 'ENXIO' | undefined {
+  if (offset > 4096 - vcpu_info.size || offset % vcpu_info.align !== 0) return 'ENXIO';
+  const state = info.of(vcpu);
+  if (state.isMoved) return 'EINVAL';
+  if (vcpu !== host.current && vcpu.isUp) return 'EINVAL';
+  if (mfn >= BigInt(host.memory.frameCount)) return 'EINVAL';
+  const frame = Number(mfn);
+  if (getPageAndType(host.memory, frame, PGT_writable_page, vcpu.domain.id) !== undefined) return 'EINVAL';
+  const { bytes } = host.memory;
+  const maddr = frame * 4096 + offset;
+  bytes.copyWithin(maddr, vcpu.vcpuInfoMaddr, vcpu.vcpuInfoMaddr + vcpu_info.size);
+  vcpu.vcpuInfoMaddr = maddr;
+  state.isMoved = true;
+  // Whatever came in while the guest looked at neither place: one look at every port finds it.
+  selectAll(host, vcpu);
+  host.memory.written(maddr, vcpu_info.size);
+  return undefined;
+}

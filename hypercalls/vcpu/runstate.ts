@@ -1,0 +1,72 @@
+/** What a vCPU is doing and for how long it has done what (xen:public/vcpu.h runstate): kept here, told to the guest's area. */
+import type { Host } from '../../emulator/host.ts';
+import { defineSlot } from '../../emulator/slot.ts';
+import type { Vcpu } from '../../emulator/vcpu.ts';
+import { RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running, vcpu_runstate_info } from '../abi/vcpu.ts';
+import { writeArea } from './area.ts';
+import { updateTimeInfo } from './time.ts';
+import { leaveCoreTimers, startTicking } from './timers.ts';
+
+interface Runstate {
+  state: number;
+  entryTime: bigint;
+  readonly time: bigint[];
+  /** Vaddr of the guest's copy, 0n: none. */
+  area: bigint;
+}
+
+const runstateOf = defineSlot<Vcpu, Runstate>(() => ({ state: RUNSTATE_offline, entryTime: 0n, time: [0n, 0n, 0n, 0n], area: 0n }));
+
+function change(host: Host, vcpu: Vcpu, state: number): void {
+  const runstate = runstateOf.of(vcpu);
+  const now = host.clock.now();
+  runstate.time[runstate.state]! += now - runstate.entryTime;
+  runstate.entryTime = now;
+  runstate.state = state;
+}
+
+/** The run loop puts the vCPU on a core: its registers are loaded and it runs next. */
+export function enterCore(host: Host, vcpu: Vcpu): void {
+  change(host, vcpu, RUNSTATE_running);
+  updateRunstateArea(host, vcpu);
+  updateTimeInfo(host, vcpu);
+  startTicking(host, vcpu);
+}
+
+/** The run loop takes it off: preempted, blocked or down. */
+export function leaveCore(host: Host, vcpu: Vcpu): void {
+  leaveCoreTimers(host, vcpu);
+  change(host, vcpu, vcpu.isUp ? (vcpu.isBlocked ? RUNSTATE_blocked : RUNSTATE_runnable) : RUNSTATE_offline);
+}
+
+/** A blocked vCPU was woken and waits for a core. */
+export function becomeRunnable(host: Host, vcpu: Vcpu): void {
+  if (runstateOf.of(vcpu).state !== RUNSTATE_running) change(host, vcpu, RUNSTATE_runnable);
+}
+
+/** As of now, with the current state's share. */
+export function readRunstate(host: Host, vcpu: Vcpu): { state: number; state_entry_time: bigint; time: readonly bigint[] } {
+  const { state, entryTime, time } = runstateOf.of(vcpu);
+  const sinceEntry = host.clock.now() - entryTime;
+  return { state, state_entry_time: entryTime, time: time.map((value, i) => (i === state ? value + sinceEntry : value)) };
+}
+
+/** Where the guest wants it from now on. */
+export function setRunstateArea(host: Host, vcpu: Vcpu, vaddr: bigint): void {
+  runstateOf.of(vcpu).area = vaddr;
+  updateRunstateArea(host, vcpu);
+}
+
+const scratch = new Uint8Array(vcpu_runstate_info.size);
+const scratchView = new DataView(scratch.buffer);
+
+/**
+ * All vCPUs of a domain share one core with ring -1, so that none can see the record half written, and XEN_RUNSTATE_UPDATE
+ * (the assist runstate_update_flag) never shows.
+ */
+function updateRunstateArea(host: Host, vcpu: Vcpu): void {
+  const { area, state, entryTime, time } = runstateOf.of(vcpu);
+  if (area === 0n) return;
+  vcpu_runstate_info.write(scratchView, 0, { state, state_entry_time: entryTime, time });
+  writeArea(host, vcpu, area, scratch);
+}

@@ -1,0 +1,78 @@
+/**
+ * A vCPU's two timers, both of which raise VIRQ_TIMER: one-shot, and periodic. The periodic one only ticks while the vCPU
+ * is on a core, once at most for all the time that it was off (xen:common/sched/core.c vcpu_periodic_timer_work).
+ */
+import type { Host } from '../../emulator/host.ts';
+import type { Timer } from '../../emulator/scheduler/timers.ts';
+import { defineSlot } from '../../emulator/slot.ts';
+import type { Vcpu } from '../../emulator/vcpu.ts';
+import { VIRQ_TIMER } from '../abi/xen.ts';
+import { raiseVirq } from '../event_channel/ports.ts';
+
+interface VcpuTimers {
+  singleshot: Timer | undefined;
+  /** Nanoseconds; 0: no periodic timer. */
+  period: bigint;
+  lastTick: bigint;
+  periodic: Timer | undefined;
+  isOnCore: boolean;
+}
+
+/** A vCPU comes up with a tick of 100 Hz. */
+const DEFAULT_PERIOD = 10_000_000n;
+
+const timersOf = defineSlot<Vcpu, VcpuTimers>(() => ({
+  singleshot: undefined,
+  period: DEFAULT_PERIOD,
+  lastTick: 0n,
+  periodic: undefined,
+  isOnCore: false,
+}));
+
+/** At `deadline` (ns of system time); one in the past fires as soon as timers are looked at. */
+export function setSingleshotTimer(host: Host, vcpu: Vcpu, deadline: bigint): void {
+  stopSingleshotTimer(host, vcpu);
+  timersOf.of(vcpu).singleshot = host.timers.set(deadline, () => {
+    timersOf.of(vcpu).singleshot = undefined;
+    raiseVirq(host, vcpu, VIRQ_TIMER);
+  });
+}
+
+export function stopSingleshotTimer(host: Host, vcpu: Vcpu): void {
+  const timers = timersOf.of(vcpu);
+  if (timers.singleshot !== undefined) host.timers.cancel(timers.singleshot);
+  timers.singleshot = undefined;
+}
+
+/** `period` 0n stops it. The first tick is due at once, as Xen's is when a period has passed since the last. */
+export function setPeriodicTimer(host: Host, vcpu: Vcpu, period: bigint): void {
+  stopTicking(host, vcpu);
+  const timers = timersOf.of(vcpu);
+  timers.period = period;
+  if (timers.isOnCore) startTicking(host, vcpu);
+}
+
+/** The vCPU goes on a core. */
+export function startTicking(host: Host, vcpu: Vcpu): void {
+  const timers = timersOf.of(vcpu);
+  timers.isOnCore = true;
+  if (timers.period === 0n) return;
+  const now = host.clock.now();
+  if (now >= timers.lastTick + timers.period) {
+    timers.lastTick = now;
+    raiseVirq(host, vcpu, VIRQ_TIMER);
+  }
+  timers.periodic = host.timers.set(timers.lastTick + timers.period, () => startTicking(host, vcpu));
+}
+
+/** It goes off. */
+export function stopTicking(host: Host, vcpu: Vcpu): void {
+  const timers = timersOf.of(vcpu);
+  if (timers.periodic !== undefined) host.timers.cancel(timers.periodic);
+  timers.periodic = undefined;
+}
+
+export function leaveCoreTimers(host: Host, vcpu: Vcpu): void {
+  stopTicking(host, vcpu);
+  timersOf.of(vcpu).isOnCore = false;
+}
