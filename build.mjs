@@ -1,6 +1,6 @@
 // Bundles the command, the library entries, the benches and every test into dist/ with esbuild.
 // `--only FILE...` bundles just those; `--outdir DIR` puts them elsewhere.
-import { existsSync, readdirSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -19,12 +19,13 @@ function* filesBelow(folder, ending) {
   }
 }
 
+const command = { in: 'emulator/cli/beneath.ts', out: 'beneath' };
 const products = {
-  'emulator/cli/beneath.ts': 'beneath',
   'index.ts': 'index',
   'emulator/cpu/index.ts': 'cpu',
   'hypercalls/abi/index.ts': 'abi',
   'test/bench/bench.ts': 'bench',
+  'test/bench/hot_templates.ts': 'hot_templates',
 };
 const entries = only.length > 0
   ? only.map((path) => ({ in: path, out: path.replace(/\.ts$/, '') }))
@@ -33,8 +34,7 @@ const entries = only.length > 0
       ...[...filesBelow('test', '.test.ts')].map((path) => ({ in: path, out: path.replace(/\.ts$/, '') })),
     ];
 
-await build({
-  entryPoints: entries,
+const options = {
   outdir,
   outExtension: { '.js': '.mjs' },
   bundle: true,
@@ -45,4 +45,11 @@ await build({
   define: { global: 'globalThis' },
   sourcemap: true,
   logLevel: 'warning',
-});
+};
+await build({ ...options, entryPoints: entries });
+if (only.length === 0 && existsSync(command.in)) {
+  // Commander is CommonJS and asks for Node's own modules with require.
+  const js = "#!/usr/bin/env node\nimport { createRequire } from 'node:module';\nconst require = createRequire(import.meta.url);";
+  await build({ ...options, entryPoints: [command], banner: { js } });
+  chmodSync(join(outdir, 'beneath.mjs'), 0o755);
+}

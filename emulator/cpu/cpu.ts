@@ -12,7 +12,8 @@ import { AC, TF } from './flags.ts';
 
 import { helpers } from './helpers.ts';
 import type { Access, Cpu, CpuContext, CpuHost, DecodedInstruction, DescriptorTable, Intercepts, PhysicalMemory, Segment, SegmentName, Translation, WalkStep } from './interface.ts';
-import { type Core, makeCore } from './interpreter.ts';
+import { hotTemplates } from './hot.ts';
+import { type Loop, makeDispatcher, makeLoop } from './interpreter.ts';
 import * as L from './layout.ts';
 import { CR0_AM, CR0_EM, CR0_MP, CR0_TS, CR4_OSFXSR, Mmu } from './mmu.ts';
 import type { Row } from './row.ts';
@@ -44,7 +45,7 @@ export class CpuCore implements Cpu {
   readonly state: State;
   readonly mmu: Mmu;
   readonly gpr: BigUint64Array;
-  readonly #core: Core;
+  readonly #loop: Loop;
   readonly #code: CodeCache;
   readonly #decoder: Decoder;
   readonly #view: DataView;
@@ -73,15 +74,18 @@ export class CpuCore implements Cpu {
     this.#bytes = new Uint8Array(buffer);
     this.#decoder = new Decoder(rows);
     const table = new WebAssembly.Table({ element: 'anyfunc', initial: 256 });
-    this.#core = makeCore(memory, memoryPages, table);
     const imports: Record<string, unknown> = {
       memory,
-      dispatch: this.#core.dispatch,
+      table,
+      dispatch: makeDispatcher(memory, memoryPages, table).dispatch,
       split: () => this.mmu.split(),
       miss: (low: number, high: number, descriptor: number, record: number) => this.#miss(low, high, descriptor, record),
       helper: (helper: number, record: number) => this.#helper(helper, record),
     };
     const templates = new Templates(table, memoryPages, imports);
+    const hot = hotTemplates();
+    templates.reserve(hot);
+    this.#loop = makeLoop(memoryPages, imports, hot);
     const ram = new Uint8Array(buffer, L.RAM, memorySize);
     this.#code = new CodeCache({
       view: this.#view, ram, decoder: this.#decoder, templates: () => templates,
@@ -270,7 +274,7 @@ export class CpuCore implements Cpu {
         if (record === 0) record = this.#lookup();
         const isStepping = (this.state.systemFlags & TF) !== 0;
         const slice = isStepping ? 1 : Math.min(budget - this.#retired, SLICE);
-        const next = this.#core.run(record, slice);
+        const next = this.#loop.run(record, slice);
         const remaining = view.getInt32(L.REMAINING, true);
         this.#retired += slice - remaining;
         if (slice !== remaining) this.#clearShadows();

@@ -1,9 +1,12 @@
 /**
- * The interpreter's fixed WebAssembly: the loop that calls one handler per record, the dispatcher that finds the record
- * at RIP in the jump cache, and the two pseudo handlers (go on elsewhere; ask TypeScript for a lookup).
+ * The interpreter's fixed WebAssembly: the loop over records, with the hot templates (hot.ts) as cases of one switch and
+ * all others called through the table; the dispatcher that finds the record at RIP in the jump cache; and the two pseudo
+ * handlers (go on elsewhere; ask TypeScript for a lookup).
  */
-import { HANDLER_SIGNATURE } from './handlers.ts';
+import { emitInline, HANDLER_SIGNATURE, handlerImports } from './handlers.ts';
+import type { Op } from './ir.ts';
 import * as L from './layout.ts';
+import type { Shape } from './shape.ts';
 import { buildModule, FunctionBody } from './wasm_writer.ts';
 
 /** Table indices of the pseudo handlers; templates follow. */
@@ -15,22 +18,30 @@ export const FIRST_TEMPLATE = 3;
 export const LOOKUP_RECORD = L.RECORDS;
 export const FIRST_RECORD = L.RECORDS + L.RECORD_SIZE;
 
-export interface Core {
-  /** Runs from a record for at most `count` instructions (> 0); leaves REMAINING and either NEXT_RECORD or STOP_*. Returns the next record or 0. */
-  run(record: number, count: number): number;
+/** A template that runs inside the loop; its index is FIRST_TEMPLATE plus its place in the list. */
+export interface HotTemplate {
+  readonly shape: Shape;
+  readonly ops: readonly Op[];
+}
+
+export interface Dispatcher {
   dispatch(from: number): number;
+}
+
+export interface Loop {
+  /** Runs from a record for at most `count` instructions (> 0); leaves REMAINING, and STOP_* when it returns 0 instead of the next record. */
+  run(record: number, count: number): number;
 }
 
 const DISPATCH = 0;
 
-export function makeCore(memory: WebAssembly.Memory, memoryPages: number, table: WebAssembly.Table): Core {
+export function makeDispatcher(memory: WebAssembly.Memory, memoryPages: number, table: WebAssembly.Table): Dispatcher {
   const bytes = buildModule({
     imports: [],
     indirect: [HANDLER_SIGNATURE],
     memoryPages,
     functions: [
       { body: dispatchFunction(), export: 'dispatch' },
-      { body: runFunction(), export: 'run' },
       { body: gotoFunction(), export: 'goto' },
       { body: lookupFunction(), export: 'lookup' },
     ],
@@ -38,15 +49,43 @@ export function makeCore(memory: WebAssembly.Memory, memoryPages: number, table:
   const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: { memory, table } });
   table.set(HANDLER_GOTO, exports.goto);
   table.set(HANDLER_LOOKUP, exports.lookup);
-  return exports as unknown as Core;
+  return exports as unknown as Dispatcher;
 }
 
-function runFunction(): FunctionBody {
+/** `imports`: as of handlers, with memory and table. */
+export function makeLoop(memoryPages: number, imports: Record<string, unknown>, hot: readonly HotTemplate[]): Loop {
+  const bytes = buildModule({
+    imports: handlerImports,
+    indirect: [HANDLER_SIGNATURE],
+    memoryPages,
+    functions: [{ body: runFunction(hot), export: 'run' }],
+  });
+  return new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: imports }).exports as unknown as Loop;
+}
+
+/** GOTO and LOOKUP are cold enough to go through the table; cases are the hot templates in order. */
+function runFunction(hot: readonly HotTemplate[]): FunctionBody {
   const f = new FunctionBody({ params: ['i32', 'i32'], results: ['i32'] });
   const record = 0, count = 1;
-  f.block().loop();
-  f.get(record).get(record).mem('i32.load16_u', L.R_HANDLER).callIndirect(0).tee(record).op('i32.eqz').brIf(1);
-  f.get(count).i32(1).op('i32.sub').tee(count).brIf(0);
+  const loop = f.block().loop().depth;
+  const next = f.block().depth;
+  f.block(); // a template of its own function
+  for (let i = 0; i < hot.length; i++) f.block();
+  f.get(record).mem('i32.load16_u', L.R_HANDLER).i32(FIRST_TEMPLATE).op('i32.sub');
+  f.brTable(hot.map((_, i) => i), hot.length);
+  for (const { shape, ops } of hot) {
+    f.end();
+    const leave = (): void => {
+      f.set(record).brTo(next);
+    };
+    emitInline(shape, ops, f, leave);
+    leave();
+  }
+  f.end();
+  f.get(record).get(record).mem('i32.load16_u', L.R_HANDLER).callIndirect(0).set(record);
+  f.end();
+  f.get(record).op('i32.eqz').brIf(f.depth - loop + 1);
+  f.get(count).i32(1).op('i32.sub').tee(count).brIf(f.depth - loop);
   f.end().end();
   f.i32(0).get(count).mem('i32.store', L.REMAINING);
   return f.get(record);

@@ -33,7 +33,12 @@ const repCodes = { none: 0, rep: 1, repne: 2 };
 
 /** One number per distinct shape, for the template cache. */
 export function shapeKey(s: Shape): number {
-  const bits =
+  return s.row.id * 0x200000 + shapeBits(s);
+}
+
+/** Everything of a shape but its row, as a number below 2^21. */
+export function shapeBits(s: Shape): number {
+  return (
     (31 - Math.clz32(s.size)) |
     (eaCodes[s.ea] << 2) |
     ((s.segment + 1) << 5) |
@@ -42,6 +47,24 @@ export function shapeKey(s: Shape): number {
     ((s.stackSize >> 2) << 12) |
     (Number(s.alignCheck) << 14) |
     (s.cc << 15) |
-    (repCodes[s.rep] << 19);
-  return s.row.id * 0x200000 + bits;
+    (repCodes[s.rep] << 19)
+  );
+}
+
+/** The shape behind the bits of a key, without its row. */
+export function shapeFromBits(row: Row, bits: number): Shape {
+  const eaKinds: EaKind[] = ['reg', 'abs', 'rip', 'base', 'index'];
+  const eighths = [2, 4, 8] as const;
+  return {
+    row,
+    size: (1 << (bits & 3)) as Size,
+    ea: eaKinds[(bits >> 2) & 7]!,
+    segment: ((bits >> 5) & 7) - 1,
+    addressSize: eighths[(bits >> 8) & 3]!,
+    mode: ([16, 32, 64] as const)[(bits >> 10) & 3]!,
+    stackSize: eighths[(bits >> 12) & 3]!,
+    alignCheck: ((bits >> 14) & 1) === 1,
+    cc: (bits >> 15) & 15,
+    rep: (['none', 'rep', 'repne'] as const)[(bits >> 19) & 3]!,
+  };
 }

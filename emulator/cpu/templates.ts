@@ -4,7 +4,7 @@
  */
 import { Builder } from './builder.ts';
 import { emitHandler, HANDLER_SIGNATURE, handlerImports } from './handlers.ts';
-import { FIRST_TEMPLATE } from './interpreter.ts';
+import { FIRST_TEMPLATE, type HotTemplate } from './interpreter.ts';
 import { type Op, verify } from './ir.ts';
 import { type Shape, shapeKey } from './shape.ts';
 import { buildModule, type FunctionBody } from './wasm_writer.ts';
@@ -25,11 +25,25 @@ export class Templates {
   #next = FIRST_TEMPLATE;
   #pending: { index: number; body: FunctionBody }[] = [];
 
-  /** `imports`: the handler imports by name, and `memory`. */
+  /** `imports`: the handler imports by name, memory and table. */
   constructor(table: WebAssembly.Table, memoryPages: number, imports: Record<string, unknown>) {
     this.#table = table;
     this.#memoryPages = memoryPages;
-    this.#imports = { ...imports, table };
+    this.#imports = imports;
+  }
+
+  /** Gives the hot templates the first indices; the loop has their code, so they need no handler of their own. */
+  reserve(hot: readonly HotTemplate[]): void {
+    for (const { shape, ops } of hot) this.#add(shapeKey(shape), ops);
+  }
+
+  #add(key: number, ops: readonly Op[]): number {
+    const index = this.#next++;
+    if (index > 0xffff) throw new Error('bug: more templates than a record can name');
+    const last = ops.at(-1);
+    if (last && (last.k === 'jump' || last.k === 'system' || (last.k === 'fault' && !last.cond))) this.#ending.add(index);
+    this.#indices.set(key, index);
+    return index;
   }
 
   /** Whether the instruction never falls through to the next record. */
@@ -46,13 +60,9 @@ export class Templates {
     const key = shapeKey(shape);
     const present = this.#indices.get(key);
     if (present !== undefined) return present;
-    const index = this.#next++;
-    if (index > 0xffff) throw new Error('bug: more templates than a record can name');
     const ops = lower(shape);
-    const last = ops.at(-1);
-    if (last && (last.k === 'jump' || last.k === 'system' || (last.k === 'fault' && !last.cond))) this.#ending.add(index);
+    const index = this.#add(key, ops);
     this.#pending.push({ index, body: emitHandler(shape, ops) });
-    this.#indices.set(key, index);
     return index;
   }
 

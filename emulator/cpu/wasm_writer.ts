@@ -38,14 +38,36 @@ export class FunctionBody {
   readonly signature: Signature;
   readonly #code: number[] = [];
   readonly #locals: Ty[] = [];
+  /** Locals that `recycleLocals` has freed, by type. */
+  #free: Partial<Record<Ty, number[]>> = {};
+  #used: [Ty, number][] = [];
+  /** Open blocks; the function's own is not counted. */
+  depth = 0;
 
   constructor(signature: Signature) {
     this.signature = signature;
   }
 
   local(ty: Ty): number {
-    this.#locals.push(ty);
-    return this.signature.params.length + this.#locals.length - 1;
+    let local = this.#free[ty]?.pop();
+    if (local === undefined) {
+      this.#locals.push(ty);
+      local = this.signature.params.length + this.#locals.length - 1;
+    }
+    this.#used.push([ty, local]);
+    return local;
+  }
+
+  /** Frees all locals handed out since `mark` (a past value of `localMark`): their values are no longer wanted. */
+  recycleLocals(mark: number): void {
+    for (const [ty, local] of this.#used.splice(mark)) {
+      this.#free[ty] ??= [];
+      this.#free[ty].push(local);
+    }
+  }
+
+  get localMark(): number {
+    return this.#used.length;
   }
 
   op(name: string, lane?: number): this {
@@ -126,14 +148,17 @@ export class FunctionBody {
     return this;
   }
   block(): this {
+    this.depth++;
     this.#code.push(0x02, 0x40);
     return this;
   }
   loop(): this {
+    this.depth++;
     this.#code.push(0x03, 0x40);
     return this;
   }
   if(result?: Ty): this {
+    this.depth++;
     this.#code.push(0x04, result ? typeCodes[result] : 0x40);
     return this;
   }
@@ -142,11 +167,20 @@ export class FunctionBody {
     return this;
   }
   end(): this {
+    this.depth--;
     this.#code.push(0x0b);
     return this;
   }
   br(depth: number): this {
     this.#code.push(0x0c, ...unsignedLeb(depth));
+    return this;
+  }
+  /** Branches to the block that was opened as the `label`th (its `depth` once open). */
+  brTo(label: number): this {
+    return this.br(this.depth - label);
+  }
+  brTable(depths: readonly number[], otherwise: number): this {
+    this.#code.push(0x0e, ...unsignedLeb(depths.length), ...depths.flatMap((depth) => unsignedLeb(depth)), ...unsignedLeb(otherwise));
     return this;
   }
   brIf(depth: number): this {
