@@ -25,15 +25,14 @@ const isAllowed = (host: Host, vaddr: bigint): boolean => host.current.domain.ty
 export function copyFromGuest(host: Host, vaddr: bigint, target: Uint8Array, offset = 0, size = target.length - offset): boolean {
   if (!isAllowed(host, vaddr)) return false;
   const ram = host.memory.bytes;
-  let at = vaddr;
   for (let done = 0; done < size; ) {
+    const at = BigInt.asUintN(64, vaddr + BigInt(done));
     const inPage = Math.min(size - done, PAGE_SIZE - Number(at & 0xfffn));
     const maddr = maddrOf(host, at, 'read');
     if (maddr < 0) return false;
     if (inPage <= 64) for (let i = 0; i < inPage; i++) target[offset + done + i] = ram[maddr + i]!;
     else target.set(ram.subarray(maddr, maddr + inPage), offset + done);
     done += inPage;
-    if (done < size) at = BigInt.asUintN(64, at + BigInt(inPage));
   }
   return true;
 }
@@ -42,8 +41,8 @@ export function copyFromGuest(host: Host, vaddr: bigint, target: Uint8Array, off
 export function copyToGuest(host: Host, vaddr: bigint, source: Uint8Array, offset = 0, size = source.length - offset): boolean {
   if (!isAllowed(host, vaddr)) return false;
   const ram = host.memory.bytes;
-  let at = vaddr;
   for (let done = 0; done < size; ) {
+    const at = BigInt.asUintN(64, vaddr + BigInt(done));
     const inPage = Math.min(size - done, PAGE_SIZE - Number(at & 0xfffn));
     const maddr = maddrOf(host, at, 'write');
     if (maddr < 0) return false;
@@ -51,7 +50,6 @@ export function copyToGuest(host: Host, vaddr: bigint, source: Uint8Array, offse
     else ram.set(source.subarray(offset + done, offset + done + inPage), maddr);
     host.memory.written(maddr, inPage);
     done += inPage;
-    if (done < size) at = BigInt.asUintN(64, at + BigInt(inPage));
   }
   return true;
 }

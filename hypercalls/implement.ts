@@ -187,7 +187,7 @@ export class Implementation {
     let outcome: Outcome = 0;
     let done = 0;
     for (; done < slice && outcome === 0; done++) {
-      const pointer = done === 0 ? start : BigInt.asUintN(64, start + BigInt(done * size));
+      const pointer = BigInt.asUintN(64, start + BigInt(done * size));
       const base = done === 0 ? 0 : size;
       if (!copyFromGuest(call.host, pointer, record.bytes, base, size)) {
         outcome = EFAULT;
