@@ -29,10 +29,12 @@ export interface Host {
   yield(vcpu: Vcpu): void;
   /** Ends the domain; its vCPUs do not run again. */
   shutdown(domain: Domain, reason: ShutdownReason): void;
-  /** Xen's domain_crash: the guest did what ring -1 cannot go on from; `why` goes into the crash report. */
-  crash(domain: Domain, why: string): void;
+  /** Xen's domain_crash: the guest did what ring -1 cannot go on from. `why` and the page walk of `vaddr` go into the crash report. */
+  crash(domain: Domain, why: string, vaddr?: bigint): void;
   /** The emergency console (console_io of the initial domain, or of any with verboseDebug). */
   consoleWrite(domain: Domain, bytes: Uint8Array): void;
+  /** console_io was refused to `domain`: its owner may wonder where the output is. */
+  consoleRefused?(domain: Domain): void;
   /** Up to `size` bytes typed at the emergency console, none when nothing is waiting. */
   consoleRead(domain: Domain, size: number): Uint8Array;
 }

@@ -59,7 +59,7 @@ export function bounce(host: TrapHost, vcpu: Vcpu, { address, masksEvents, error
   if (!wasKernel) toggleGuestMode(host, vcpu);
   const top = (wasKernel ? gpr[RSP]! : pv.kernelSp) & ~0xfn;
   if (top >= HYPERVISOR_VIRT_START && top < HYPERVISOR_VIRT_END + LARGEST_FRAME) {
-    host.crash(vcpu.domain, `no bounce frame can be made at ${hex(top)}: that is ring -1's`);
+    host.crash(vcpu.domain, `no bounce frame can be made at ${hex(top)}: that is ring -1's`, top);
     return false;
   }
 
@@ -77,7 +77,7 @@ export function bounce(host: TrapHost, vcpu: Vcpu, { address, masksEvents, error
   frame[size++] = BigInt(ss);
   const rsp = BigInt.asUintN(64, top - BigInt(size * 8));
   if (!copyToGuest(host, rsp, frameBytes, 0, size * 8)) {
-    host.crash(vcpu.domain, `no bounce frame can be written at ${hex(rsp)}`);
+    host.crash(vcpu.domain, `no bounce frame can be written at ${hex(rsp)}`, rsp);
     return false;
   }
   if (masksEvents) setUpcallMask(host, vcpu, mask | 1);
@@ -103,7 +103,8 @@ export function inject(host: TrapHost, vcpu: Vcpu, vector: number, errorCode?: n
   const at = host.cpu.rip;
   host.traceTrap?.(vcpu, `${describe(vector, errorCode)} at ${hex(at)} -> ${entry.address === 0n ? 'nobody' : hex(entry.address)}`);
   if (bounce(host, vcpu, { address: entry.address, masksEvents: (entry.flags & TI_IF) !== 0, errorCode })) return;
-  if (vcpu.domain.shutdownReason === undefined) host.crash(vcpu.domain, `unhandled ${describe(vector, errorCode)} at ${hex(at)}`);
+  if (vcpu.domain.shutdownReason !== undefined) return;
+  host.crash(vcpu.domain, `unhandled ${describe(vector, errorCode)} at ${hex(at)}`, vector === VECTOR_PF ? pvVcpu.of(vcpu).cr2 : undefined);
 }
 
 function describe(vector: number, errorCode: number | undefined): string {

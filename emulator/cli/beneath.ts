@@ -1,0 +1,45 @@
+/** The command `beneath`. Exit status: 0 the guest powered off, 1 usage or image error, 3 the guest crashed, 4 a limit was reached. */
+import { Command, CommanderError } from 'commander';
+import packageJson from '../../package.json' with { type: 'json' };
+import { addRunOptions, type RunOptions } from './options.ts';
+import { runCommand } from './run_command.ts';
+import { UserError } from './user_error.ts';
+
+const EXIT_USAGE = 1;
+
+const program = new Command('beneath')
+  .description(packageJson.description)
+  .version(packageJson.version, '--version', 'print the version')
+  .helpOption('--help', 'print this')
+  .helpCommand(false)
+  .showSuggestionAfterError(true)
+  .exitOverride()
+  .configureOutput({ outputError: (text, write) => write(`beneath: ${oneLine(text)}; see beneath --help\n`) });
+
+addRunOptions(program.command('run').argument('<kernel>', 'image of an x86-64 Xen PV kernel'))
+  .description('boot a kernel as a Xen PV guest with this terminal as its console (Ctrl-] leaves)')
+  .helpOption('--help', 'print this')
+  .exitOverride()
+  .configureOutput({ outputError: (text, write) => write(`beneath: ${oneLine(text)}; see beneath run --help\n`) })
+  .addHelpText('after', '\nExit status: 0 the guest powered off, 1 usage or image error, 3 the guest crashed, 4 time or instruction limit.')
+  .action(async (kernel: string, options: RunOptions) => {
+    process.exitCode = await runCommand(kernel, options);
+  });
+
+function oneLine(text: string): string {
+  return text
+    .trim()
+    .replace(/^error: /, '')
+    .replace(/\s*\n\s*/g, ' ')
+    .replace(/\.$/, '');
+}
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE;
+  else if (error instanceof UserError) {
+    process.stderr.write(`beneath: ${error.message}\n`);
+    process.exitCode = EXIT_USAGE;
+  } else throw error;
+}

@@ -1,0 +1,87 @@
+/**
+ * The flags of `beneath run` and what they mean. Each parser answers a value or throws InvalidArgumentError, which the
+ * command line shows in one line behind the flag and the value that was given.
+ */
+import { type Command, InvalidArgumentError, Option } from 'commander';
+
+export interface TraceOption {
+  readonly kinds: ReadonlySet<TraceKind>;
+  /** undefined: stderr. */
+  readonly file: string | undefined;
+}
+
+const TRACE_KINDS = ['hypercalls', 'traps', 'exits'] as const;
+export type TraceKind = (typeof TRACE_KINDS)[number];
+
+export interface RunOptions {
+  readonly as: 'domU' | 'dom0';
+  /** Bytes. */
+  readonly memory: number;
+  readonly vcpus: number;
+  readonly cmdline: string;
+  readonly ramdisk?: string;
+  /** Seconds. */
+  readonly timeout?: number;
+  readonly maxInstructions?: number;
+  readonly trace?: TraceOption;
+  readonly deterministic: boolean;
+  readonly verboseDebug: boolean;
+}
+
+const MIB = 1024 * 1024;
+const UNITS: Readonly<Record<string, number>> = { K: 1024, M: MIB, G: 1024 * MIB };
+const MIN_MEMORY = 4 * MIB;
+const MAX_MEMORY = 3 * UNITS.G!;
+
+function parseMemory(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)([KMG])?i?B?$/i.exec(text.trim());
+  if (match === null) throw new InvalidArgumentError('Write a size such as 128M or 1G (a number alone means MiB).');
+  const size = Number(match[1]) * UNITS[(match[2] ?? 'M').toUpperCase()]!;
+  if (size < MIN_MEMORY || size > MAX_MEMORY) throw new InvalidArgumentError('Give from 4M to 3G.');
+  if (size % 4096 !== 0) throw new InvalidArgumentError('Give whole pages of 4K.');
+  return size;
+}
+
+function parseVcpus(text: string): number {
+  const count = parseCount(text);
+  if (count > 1) throw new InvalidArgumentError('More than one virtual CPU is not supported yet; use --vcpus 1.');
+  return count;
+}
+
+function parseCount(text: string): number {
+  if (!/^\d+$/.test(text)) throw new InvalidArgumentError('Give a whole number.');
+  const count = Number(text);
+  if (count < 1 || !Number.isSafeInteger(count)) throw new InvalidArgumentError('Give a whole number from 1 to 9007199254740991.');
+  return count;
+}
+
+function parseSeconds(text: string): number {
+  const seconds = Number(text);
+  if (!/^\d*\.?\d+$/.test(text) || seconds <= 0 || seconds > 1e9) throw new InvalidArgumentError('Give seconds, such as 10 or 0.5.');
+  return seconds;
+}
+
+function parseTrace(text: string): TraceOption {
+  const [list, ...rest] = text.split(':');
+  const file = rest.length === 0 ? undefined : rest.join(':');
+  const words = list!.split(',');
+  const unknown = words.find((word) => !(TRACE_KINDS as readonly string[]).includes(word));
+  if (unknown !== undefined) throw new InvalidArgumentError(`There is no trace '${unknown}'; choose of ${TRACE_KINDS.join(', ')}.`);
+  if (file === '') throw new InvalidArgumentError('Name a file behind the colon, or leave the colon out.');
+  return { kinds: new Set(words as TraceKind[]), file };
+}
+
+/** Adds the flags to `command`. */
+export function addRunOptions(command: Command): Command {
+  return command
+    .addOption(new Option('--as <kind>', 'boot it as an ordinary guest or as the initial domain').choices(['domU', 'dom0']).default('domU'))
+    .addOption(new Option('--memory <size>', "the guest's memory").argParser(parseMemory).default(128 * MIB, '128M'))
+    .addOption(new Option('--vcpus <count>', 'virtual CPUs').argParser(parseVcpus).default(1))
+    .addOption(new Option('--cmdline <text>', "the kernel's command line").default('', 'empty'))
+    .addOption(new Option('--ramdisk <file>', 'give it this ramdisk (its first boot module)'))
+    .addOption(new Option('--timeout <seconds>', 'stop after so long').argParser(parseSeconds))
+    .addOption(new Option('--max-instructions <count>', 'stop after exactly so many instructions').argParser(parseCount))
+    .addOption(new Option('--trace <kinds[:file]>', 'print hypercalls, traps, exits (a list with commas)').argParser(parseTrace))
+    .addOption(new Option('--deterministic', 'virtual time only: the same run gives the same trace').default(false))
+    .addOption(new Option('--verbose-debug', 'let a domU print by console_io, as a Xen with that build option does').default(false));
+}

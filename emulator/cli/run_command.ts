@@ -1,0 +1,156 @@
+/**
+ * `beneath run`: builds the machine, then alternates slices of the guest with looks at the keyboard, the clock and the
+ * limits, until the guest ends or a limit does.
+ */
+import { basename } from 'node:path';
+import { ImageError } from '../../firmware/image_error.ts';
+import { SHUTDOWN_poweroff, SHUTDOWN_reboot, SHUTDOWN_suspend } from '../../hypercalls/abi/sched.ts';
+import type { Domain } from '../domain.ts';
+import { Machine } from '../machine.ts';
+import { runSlice, type Slice } from '../run.ts';
+import { bugReport, crashReport } from './crash_report.ts';
+import { type Keyboard, openKeyboard, readWholeInput } from './keyboard.ts';
+import type { RunOptions, TraceKind } from './options.ts';
+import { readUserFile } from './read_file.ts';
+import { TraceWriter } from './trace_writer.ts';
+import { UserError } from './user_error.ts';
+
+const EXIT_POWEROFF = 0;
+const EXIT_CRASH = 3;
+const EXIT_LIMIT = 4;
+const EXIT_BUG = 70;
+
+/** Instructions of a slice: fixed where the run must be repeatable, else fitted to what takes about 8 ms. */
+const DETERMINISTIC_SLICE = 200_000;
+const FIRST_SLICE = 50_000;
+const MAX_SLICE = 50_000_000;
+const SLICE_MS = 8;
+/** 2024-01-01, where a deterministic run's wall clock starts. */
+const EPOCH_NS = 1_704_067_200_000_000_000n;
+
+/** The exit status. */
+export async function runCommand(kernelPath: string, options: RunOptions): Promise<number> {
+  const image = readUserFile(kernelPath, 'kernel');
+  const ramdisk = options.ramdisk === undefined ? undefined : readUserFile(options.ramdisk, 'ramdisk');
+  const trace = options.trace && new TraceWriter(options.trace);
+  const traced = (kind: TraceKind) => (trace && options.trace?.kinds.has(kind) ? trace.line : undefined);
+  const followsWall = !options.deterministic && process.stdin.isTTY === true;
+  const machine = new Machine({
+    memorySize: options.memory,
+    wallClockAtStart: options.deterministic ? EPOCH_NS : BigInt(Date.now()) * 1_000_000n,
+    verboseDebug: options.verboseDebug,
+    output: (_domain, bytes) => void process.stdout.write(bytes),
+    consoleIoRefused: () =>
+      process.stderr.write('beneath: console_io of a domU answers -EPERM as on a stock Xen; --verbose-debug lets it print\n'),
+    ...(followsWall && { hostNs: () => process.hrtime.bigint() }),
+    ...optional('traceHypercall', traced('hypercalls')),
+    ...optional('traceTrap', traced('traps')),
+    ...optional('traceExit', traced('exits')),
+  });
+  const domain = machine.createPvDomain(image, {
+    name: basename(kernelPath).replace(/\.elf$/, ''),
+    isInitial: options.as === 'dom0',
+    memorySize: options.memory,
+    cmdline: options.cmdline,
+    kernelPath,
+    ...(ramdisk && { ramdisk }),
+    ...(options.ramdisk !== undefined && { ramdiskPath: options.ramdisk }),
+  });
+  if (domain instanceof ImageError) throw new UserError(`${kernelPath}: ${domain.message}`);
+
+  const console = machine.consoles.get(domain.id)!;
+  const input = options.deterministic ? await readWholeInput() : undefined;
+  if (input !== undefined && input.length > 0) console.input(input);
+  const keyboard = input === undefined ? openKeyboard((bytes) => console.input(bytes)) : undefined;
+  try {
+    const status = await drive(machine, domain, options, keyboard, trace);
+    trace?.flush();
+    return status ?? (await end(machine, domain));
+  } catch (error) {
+    trace?.flush();
+    process.stderr.write(await bugReport(machine, error));
+    return EXIT_BUG;
+  } finally {
+    keyboard?.close();
+    trace?.close();
+  }
+}
+
+function optional<K extends string, V>(key: K, value: V | undefined): Partial<Record<K, V>> {
+  return value === undefined ? {} : ({ [key]: value } as Partial<Record<K, V>>);
+}
+
+/** Runs until the guest has ended (undefined), or answers the exit status of what ended it. */
+async function drive(
+  machine: Machine,
+  domain: Domain,
+  options: RunOptions,
+  keyboard: Keyboard | undefined,
+  trace: TraceWriter | undefined,
+): Promise<number | undefined> {
+  const { cpu } = machine;
+  const isFixed = keyboard === undefined;
+  const started = performance.now();
+  const endsAt = options.timeout === undefined ? Number.POSITIVE_INFINITY : started + options.timeout * 1000;
+  let size = isFixed ? DETERMINISTIC_SLICE : FIRST_SLICE;
+  for (;;) {
+    const left = options.maxInstructions === undefined ? Number.POSITIVE_INFINITY : options.maxInstructions - Number(cpu.instructions);
+    const before = performance.now();
+    const slice = runSlice(machine, Math.min(size, left));
+    const after = performance.now();
+    trace?.flush();
+    if (slice.kind === 'over') return undefined;
+    if (Number(cpu.instructions) >= (options.maxInstructions ?? Number.POSITIVE_INFINITY)) {
+      return limit(domain, `--max-instructions ${options.maxInstructions} is reached`);
+    }
+    if (after >= endsAt) return limit(domain, `--timeout ${options.timeout} is over`);
+    if (keyboard?.wantsToLeave) return leave(domain);
+    if (slice.kind === 'idle') {
+      if (slice.deadline === undefined && (keyboard?.isOver ?? true)) {
+        return limit(domain, 'it waits for an event that cannot come: no timer is set and the input has ended');
+      }
+      await keyboard?.wait(idleMs(machine, slice, endsAt - after));
+    } else {
+      if (!isFixed) size = fit(size, after - before);
+      await new Promise(setImmediate);
+    }
+  }
+}
+
+/** The size of the next slice, after one that took `ms`. */
+function fit(size: number, ms: number): number {
+  if (ms > SLICE_MS * 1.25) return Math.max(1000, Math.floor(size * Math.max(0.25, SLICE_MS / ms)));
+  return ms < SLICE_MS * 0.75 ? Math.min(MAX_SLICE, size * 2) : size;
+}
+
+function idleMs(machine: Machine, slice: Slice & { kind: 'idle' }, left: number): number | undefined {
+  const ms = slice.deadline === undefined ? left : Math.min(left, Number(slice.deadline - machine.clock.now()) / 1e6);
+  return ms === Number.POSITIVE_INFINITY ? undefined : Math.min(Math.max(0, Math.ceil(ms)), 0x7fff_ffff);
+}
+
+function limit(domain: Domain, why: string): number {
+  process.stderr.write(`beneath: ${domain.name} was stopped: ${why}\n`);
+  return EXIT_LIMIT;
+}
+
+function leave(domain: Domain): number {
+  process.stderr.write(`\nbeneath: left ${domain.name}, which is gone\n`);
+  return EXIT_POWEROFF;
+}
+
+/** What the domain's shutdown reason means for whoever started it. */
+async function end(machine: Machine, domain: Domain): Promise<number> {
+  switch (domain.shutdownReason) {
+    case SHUTDOWN_poweroff:
+      return EXIT_POWEROFF;
+    case SHUTDOWN_reboot:
+      process.stderr.write(`beneath: ${domain.name} asks for a reboot; start it again\n`);
+      return EXIT_POWEROFF;
+    case SHUTDOWN_suspend:
+      process.stderr.write(`beneath: ${domain.name} suspended itself; there is nothing that could resume it\n`);
+      return EXIT_POWEROFF;
+    default:
+      process.stderr.write(await crashReport(machine, domain));
+      return EXIT_CRASH;
+  }
+}

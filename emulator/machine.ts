@@ -1,0 +1,235 @@
+/**
+ * The machine: one emulated core, its memory, virtual time and the domains on it. Its fields are the block diagram; the
+ * loop that drives them is run.ts, what an exit means is trap/, what a hypercall does is hypercalls/.
+ */
+
+import { ImageError } from '../firmware/image_error.ts';
+import { buildPvDomain, loadBootRegisters } from '../firmware/pv_domain.ts';
+import { SHUTDOWN_crash } from '../hypercalls/abi/sched.ts';
+import { virqs } from '../hypercalls/abi/xen.ts';
+import { ConsoleRing } from '../hypercalls/console/ring.ts';
+import { traceHypercalls } from '../hypercalls/dispatch.ts';
+import { connectToHost, type HostChannel, raiseVirq } from '../hypercalls/event_channel/ports.ts';
+import { TSS_SELECTOR } from '../hypercalls/pv_cpu/selectors.ts';
+import { becomeRunnable } from '../hypercalls/vcpu/runstate.ts';
+import { writeWallClock } from '../hypercalls/vcpu/time.ts';
+import { populateDomainTree } from '../hypercalls/xenstore/domain_tree.ts';
+import { XenstoreRing } from '../hypercalls/xenstore/ring.ts';
+import { XenStore } from '../hypercalls/xenstore/store.ts';
+import { type Cpu, createCpu } from './cpu/index.ts';
+import { Domain, type ShutdownReason } from './domain.ts';
+import { MachineMemory, PAGE_SIZE } from './memory/machine_memory.ts';
+import { InstructionClock, type RunClock, WallClock } from './scheduler/clock.ts';
+import { TimerQueue } from './scheduler/timers.ts';
+import { type CpuidLeaf, cpuid } from './trap/cpuid.ts';
+import type { TrapHost } from './trap/trap_host.ts';
+import { Vcpu } from './vcpu.ts';
+
+const MIB = 1024 * 1024;
+
+export interface MachineOptions {
+  /** Bytes of RAM for all domains; ring -1 takes its own on top. */
+  memorySize: number;
+  /** Nanoseconds since 1970 when the machine starts. */
+  wallClockAtStart?: bigint;
+  /** The host's monotonic clock, which virtual time then follows; without it time is a function of the instructions. */
+  hostNs?: () => bigint;
+  /** console_io of a domU prints. */
+  verboseDebug?: boolean;
+  /** What a domain writes on its console, whichever kind it has. */
+  output: (domain: Domain, bytes: Uint8Array) => void;
+  /** A domU tried console_io, which a stock Xen refuses; told once a domain. */
+  consoleIoRefused?: (domain: Domain) => void;
+  traceHypercall?: (line: string) => void;
+  traceTrap?: (line: string) => void;
+  traceExit?: (line: string) => void;
+}
+
+export interface DomainSpec {
+  name: string;
+  isInitial: boolean;
+  memorySize: number;
+  cmdline?: string;
+  ramdisk?: Uint8Array;
+  /** Where image and ramdisk came from, for xenstore. */
+  kernelPath?: string;
+  ramdiskPath?: string;
+}
+
+/** Why ring -1 crashed a domain. */
+export interface Crash {
+  readonly why: string;
+  readonly vcpu: Vcpu;
+  /** The address that could not be reached. */
+  readonly vaddr: bigint | undefined;
+}
+
+/** A domain's console as the host sees it. */
+interface ConsoleDevice {
+  /** Keys for the guest. */
+  input(bytes: Uint8Array): void;
+  /** Output that is still in the guest's ring. */
+  drain(): void;
+}
+
+export class Machine implements TrapHost {
+  readonly cpu: Cpu;
+  readonly memory: MachineMemory;
+  readonly clock: RunClock;
+  readonly timers = new TimerQueue();
+  readonly domains = new Map<number, Domain>();
+  readonly consoles = new Map<number, ConsoleDevice>();
+  readonly xenstore = new XenStore();
+  /** Whoever is on the core, or was last. */
+  current: Vcpu;
+  /** Set while a vCPU is on the core as far as runstates go. */
+  onCore: Vcpu | undefined;
+  /** vCPUs in the order in which they get the core. */
+  readonly runQueue: Vcpu[] = [];
+  readonly crashes = new Map<Domain, Crash>();
+  readonly verboseDebug: boolean;
+  readonly traceTrap: ((vcpu: Vcpu, line: string) => void) | undefined;
+  readonly traceExit: ((line: string) => void) | undefined;
+  readonly cpuid: (leaf: number, subleaf: number) => CpuidLeaf;
+  readonly #output: MachineOptions['output'];
+  readonly #consoleIoRefused: MachineOptions['consoleIoRefused'];
+  readonly #refused = new Set<Domain>();
+  /** Keys that wait for console_io. */
+  readonly #emergencyInput: number[] = [];
+
+  constructor(options: MachineOptions) {
+    const memorySize = options.memorySize + Math.max(8 * MIB, Math.ceil(options.memorySize / 64 / MIB) * MIB);
+    this.cpuid = (leaf, subleaf) =>
+      cpuid({ machineAddressBits: Math.ceil(Math.log2(memorySize)), apicId: this.current.id * 2 }, leaf, subleaf);
+    this.cpu = createCpu({
+      memorySize,
+      host: { cpuid: this.cpuid, readTsc: (instructions) => this.clock.tscAt(this.clock.nowAt(instructions)) },
+      intercepts: { exceptions: 0xffff_ffff, softwareInterrupts: true, syscall: true, instructions: new Set() },
+    });
+    const wallClockAtStart = options.wallClockAtStart ?? 0n;
+    const { hostNs } = options;
+    this.clock = hostNs ? new WallClock(hostNs, wallClockAtStart) : new InstructionClock(() => this.cpu.instructions, wallClockAtStart);
+    this.memory = new MachineMemory(this.cpu.memory);
+    this.memory.flushAllTlbs = () => this.cpu.flushTlb({ global: true });
+    this.verboseDebug = options.verboseDebug ?? false;
+    this.traceExit = options.traceExit;
+    const { traceTrap } = options;
+    this.traceTrap = traceTrap && ((vcpu, line) => traceTrap(`${vcpu.name} ${line}`));
+    traceHypercalls(this, options.traceHypercall);
+    this.#output = options.output;
+    this.#consoleIoRefused = options.consoleIoRefused;
+    // Domain 0 is the host itself until an initial domain takes its place: the far end of every console and xenstore port.
+    const host = new Domain({ id: 0, type: 'pv', name: 'Domain-0', isInitial: true, maxPages: 0 });
+    this.domains.set(0, host);
+    this.current = new Vcpu(host, 0);
+  }
+
+  /** Builds a PV64 domain with one vCPU, which `run` then starts. */
+  createPvDomain(image: Uint8Array, spec: DomainSpec): Domain | ImageError {
+    const id = spec.isInitial ? 0 : this.domains.size;
+    const maxPages = Math.floor(spec.memorySize / PAGE_SIZE);
+    const domain = new Domain({ id, type: 'pv', name: spec.name, isInitial: spec.isInitial, maxPages });
+    const vcpu = new Vcpu(domain, 0);
+    domain.vcpus.push(vcpu);
+    this.domains.set(id, domain);
+    const xenstore = spec.isInitial ? undefined : this.#connect(domain, () => xenstoreRing?.onEvent());
+    const consolePort = spec.isInitial ? undefined : this.#connect(domain, () => consoleRing?.onEvent());
+    const boot = buildPvDomain(this.memory, domain, image, {
+      memoryPages: maxPages,
+      cmdline: spec.cmdline ?? '',
+      ...(spec.ramdisk && { ramdisk: spec.ramdisk }),
+      ...(xenstore && { xenstorePort: xenstore.port }),
+      ...(consolePort && { consolePort: consolePort.port }),
+    });
+    if (boot instanceof ImageError) return boot;
+
+    let xenstoreRing: XenstoreRing | undefined;
+    let consoleRing: ConsoleRing | undefined;
+    if (xenstore && consolePort) {
+      populateDomainTree(this.xenstore, domain, {
+        memoryKib: spec.memorySize / 1024,
+        vcpus: domain.vcpus.length,
+        ...(spec.kernelPath !== undefined && { kernel: spec.kernelPath }),
+        ...(spec.cmdline !== undefined && { cmdline: spec.cmdline }),
+        ...(spec.ramdiskPath !== undefined && { ramdisk: spec.ramdiskPath }),
+        store: { port: xenstore.port, mfn: boot.xenstoreMfn },
+        console: { port: consolePort.port, mfn: boot.consoleMfn },
+      });
+      xenstoreRing = new XenstoreRing(this.xenstore, domain, this.memory.ram, boot.xenstoreMfn, xenstore.notify);
+      const ring = new ConsoleRing(this.memory.ram, boot.consoleMfn, (bytes) => this.#output(domain, bytes), consolePort.notify);
+      consoleRing = ring;
+      this.consoles.set(id, { input: (bytes) => ring.input(bytes), drain: () => ring.onEvent() });
+    } else {
+      this.consoles.set(id, { input: (bytes) => this.#inputEmergency(vcpu, bytes), drain: () => {} });
+    }
+    writeWallClock(this, domain);
+    loadBootRegisters(this.cpu, boot);
+    // A TSS without an I/O bitmap: every port access of the guest is #GP.
+    this.cpu.setSegment('tr', { selector: TSS_SELECTOR, base: 0n, limit: 0, attributes: 0x8b });
+    vcpu.context = this.cpu.saveContext();
+    vcpu.isUp = true;
+    this.runQueue.push(vcpu);
+    return domain;
+  }
+
+  #connect(domain: Domain, onEvent: () => void): HostChannel {
+    const channel = connectToHost(this, domain, onEvent);
+    if (channel === undefined) throw new Error('bug: a new domain has no free event channel');
+    return channel;
+  }
+
+  #inputEmergency(vcpu: Vcpu, bytes: Uint8Array): void {
+    this.#emergencyInput.push(...bytes);
+    raiseVirq(this, vcpu, virqs.VIRQ_CONSOLE);
+  }
+
+  /** The vCPU's registers are on the core from here on. */
+  switchTo(vcpu: Vcpu): void {
+    if (vcpu === this.current) return;
+    if (this.current.domain.shutdownReason === undefined) this.current.context = this.cpu.saveContext();
+    this.current = vcpu;
+    this.cpu.loadContext(vcpu.context!);
+    this.memory.flushTlbs();
+  }
+
+  wake(vcpu: Vcpu): void {
+    if (!vcpu.isBlocked) return;
+    vcpu.isBlocked = false;
+    becomeRunnable(this, vcpu);
+  }
+
+  block(vcpu: Vcpu): void {
+    vcpu.isBlocked = true;
+  }
+
+  /** Others first: to the end of the queue. */
+  yield(vcpu: Vcpu): void {
+    this.runQueue.push(...this.runQueue.splice(this.runQueue.indexOf(vcpu), 1));
+  }
+
+  shutdown(domain: Domain, reason: ShutdownReason): void {
+    if (domain.shutdownReason !== undefined) return;
+    domain.shutdownReason = reason;
+    this.consoles.get(domain.id)?.drain();
+  }
+
+  crash(domain: Domain, why: string, vaddr?: bigint): void {
+    if (domain.shutdownReason !== undefined) return;
+    const vcpu = this.current.domain === domain ? this.current : domain.vcpus[0]!;
+    this.crashes.set(domain, { why, vcpu, vaddr });
+    this.shutdown(domain, SHUTDOWN_crash);
+  }
+
+  consoleWrite(domain: Domain, bytes: Uint8Array): void {
+    this.#output(domain, bytes);
+  }
+
+  consoleRefused(domain: Domain): void {
+    if (!this.#refused.has(domain)) this.#consoleIoRefused?.(domain);
+    this.#refused.add(domain);
+  }
+
+  consoleRead(_domain: Domain, size: number): Uint8Array {
+    return Uint8Array.from(this.#emergencyInput.splice(0, size));
+  }
+}

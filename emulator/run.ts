@@ -1,0 +1,99 @@
+/**
+ * The loop: pick a vCPU, deliver what is pending, let it run up to the next timer, act on why it stopped. It runs in slices,
+ * so that whoever drives it (command line, worker) can look after keys and screen between them.
+ */
+import { enterCore, leaveCore } from '../hypercalls/vcpu/runstate.ts';
+import type { Exit } from './cpu/exit.ts';
+import type { Machine } from './machine.ts';
+import { handlePvExit } from './trap/pv.ts';
+import { returnToGuest } from './trap/return.ts';
+import { hex, vectorName } from './trap/trap_host.ts';
+import type { Vcpu } from './vcpu.ts';
+
+/** Why a slice ended. */
+export type Slice =
+  /** The instructions are spent, or enough has happened: go on soon. */
+  | { readonly kind: 'running' }
+  /** Nobody can run before `deadline` (undefined: before input comes). */
+  | { readonly kind: 'idle'; readonly deadline: bigint | undefined }
+  /** No domain is left that could run. */
+  | { readonly kind: 'over' };
+
+/** Exits after which a slice ends even if few instructions retired. */
+const EXITS_PER_SLICE = 10_000;
+/** A vCPU's turn while others wait, in virtual time. */
+const TURN_NS = 10_000_000n;
+
+/** Runs at most `budget` instructions, exactly that many unless the slice ends for another reason. */
+export function runSlice(machine: Machine, budget: number): Slice {
+  const { cpu, clock, timers } = machine;
+  const end = cpu.instructions + BigInt(budget);
+  for (let exits = 0; exits < EXITS_PER_SLICE; exits++) {
+    timers.fireDue(clock.now());
+    const vcpu = pick(machine);
+    if (vcpu === undefined) {
+      if (machine.runQueue.every(({ domain }) => domain.shutdownReason !== undefined)) return { kind: 'over' };
+      const deadline = timers.next();
+      if (deadline === undefined || !clock.idleUntil(deadline)) return { kind: 'idle', deadline };
+      continue;
+    }
+    putOnCore(machine, vcpu);
+    returnToGuest(machine, vcpu);
+    if (vcpu.domain.shutdownReason === undefined) {
+      const left = Number(end - cpu.instructions);
+      if (left <= 0) return { kind: 'running' };
+      const exit = cpu.run(Math.min(left, instructionsOfTurn(machine)));
+      machine.traceExit?.(`${vcpu.name} ${describeExit(exit)} at ${hex(cpu.rip)}`);
+      handlePvExit(machine, vcpu, exit);
+      if (exit.kind === 'budget') machine.yield(vcpu);
+    }
+    if (!isRunnable(vcpu)) takeOffCore(machine);
+  }
+  return { kind: 'running' };
+}
+
+const isRunnable = (vcpu: Vcpu): boolean => vcpu.isUp && !vcpu.isBlocked && vcpu.domain.shutdownReason === undefined;
+
+function pick(machine: Machine): Vcpu | undefined {
+  return machine.runQueue.find(isRunnable);
+}
+
+function putOnCore(machine: Machine, vcpu: Vcpu): void {
+  if (machine.onCore === vcpu) return;
+  takeOffCore(machine);
+  machine.switchTo(vcpu);
+  machine.onCore = vcpu;
+  enterCore(machine, vcpu);
+}
+
+function takeOffCore(machine: Machine): void {
+  if (machine.onCore === undefined) return;
+  leaveCore(machine, machine.onCore);
+  machine.onCore = undefined;
+}
+
+/** Up to the next timer; no longer than a turn if somebody else waits. */
+function instructionsOfTurn({ clock, timers, runQueue }: Machine): number {
+  const deadline = timers.next();
+  const turn = runQueue.filter(isRunnable).length > 1 ? clock.now() + TURN_NS : undefined;
+  const until = deadline === undefined || (turn !== undefined && turn < deadline) ? turn : deadline;
+  return until === undefined ? Number.MAX_SAFE_INTEGER : clock.instructionsUntil(until);
+}
+
+function describeExit(exit: Exit): string {
+  switch (exit.kind) {
+    case 'exception': {
+      const errorCode = exit.errorCode === undefined ? '' : ` [${hex(exit.errorCode)}]`;
+      return `${vectorName(exit.vector)}${errorCode}${exit.cr2 === undefined ? '' : ` ${hex(exit.cr2)}`}`;
+    }
+    case 'softwareInterrupt':
+      return exit.opcode === 'int' ? `int ${hex(exit.vector)}` : exit.opcode;
+    case 'syscall':
+    case 'hypercall':
+      return exit.opcode;
+    case 'instruction':
+      return exit.name;
+    default:
+      return exit.kind;
+  }
+}
