@@ -110,6 +110,7 @@ void guest_main(void)
     uint32_t record[2], poke[2];
 
     ring = (void *)(VIRT_BASE + m2p[start_info->store_mfn] * PAGE_SIZE);
+    pause();
     for (;; at += record[1]) {
         memcpy(record, at, sizeof(record));
         at += sizeof(record);

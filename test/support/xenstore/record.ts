@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import { encodeMessage, formatAnswers, type Message, parseSession, type Step } from './session.ts';
 
 const FOLDER = 'test/golden/xenstore';
-const realXen = process.env['REAL_XEN'] ?? '../shared/oracle/real-xen';
+const realXen = process.env.REAL_XEN ?? '../shared/oracle/real-xen';
 const [END, MESSAGE, STEP, POKE, PEEK, RAW] = [0, 1, 2, 3, 4, 5];
 const work = mkdtempSync(join(tmpdir(), 'xenstore-'));
 
@@ -23,7 +23,14 @@ function buildPlayer(): string {
   const link = '-nostdlib -static -no-pie -Wl,--build-id=none -Wl,--no-warn-rwx-segments -Wl,-T,guests/lib/guest.lds';
   const define = ['-DGUEST_NAME="player"', '-D__XEN_INTERFACE_VERSION__=__XEN_LATEST_INTERFACE_VERSION__'];
   const sources = ['start-pv64.S', 'console.c', 'print.c'].map((name) => `guests/lib/${name}`);
-  const options = [...flags.split(' '), '-fno-asynchronous-unwind-tables', '-fcf-protection=none', '-Iguests/lib', ...define, ...link.split(' ')];
+  const options = [
+    ...flags.split(' '),
+    '-fno-asynchronous-unwind-tables',
+    '-fcf-protection=none',
+    '-Iguests/lib',
+    ...define,
+    ...link.split(' '),
+  ];
   execFileSync('gcc', [...options, '-o', elf, ...sources, 'test/support/xenstore/player.c'], { stdio: 'inherit' });
   return elf;
 }
@@ -45,7 +52,9 @@ function records(steps: Step[]): { kind: number; payload: Uint8Array }[] {
 
 function ramdisk(session: string, domid: number): Uint8Array {
   const steps = parseSession(session, domid);
-  return Buffer.concat([...records(steps), { kind: END!, payload: u32(0) }].flatMap(({ kind, payload }) => [u32(kind, payload.length), payload]));
+  return Buffer.concat(
+    [...records(steps), { kind: END!, payload: u32(0) }].flatMap(({ kind, payload }) => [u32(kind, payload.length), payload]),
+  );
 }
 
 /** The dom0 side: starts each guest, runs its commands when it says so, then shows its console. */
@@ -63,7 +72,7 @@ function script(sessions: { name: string; steps: Step[] }[]): string {
           `( ${command.replaceAll('~', '$N')} ) 2>&1`,
           `xenstore-write /local/domain/$N/control/sysrq ${i + 1}`,
         ]),
-        `i=0; while xl domid ${name} >/dev/null 2>&1 && [ $i -lt 1200 ]; do i=$((i+1)); sleep 0.1; done; xl destroy ${name} 2>/dev/null`,
+        `i=0; while xl domid ${name} >/dev/null 2>&1 && [ $i -lt 150 ]; do i=$((i+1)); sleep 0.1; done; xl destroy ${name} 2>/dev/null`,
         'sleep 0.3',
         `echo "@console ${name} $N"; cat ${log}; echo; echo "@end ${name}"`,
       ].join('\n');
@@ -83,8 +92,10 @@ function hear(output: string): Map<string, Heard> {
   for (const line of output.replaceAll('\r', '').split('\n')) {
     const [word, name = '', number] = line.split(' ');
     if (!heard.has(name) && word?.startsWith('@')) heard.set(name, { domid: 0, console: [], commands: [] });
-    if (word === '@command') heard.get(name)!.commands.push((sink = []));
-    else if (word === '@console') {
+    if (word === '@command') {
+      sink = [];
+      heard.get(name)!.commands.push(sink);
+    } else if (word === '@console') {
       heard.get(name)!.domid = Number(number);
       sink = heard.get(name)!.console;
     } else if (word === '@end') sink = [];
@@ -98,7 +109,7 @@ function received(console: string[]): { messages: Message[]; value: string } {
   const messages: Message[] = [];
   let value = '';
   for (let line = console.shift(); line !== '.'; line = console.shift()) {
-    if (line === undefined) return { messages, value: `${value}(the guest stopped)` };
+    if (line === undefined) return { messages, value: '= (the guest stopped)' };
     if (line.startsWith('= ')) value = line;
     else if (/^\d/.test(line)) {
       const [type, requestId, transactionId] = line.split(' ').map(Number);
@@ -114,13 +125,22 @@ function transcript(steps: Step[], { domid, console, commands }: Heard): string 
     /^[<|]/.test(line) ? line.replace(new RegExp(`(/local/domain/|\\b[rwbn])${domid}(?!\\d)`, 'g'), '$1~') : line;
   const lines = steps.flatMap((step) => {
     if (step.kind === 'comment') return [step.line];
-    const { messages, value } = step.kind === 'message' ? { messages: step.messages.map(() => received(console).messages), value: '' } : { messages: [], ...received(console) };
-    if (step.kind === 'message') return [step.line, ...formatAnswers(step, messages as Message[][])];
-    if (step.kind === 'command') {
-      const output = commands.shift() ?? [];
-      return [step.line, ...(output.at(-1) === '' ? output.slice(0, -1) : output).map((line) => `| ${line}`)];
-    }
-    return value === '' ? [step.line] : [step.line, value];
+    if (step.kind === 'message')
+      return [
+        step.line,
+        ...formatAnswers(
+          step.messages,
+          step.messages.map(() => received(console).messages),
+        ),
+      ];
+    const { messages, value } = received(console);
+    const output = step.kind === 'command' ? (commands.shift() ?? []).join('\n').trimEnd() : '';
+    return [
+      step.line,
+      ...(output === '' ? [] : output.split('\n').map((line) => `| ${line}`)),
+      ...formatAnswers([undefined], [messages]),
+      ...(value === '' ? [] : [value]),
+    ];
   });
   return `${lines.map(generic).join('\n')}\n`;
 }
@@ -135,10 +155,14 @@ sessions.forEach(({ name, old }, i) => {
   writeFileSync(join(work, `${name}.bin`), ramdisk(old, i + 1));
 });
 writeFileSync(join(work, 'script'), script(sessions));
-const run = spawnSync(realXen, ['dom0-shell', '--timeout', '600', join(work, 'script'), buildPlayer(), ...sessions.map(({ name }) => join(work, `${name}.bin`))], {
-  encoding: 'latin1',
-  maxBuffer: 1 << 28,
-});
+const run = spawnSync(
+  realXen,
+  ['dom0-shell', '--timeout', '400', join(work, 'script'), buildPlayer(), ...sessions.map(({ name }) => join(work, `${name}.bin`))],
+  {
+    encoding: 'latin1',
+    maxBuffer: 1 << 28,
+  },
+);
 if (process.argv.includes('--keep')) writeFileSync('/tmp/xenstore-record.log', run.stdout + run.stderr);
 const heard = hear(run.stdout);
 let differ = 0;
@@ -151,6 +175,7 @@ for (const { name, old, steps } of sessions) {
     console.log(spawnSync('diff', ['-u', join(FOLDER, `${name}.txt`), join(work, 'now')], { encoding: 'utf8' }).stdout);
   } else writeFileSync(join(FOLDER, `${name}.txt`), now);
 }
-rmSync(work, { recursive: true });
+if (process.argv.includes('--keep')) console.log(work);
+else rmSync(work, { recursive: true });
 console.log(`${sessions.length} sessions, ${differ} ${process.argv.includes('--check') ? 'differ' : 'changed'}`);
 process.exitCode = process.argv.includes('--check') && differ > 0 ? 1 : 0;

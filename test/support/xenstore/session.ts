@@ -28,12 +28,14 @@ export type Step =
   | { kind: 'raw'; line: string; body: string }
   | { kind: 'comment'; line: string };
 
+// biome-ignore format: a table
 const TYPES = [
   'CONTROL', 'DIRECTORY', 'READ', 'GET_PERMS', 'WATCH', 'UNWATCH', 'TRANSACTION_START', 'TRANSACTION_END', 'INTRODUCE', 'RELEASE',
   'GET_DOMAIN_PATH', 'WRITE', 'MKDIR', 'RM', 'SET_PERMS', 'WATCH_EVENT', 'ERROR', 'IS_DOMAIN_INTRODUCED', 'RESUME', 'SET_TARGET', '20',
   'RESET_WATCHES', 'DIRECTORY_PART',
 ];
 
+// biome-ignore format: a table
 const FIELDS: Record<string, number> = {
   req_cons: 2048, req_prod: 2052, rsp_cons: 2056, rsp_prod: 2060, server_features: 2064, connection: 2068, error: 2072,
 };
@@ -48,10 +50,10 @@ const fieldOffset = (name: string): number => {
 function parseBody(text: string, count: number, domid: number): string {
   let body = '';
   for (const [, quoted, times] of text.matchAll(/"((?:[^"\\]|\\.)*)"(?:\*(\d+))?/g)) {
-    const part = quoted!.replace(/\\(x..|.)|[%~]/g, (character, escape?: string) => {
-      if (escape === undefined) return String(character === '%' ? count : domid);
-      if (escape[0] === 'x') return String.fromCharCode(Number.parseInt(escape.slice(1), 16));
-      return escape === '0' ? '\0' : escape === 'n' ? '\n' : escape;
+    const part = quoted!.replace(/\\(x..|.)|[%~]/g, (character, escaped?: string) => {
+      if (escaped === undefined) return String(character === '%' ? count : domid);
+      if (escaped[0] === 'x') return String.fromCharCode(Number.parseInt(escaped.slice(1), 16));
+      return escaped === '0' ? '\0' : escaped === 'n' ? '\n' : escaped;
     });
     body += part.repeat(Number(times ?? 1));
   }
@@ -105,21 +107,20 @@ function formatBody(body: string): string {
     .join(' ');
 }
 
-/** What the guest received after one request of `step`; only surprising request ids are shown. */
-function formatMessage(message: Message, request: Message): string {
+/** Only a surprising request id is shown. */
+function formatMessage(message: Message, request: Message | undefined): string {
   const isEvent = TYPES[message.type] === 'WATCH_EVENT';
   const transaction = message.transactionId !== 0 ? `/${message.transactionId}` : '';
-  const expectedId = isEvent ? 0 : request.requestId;
-  const id = message.requestId !== expectedId ? `#${message.requestId}` : '';
+  const id = message.requestId !== (isEvent ? 0 : request?.requestId) ? `#${message.requestId}` : '';
   return `${TYPES[message.type] ?? message.type}${transaction}${id} ${formatBody(message.body)}`.trimEnd();
 }
 
-/** The answers to all requests of a step, equal neighbours counted. */
-export function formatAnswers(step: Extract<Step, { kind: 'message' }>, answers: readonly Message[][]): string[] {
+/** What the guest received after each of some requests (or after what is no request), equal neighbours counted. */
+export function formatAnswers(requests: readonly (Message | undefined)[], answers: readonly (readonly Message[])[]): string[] {
   const lines: { text: string; count: number }[] = [];
   answers.forEach((received, i) => {
     for (const message of received) {
-      const text = formatMessage(message, step.messages[i]!);
+      const text = formatMessage(message, requests[i]);
       const last = lines.at(-1);
       if (last?.text === text) last.count++;
       else lines.push({ text, count: 1 });

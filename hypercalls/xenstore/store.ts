@@ -1,0 +1,146 @@
+/**
+ * The store as the host has it: the toolstack's end, with domain 0's rights and no wire in between. It owns the tree, knows
+ * the domains, and tells everybody's watches what changed. Guests come through connection.ts.
+ * A path that the host makes up wrongly is a bug of the host, so these calls throw where a guest would get an error.
+ */
+
+import { bytesText, textBytes } from './bytes.ts';
+import type { Connection } from './connection.ts';
+import { type Actor, getNode, MAX_ENTRIES, makeNode, removeNode, setPermissions, writeNode } from './nodes.ts';
+import { isAtOrBelow, parentPath } from './path.ts';
+import { formatPermission, type Permission, parsePermission, rightsOf } from './permissions.ts';
+import type { Transaction } from './transaction.ts';
+import { type Change, type Node, Tree } from './tree.ts';
+import type { XsError } from './wire.ts';
+
+export interface Watch {
+  readonly path: string;
+  readonly token: string;
+  readonly fire: (changed: string) => void;
+}
+
+const HOST: Actor = { domid: 0 };
+
+export class XenStore {
+  readonly tree = new Tree((change) => this.#changed(change));
+  readonly connections = new Set<Connection>();
+  readonly #hostWatches: Watch[] = [];
+  readonly #introduced = new Set([0]);
+  /** `@introduceDomain` and `@releaseDomain` are no nodes, but who may watch them is told in the same way. */
+  readonly #special = new Map<string, readonly Permission[]>(
+    ['@introduceDomain', '@releaseDomain'].map((name) => [name, [{ domid: 0, read: false, write: false }]]),
+  );
+
+  constructor() {
+    for (const path of ['/tool/xenstored', '/local/domain/0']) this.mkdir(path);
+  }
+
+  /** A character a byte. */
+  read(path: string): string | undefined {
+    const node = this.#find(path);
+    return node && bytesText(node.value);
+  }
+
+  /** Text becomes UTF-8. Makes what is missing above it, too. */
+  write(path: string, value: string | Uint8Array): void {
+    succeed(writeNode(this.tree, HOST, path, typeof value === 'string' ? encodeUtf8(value) : value.slice()), path);
+  }
+
+  mkdir(path: string): void {
+    succeed(makeNode(this.tree, HOST, path), path);
+  }
+
+  rm(path: string): void {
+    const error = removeNode(this.tree, HOST, path);
+    if (error !== 'ENOENT') succeed(error, path);
+  }
+
+  directory(path: string): string[] | undefined {
+    return this.#find(path)?.children.slice();
+  }
+
+  getPermissions(path: string): string[] | undefined {
+    return this.#find(path)?.permissions.map(formatPermission);
+  }
+
+  setPermissions(path: string, permissions: readonly string[]): void {
+    const parsed = permissions.map((text) => parsePermission(text) ?? fail('EINVAL', `${path} ${text}`));
+    succeed(setPermissions(this.tree, HOST, path, parsed), path);
+  }
+
+  /** Calls `changed` now and at each change at or below `path`, until the function it returns is called. */
+  watch(path: string, changed: (path: string) => void): () => void {
+    const watch = { path, token: '', fire: changed };
+    this.#hostWatches.push(watch);
+    changed(path);
+    return () => {
+      const index = this.#hostWatches.indexOf(watch);
+      if (index >= 0) this.#hostWatches.splice(index, 1);
+    };
+  }
+
+  /** The domain exists from now on. */
+  introduce(domid: number): void {
+    this.#introduced.add(domid);
+    this.#changed({ path: '@introduceDomain', isExact: true });
+  }
+
+  /** The domain is gone. Its nodes stay until somebody removes them. */
+  release(domid: number): void {
+    this.#introduced.delete(domid);
+    this.#changed({ path: '@releaseDomain', isExact: true });
+  }
+
+  isIntroduced(domid: number): boolean {
+    return this.#introduced.has(domid);
+  }
+
+  setSpecialPermissions(actor: Actor, name: string, permissions: readonly Permission[]): XsError | undefined {
+    if (!this.#special.has(name)) return 'EINVAL';
+    if (actor.domid !== 0) return 'EACCES';
+    this.#special.set(name, permissions);
+    return undefined;
+  }
+
+  commit(transaction: Transaction): XsError | undefined {
+    for (const domid of transaction.growing()) if (domid !== 0 && transaction.entriesOf(domid) > MAX_ENTRIES) return 'ENOSPC';
+    return transaction.commit();
+  }
+
+  #find(path: string): Node | undefined {
+    const node = getNode(this.tree, HOST, path, 'read');
+    return typeof node === 'string' ? undefined : node;
+  }
+
+  #changed(change: Change): void {
+    this.#tell(HOST, this.#hostWatches, change);
+    for (const connection of this.connections) this.#tell(connection, connection.watches, change);
+  }
+
+  #tell(actor: Actor, watches: readonly Watch[], change: Change): void {
+    const heard = watches.filter(({ path }) => (change.isExact ? path === change.path : isAtOrBelow(change.path, path)));
+    if (heard.length > 0 && this.#mayHear(actor, change)) for (const watch of heard) watch.fire(change.path);
+  }
+
+  /** Who could read the node before or can now, or can read the node above it. */
+  #mayHear(actor: Actor, { path, oldPermissions }: Change): boolean {
+    const special = this.#special.get(path);
+    const known =
+      special !== undefined
+        ? [special]
+        : [oldPermissions, this.tree.find(path)?.permissions, this.tree.find(parentPath(path))?.permissions];
+    return known.some((permissions) => permissions !== undefined && rightsOf(actor.domid, permissions, actor.target).read);
+  }
+}
+
+function fail(error: XsError, what: string): never {
+  throw new Error(`bug: the host's own xenstore access failed with ${error}: ${what}`);
+}
+
+function succeed(error: XsError | undefined, what: string): void {
+  if (error !== undefined) fail(error, what);
+}
+
+function encodeUtf8(text: string): Uint8Array {
+  return textBytes(encodeURIComponent(text).replace(/%(..)/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))));
+}

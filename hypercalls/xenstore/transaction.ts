@@ -1,0 +1,83 @@
+/**
+ * A transaction: a view of the tree that keeps what it has seen and what it changed to itself until it ends. A node is fixed
+ * from the first look at it; the end fails with EAGAIN when any node that was looked at (writing one looks at it first) is no
+ * longer the same. xen:tools/xenstore/xenstored_transaction.c.
+ */
+import { type Change, type Content, Entries, type Node, type Tree, type View } from './tree.ts';
+import type { XsError } from './wire.ts';
+
+interface Access {
+  readonly original: Node | undefined;
+  node: Node | undefined;
+  isModified: boolean;
+  change?: Change;
+}
+
+export class Transaction implements View {
+  readonly #tree: Tree;
+  readonly #maxAccesses: number;
+  /** In the order of the first look. */
+  readonly #accesses = new Map<string, Access>();
+  readonly #entries = new Entries();
+
+  constructor(tree: Tree, maxAccesses: number) {
+    this.#tree = tree;
+    this.#maxAccesses = maxAccesses;
+  }
+
+  get(path: string): Node | XsError {
+    if (!this.#accesses.has(path) && this.#accesses.size >= this.#maxAccesses) return 'ENOSPC';
+    return this.#access(path).node ?? 'ENOENT';
+  }
+
+  put(path: string, content: Content): void {
+    this.#replace(path, { ...content, generation: -1 });
+  }
+
+  remove(path: string): void {
+    this.#replace(path, undefined);
+  }
+
+  entriesOf(domid: number): number {
+    return this.#tree.entriesOf(domid) + this.#entries.of(domid);
+  }
+
+  changed(change: Change): void {
+    this.#access(change.path).change = change;
+  }
+
+  /** The domains that own more nodes than before, if it commits. */
+  *growing(): Iterable<number> {
+    for (const [domid, count] of this.#entries.counts) if (count > 0) yield domid;
+  }
+
+  /** Makes the changes real and tells the watches, unless somebody else was faster. */
+  commit(): 'EAGAIN' | undefined {
+    for (const [path, { original }] of this.#accesses) {
+      if (this.#tree.find(path)?.generation !== original?.generation) return 'EAGAIN';
+    }
+    for (const [path, { node, isModified }] of this.#accesses) {
+      if (isModified && node !== undefined) this.#tree.put(path, node);
+      else if (isModified) this.#tree.remove(path);
+    }
+    for (const { change } of this.#accesses.values()) if (change !== undefined) this.#tree.changed(change);
+    return undefined;
+  }
+
+  #access(path: string): Access {
+    let access = this.#accesses.get(path);
+    if (access === undefined) {
+      const original = this.#tree.find(path);
+      access = { original, node: original, isModified: false };
+      this.#accesses.set(path, access);
+    }
+    return access;
+  }
+
+  #replace(path: string, node: Node | undefined): void {
+    const access = this.#access(path);
+    this.#entries.replace(access.node, node);
+    access.node = node;
+    access.isModified = true;
+  }
+}
