@@ -11,12 +11,14 @@ import { mmxRows } from './mmx.ts';
 import { multiplyRows } from './multiply.ts';
 import { shiftRows } from './shift.ts';
 import { sseControlRows } from './sse_control.ts';
+import { sseConvertRows } from './sse_convert.ts';
+import { sseFloatRows } from './sse_float.ts';
 import { sseIntegerRows } from './sse_integer.ts';
 import { sseMoveRows } from './sse_move.ts';
 import { sseShuffleRows } from './sse_shuffle.ts';
 import { stringRows } from './string.ts';
 
-const sources: RowSource[] = [...faultRows, ...arithmeticRows, ...moveRows, ...branchRows, ...shiftRows, ...multiplyRows, ...bitRows, ...stringRows, ...flagRows, ...legacyRows, ...sseMoveRows, ...sseIntegerRows, ...sseShuffleRows, ...sseControlRows, ...mmxRows];
+const sources: RowSource[] = [...faultRows, ...arithmeticRows, ...moveRows, ...branchRows, ...shiftRows, ...multiplyRows, ...bitRows, ...stringRows, ...flagRows, ...legacyRows, ...sseMoveRows, ...sseIntegerRows, ...sseShuffleRows, ...sseFloatRows, ...sseConvertRows, ...sseControlRows, ...mmxRows];
 
 export const rows: readonly Row[] = sources.map((source, id) => ({ ...source, id }));
 
