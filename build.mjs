@@ -26,6 +26,7 @@ const products = {
   'hypercalls/abi/index.ts': 'abi',
   'test/bench/bench.ts': 'bench',
   'test/bench/hot_templates.ts': 'hot_templates',
+  'test/cpu/record/record.ts': 'record_cpu',
 };
 const entries = only.length > 0
   ? only.map((path) => ({ in: path, out: path.replace(/\.ts$/, '') }))
