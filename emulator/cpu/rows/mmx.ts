@@ -8,7 +8,6 @@ import { maskedStore } from './sse_move.ts';
 /** An MMX instruction: its operands are read and checked by `read`, which returns what commits. */
 function mmx(read: (q: Builder) => () => void): (q: Builder) => void {
   return (q) => {
-    checkPending(q);
     const commit = read(q);
     enterMmx(q);
     commit();
@@ -46,8 +45,9 @@ export const mmxRows: RowSource[] = [
   })),
   row('movntq',   'Mq,Pq', 'NP 0F E7 /r', 'mmx', store),
   row('maskmovq', 'Pq,Nq', 'NP 0F F7 /r', 'mmx', (q) => {
-    checkPending(q);
-    maskedStore(q, () => ({ bytes: splat(q, q.getMmx('reg')), mask: splat(q, q.getMmx('rm')) }), 8);
-    enterMmx(q);
+    maskedStore(q, 8, () => {
+      enterMmx(q);
+      return { bytes: splat(q, q.getMmx('reg')), mask: splat(q, q.getMmx('rm')) };
+    });
   }),
 ];

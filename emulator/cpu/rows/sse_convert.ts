@@ -133,16 +133,17 @@ const xmm = (conversion: Conversion, size: 8 | 16) => (q: Builder): void => q.se
 
 /** To an MMX register; `size` bytes of a memory source, of which the low half is repeated when they are 8. */
 const toMmx = (conversion: Conversion, size: 8 | 16) => (q: Builder): void => {
-  checkPending(q);
   const source = xmmRm(q, size);
+  checkPending(q);
   setMm(q, low64(q, conversion(q, size === 8 ? splat(q, low64(q, source)) : source)));
 };
 
 /** From an MMX register or 8 bytes of memory. */
 const fromMmx = (conversion: Conversion, merges: boolean) => (q: Builder): void => {
   const isRegister = q.shape.ea === 'reg';
+  const source = splat(q, mmRm(q));
   if (isRegister) checkPending(q);
-  const result = conversion(q, splat(q, mmRm(q)));
+  const result = conversion(q, source);
   if (isRegister) enterMmx(q);
   q.setXmm('reg', merges ? merge64(q, result, q.getXmm('reg')) : result);
 };

@@ -5,7 +5,7 @@
 import type { Builder } from '../builder.ts';
 import type { Value } from '../ir.ts';
 import { type RowSource, row } from '../row.ts';
-import { checkPending, lanes, low64, mmRm, range, setMm, splat, splatConstant, type VectorOp, xmmRm, zeroVector } from './sse_operands.ts';
+import { lanes, low64, mmRm, range, setMm, splat, splatConstant, type VectorOp, xmmRm, zeroVector } from './sse_operands.ts';
 
 const op = (name: string): VectorOp => (q, a, b) => q.op(name, a, b);
 
@@ -117,7 +117,6 @@ const binaries: readonly (readonly [string, string, Meaning])[] = [
 
 function mmBinary(meaning: VectorOp, size: 4 | 8 = 8): (q: Builder) => void {
   return (q) => {
-    checkPending(q);
     const b = splat(q, mmRm(q, size));
     setMm(q, low64(q, meaning(q, splat(q, q.getMmx('reg')), b)));
   };
@@ -152,7 +151,6 @@ const immediateShifts = [
 
 const immediateShiftRows = immediateShifts.flatMap(([name, opcode, operation, width]): RowSource[] => [
   row(name, 'Nq,Ib',  `NP 0F ${opcode}`, 'mmx', (q) => {
-    checkPending(q);
     const result = low64(q, shiftBy(q, operation, width, splat(q, q.getMmx('rm')), q.imm(1)));
     setMm(q, result, 'rm');
   }),

@@ -1,6 +1,6 @@
 /** Moves of XMM registers, whole and in parts, and between them and general registers (SDM 1 10.4.1.1, 11.4.1.1, 11.4.2). */
 import type { Builder } from '../builder.ts';
-import type { Size } from '../shape.ts';
+import type { Value } from '../ir.ts';
 import { type RowSource, row } from '../row.ts';
 import { lanes, low64, merge64, range, storeVector, xmmRm, zeroVector } from './sse_operands.ts';
 
@@ -57,15 +57,14 @@ const toGeneral = (q: Builder): void => {
 };
 const signs = (bitmask: string) => (q: Builder): void => q.set('reg', q.widen(q.op(bitmask, q.getXmm('rm'))), 4);
 
-/** Stores the bytes whose mask byte has its top bit set, at DS:RDI. */
-export function maskedStore(q: Builder, value: (q: Builder) => { bytes: ReturnType<Builder['getXmm']>; mask: ReturnType<Builder['getXmm']> }, size: 8 | 16): void {
+/** MASKMOV: stores the bytes whose mask byte has its top bit set, at DS:RDI. `operands` runs once the place is accessible. */
+export function maskedStore(q: Builder, size: 8 | 16, operands: () => { bytes: Value; mask: Value }): void {
   const RDI = 7;
-  const offset = q.get(RDI, q.shape.addressSize as Size);
+  const offset = q.get(RDI, q.shape.addressSize);
   const ptr = q.ptr(q.linear(q.shape.segment, offset, size), size, 'rw');
-  const { bytes, mask } = value(q);
-  const chosen = q.op('i8x16.shr_s', mask, q.con32(7));
+  const { bytes, mask } = operands();
   const old = q.load(ptr, size === 16 ? 'v128.load' : 'v128.load64_zero');
-  const merged = q.op('v128.bitselect', bytes, old, chosen);
+  const merged = q.op('v128.bitselect', bytes, old, q.op('i8x16.shr_s', mask, q.con32(7)));
   q.store(ptr, size, size === 16 ? merged : low64(q, merged));
 }
 
@@ -108,5 +107,5 @@ export const sseMoveRows: RowSource[] = [
   row('movq',     'Wq,Vq',   '66 0F D6 /r', 'sse', storeQuad),
   row('pmovmskb', 'Gd,Udq',  '66 0F D7 /r', 'sse', signs('i8x16.bitmask')),
   row('movntdq',  'Mdq,Vdq', '66 0F E7 /r', 'sse', store(16)),
-  row('maskmovdqu', 'Vdq,Udq', '66 0F F7 /r', 'sse', (q) => maskedStore(q, () => ({ bytes: q.getXmm('reg'), mask: q.getXmm('rm') }), 16)),
+  row('maskmovdqu', 'Vdq,Udq', '66 0F F7 /r', 'sse', (q) => maskedStore(q, 16, () => ({ bytes: q.getXmm('reg'), mask: q.getXmm('rm') }))),
 ];

@@ -5,7 +5,7 @@
 import type { Builder } from '../builder.ts';
 import type { Value } from '../ir.ts';
 import { type RowSource, row } from '../row.ts';
-import { checkPending, enterMmx, lanes, low64, mmRm, range, setMm, splat, splatConstant, xmmRm } from './sse_operands.ts';
+import { enterMmx, lanes, low64, mmRm, range, setMm, splat, splatConstant, xmmRm } from './sse_operands.ts';
 import { interleave, xmmBinary } from './sse_integer.ts';
 
 /** Field i of the immediate (two bits each) in 32-bit lane i, as four byte indices. */
@@ -74,7 +74,6 @@ export const sseShuffleRows: RowSource[] = [
   row('unpckhps', 'Vps,Wps',    'NP 0F 15 /r', 'sse', xmmBinary(interleave(4, 8))),
   row('unpckhpd', 'Vpd,Wpd',    '66 0F 15 /r', 'sse', xmmBinary(interleave(8, 8))),
   row('pshufw',   'Pq,Qq,Ib',   'NP 0F 70 /r', 'mmx', (q) => {
-    checkPending(q);
     setMm(q, low64(q, q.op('i8x16.swizzle', splat(q, mmRm(q)), wordIndices(q))));
   }),
   row('pshufd',   'Vdq,Wdq,Ib', '66 0F 70 /r', 'sse', (q) => q.setXmm('reg', q.op('i8x16.swizzle', xmmRm(q), dwordIndices(q)))),
@@ -83,7 +82,6 @@ export const sseShuffleRows: RowSource[] = [
   row('shufps',   'Vps,Wps,Ib', 'NP 0F C6 /r', 'sse', shuffleSingles),
   row('shufpd',   'Vpd,Wpd,Ib', '66 0F C6 /r', 'sse', shuffleDoubles),
   row('pinsrw',   'Pq,Ew,Ib',   'NP 0F C4 /r', 'mmx', (q) => {
-    checkPending(q);
     const value = q.rm('r').get();
     setMm(q, low64(q, insertWord(q, splat(q, q.getMmx('reg')), value, 3)));
   }),
@@ -92,7 +90,6 @@ export const sseShuffleRows: RowSource[] = [
     q.setXmm('reg', insertWord(q, q.getXmm('reg'), value, 7));
   }),
   row('pextrw',   'Gd,Nq,Ib',   'NP 0F C5 /r', 'mmx', (q) => {
-    checkPending(q);
     const value = extractWord(q, splat(q, q.getMmx('rm')), 3);
     enterMmx(q);
     q.set('reg', value, 4);
