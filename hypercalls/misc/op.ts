@@ -1,5 +1,4 @@
 /** multicall, vm_assist and what a domU hears about the calls that are not for it. */
-import { errno } from '../abi/errno.ts';
 import {
   domctl,
   hvm_op,
