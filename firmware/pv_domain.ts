@@ -17,7 +17,7 @@ import { fillHypercallPage } from './hypercall_page.ts';
 import { ImageError } from './image_error.ts';
 import { hex, type KernelImage, readKernelImage } from './kernel_image.ts';
 import { layoutPv, type PvLayout } from './pv_layout.ts';
-import { encodeText, MAX_GUEST_CMDLINE, start_info } from './start_info.ts';
+import { DOM0_VGA_INFO_OFFSET, DOM0_VGA_INFO_SIZE, encodeText, MAX_GUEST_CMDLINE, SIF_PM_DEFAULT, start_info } from './start_info.ts';
 
 export interface PvBuildOptions {
   cmdline?: string;
@@ -152,7 +152,7 @@ function writeStartInfo(
 ): void {
   const ramdiskSize = options.ramdisk?.length ?? 0;
   const mfnOf = (pfn: number) => BigInt(p2m[pfn] ?? 0);
-  let flags = domain.isInitial ? SIF_INITDOMAIN | SIF_PRIVILEGED : 0;
+  let flags = domain.isInitial ? SIF_INITDOMAIN | SIF_PRIVILEGED | SIF_PM_DEFAULT : 0;
   if (ramdiskSize > 0 && !layout.isRamdiskMapped) flags |= SIF_MOD_START_PFN;
   let modStart = 0n;
   if (ramdiskSize > 0) modStart = layout.isRamdiskMapped ? vaddrOf(image, layout.ramdiskPfn) : BigInt(layout.ramdiskPfn);
@@ -165,7 +165,7 @@ function writeStartInfo(
     flags,
     store_mfn: mfnOf(layout.xenstorePfn),
     store_evtchn: domain.isInitial ? 0 : (options.xenstorePort ?? 0),
-    console_mfn: mfnOf(layout.consolePfn),
+    console_mfn: domain.isInitial ? BigInt(DOM0_VGA_INFO_OFFSET) | (BigInt(DOM0_VGA_INFO_SIZE) << 32n) : mfnOf(layout.consolePfn),
     console_evtchn: domain.isInitial ? 0 : (options.consolePort ?? 0),
     pt_base: vaddrOf(image, layout.pageTablePfn),
     nr_pt_frames: BigInt(layout.pageTableFrames),
@@ -202,6 +202,7 @@ const CR0_PE_MP_ET_NE_WP_AM_PG = 0x8005_0033n;
 const CR4_FOR_PV = 0x6a0n;
 /** SCE, LME, LMA, NXE. */
 const EFER_FOR_PV = 0xd01n;
+const TSS_SELECTOR = 0xe040;
 const FLAT_RING3_CS64 = 0xe033;
 const FLAT_RING3_SS64 = 0xe02b;
 
@@ -219,7 +220,9 @@ export function loadBootRegisters(cpu: Cpu, boot: PvBoot, vcpuId = 0): void {
   cpu.gdtr = { base: GDT_VIRT_START(vcpuId), limit: LAST_RESERVED_GDT_BYTE };
   cpu.idtr = { base: 0n, limit: 0 };
   const nullSegment = { selector: 0, base: 0n, limit: 0, attributes: 0 };
-  for (const name of ['ds', 'es', 'fs', 'gs', 'ldtr', 'tr'] as const) cpu.setSegment(name, nullSegment);
+  for (const name of ['ds', 'es', 'fs', 'gs', 'ldtr'] as const) cpu.setSegment(name, nullSegment);
+  // STR shows it; it reaches nothing, so that every I/O instruction faults.
+  cpu.setSegment('tr', { selector: TSS_SELECTOR, base: 0n, limit: 0, attributes: 0x8b });
   cpu.setSegment('ss', { selector: FLAT_RING3_SS64, base: 0n, limit: 0xffff_ffff, attributes: 0xc0f3 });
   cpu.setSegment('cs', { selector: FLAT_RING3_CS64, base: 0n, limit: 0xffff_ffff, attributes: 0xa0fb });
 }

@@ -25,7 +25,7 @@ export interface PvLayout {
   /** First pfn of the p2m list, and vaddr of it. */
   readonly p2mPfn: number;
   readonly p2mVaddr: bigint;
-  /** With INIT_P2M the p2m list's frames and tables as start_info tells them, else 0. */
+  /** With INIT_P2M the p2m list's frames and tables as start_info tells them. */
   readonly firstP2mPfn: number;
   readonly p2mFrames: number;
   readonly tables: PageTablePlan;
@@ -115,7 +115,7 @@ export function layoutPv(image: KernelImage, options: LayoutOptions): PvLayout |
     stackPfn,
     p2mPfn,
     p2mVaddr,
-    firstP2mPfn: isP2mOutside ? firstP2mPfn : 0,
+    firstP2mPfn: isP2mOutside || isInitial ? firstP2mPfn : 0,
     p2mFrames: isP2mOutside ? next - firstP2mPfn : 0,
     tables,
   };
@@ -145,5 +145,8 @@ function growMapping(virtBase: bigint, allocated: number, order: PageTablePlan['
 function tooSmall(image: KernelImage, memoryPages: number): ImageError {
   const end = Math.ceil(Number(image.virtEnd - image.virtBase) / 2 ** 20);
   const memory = Number((memoryPages / 256).toFixed(2));
-  return new ImageError(`the image (up to ${end} MiB) and its tables need more than the ${memory} MiB of memory`, 'give more with --memory');
+  return new ImageError(
+    `the image (up to ${end} MiB) and its tables need more than the ${memory} MiB of memory`,
+    'give more with --memory',
+  );
 }

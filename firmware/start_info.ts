@@ -13,7 +13,7 @@ export const start_info = struct('start_info', {
   flags: u32,
   store_mfn: xen_pfn_t,
   store_evtchn: u32,
-  /** In a domU; the initial domain has { info_off: u32, info_size: u32 } of its VGA console here. */
+  /** In a domU; the initial domain has `info_off` and, 32 bits up, `info_size` of a dom0_vga_console_info here. */
   console_mfn: hex64,
   console_evtchn: u32,
   /** Vaddr of the L4. */
@@ -28,6 +28,13 @@ export const start_info = struct('start_info', {
   first_p2m_pfn: u64,
   nr_p2m_frames: u64,
 });
+
+/** What Xen says of the initial domain's screen: a dom0_vga_console_info behind start_info, here all zeros for no screen. */
+export const DOM0_VGA_INFO_OFFSET = start_info.size;
+export const DOM0_VGA_INFO_SIZE = 40;
+
+/** SIF_PM_MASK of the initial domain: it may do C-states and P-states (xen_processor_pmbits). */
+export const SIF_PM_DEFAULT = 0x300;
 
 /** The text in UTF-8 as a C string in `size` bytes, cut to fit. */
 export function encodeText(text: string, size: number): number[] {

@@ -1,8 +1,9 @@
 /**
  * Ring -1's part of every PV64 address space, L4 slots 256-271 (xen:arch/x86/include/asm/config.h). Slot 256 is the
  * read-only machine-to-physical table, slot 260 the per-domain area, which here holds each vCPU's GDT and LDT as the CPU
- * reads them, slot 262 all RAM, for the supervisor: its only trace is the P bit of a guest's page fault there. Their page
- * tables are ring -1's frames; guests can neither write nor replace them.
+ * reads them. The other slots are as in Xen, for the supervisor, because the P bit of a guest's page fault there shows
+ * them: 258 the page tables themselves, 262 all RAM, 257 and 261 nothing. Their page tables are ring -1's frames; guests
+ * can neither write nor replace them.
  */
 import { defineSlot } from '../slot.ts';
 import { INVALID_M2P_ENTRY, type MachineMemory, OWNER_RING, PAGE_SIZE } from './machine_memory.ts';
@@ -13,7 +14,10 @@ import { FIRST_RESERVED_GDT_PAGE } from './segment_descriptor.ts';
 export const RO_MPT_VIRT_START = 0xffff_8000_0000_0000n;
 export const PERDOMAIN_VIRT_START = 0xffff_8200_0000_0000n;
 const L4_SLOT_M2P = 256;
+const L4_SLOT_MMCFG = 257;
+const L4_SLOT_LINEAR = 258;
 const L4_SLOT_PERDOMAIN = 260;
+const L4_SLOT_XEN = 261;
 const L4_SLOT_DIRECTMAP = 262;
 const VMASST_TYPE_m2p_strict = 32n;
 
@@ -47,7 +51,7 @@ const sharedTables = defineSlot((memory: MachineMemory) => ({
   m2pL3: buildM2pTables(memory),
   directmapL3: buildDirectmap(memory),
   reservedGdt: buildReservedGdt(memory),
-  /** What GDT pages without a guest frame show. */
+  /** What GDT pages without a guest frame show, and a table without entries. */
   zero: allocateTable(memory),
 }));
 
@@ -160,13 +164,17 @@ export function isM2pStrict(domain: MemoryDomain): boolean {
  */
 export function fillHypervisorSlots(memory: MachineMemory, l4: number, domain: MemoryDomain): void {
   for (let slot = 256; slot <= 271; slot++) writeEntry(memory, l4, slot, 0n);
-  writeEntry(memory, l4, L4_SLOT_PERDOMAIN, pte.entryOf(areaOf(memory, domain).l3, TABLE_FLAGS));
-  writeEntry(memory, l4, L4_SLOT_DIRECTMAP, pte.entryOf(sharedTables.of(memory).directmapL3, TABLE_FLAGS));
+  const { directmapL3, zero } = sharedTables.of(memory);
+  writeEntry(memory, l4, L4_SLOT_MMCFG, pte.entryOf(zero, TABLE_FLAGS));
+  writeEntry(memory, l4, L4_SLOT_LINEAR, pte.entryOf(l4, pte.PAGE_HYPERVISOR_RW));
+  writeEntry(memory, l4, L4_SLOT_PERDOMAIN, pte.entryOf(areaOf(memory, domain).l3, pte.PAGE_HYPERVISOR_RW));
+  writeEntry(memory, l4, L4_SLOT_XEN, pte.entryOf(zero, TABLE_FLAGS));
+  writeEntry(memory, l4, L4_SLOT_DIRECTMAP, pte.entryOf(directmapL3, pte.PAGE_HYPERVISOR_RW));
   if (isM2pStrict(domain)) showM2p(memory, l4);
 }
 
 export function showM2p(memory: MachineMemory, l4: number): void {
-  writeEntry(memory, l4, L4_SLOT_M2P, pte.entryOf(sharedTables.of(memory).m2pL3, USER_READ_FLAGS));
+  writeEntry(memory, l4, L4_SLOT_M2P, pte.entryOf(sharedTables.of(memory).m2pL3, USER_READ_FLAGS | pte.PAGE_NX));
 }
 
 export function hideM2p(memory: MachineMemory, l4: number): void {

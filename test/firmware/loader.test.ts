@@ -206,6 +206,35 @@ t.test('a domU is laid out as libxenguest does it', async (t) => {
   );
 });
 
+t.test('both layouts are as the real Xen showed them', async (t) => {
+  const image = accept(t, { memorySize: 0x1_1000 });
+  t.match(
+    layoutPv(image, { memoryPages: 0x8000, ramdiskSize: 3, isInitial: false }),
+    {
+      ramdiskPfn: 0x111,
+      p2mPfn: 0x112,
+      startInfoPfn: 0x152,
+      pageTablePfn: 0x155,
+      pageTableFrames: 5,
+      firstP2mPfn: 0,
+      p2mFrames: 0,
+    },
+    'domU',
+  );
+  t.match(
+    layoutPv(image, { memoryPages: 0x8000, ramdiskSize: 0, isInitial: true }),
+    {
+      p2mPfn: 0x111,
+      startInfoPfn: 0x151,
+      pageTablePfn: 0x152,
+      pageTableFrames: 5,
+      firstP2mPfn: 0x400,
+      p2mFrames: 0,
+    },
+    'dom0',
+  );
+});
+
 t.test('an image that does not fit into the memory is refused', async (t) => {
   const image = accept(t, { memorySize: 64 << 20 });
   for (const memoryPages of [1, 256, 0x4000]) {

@@ -68,8 +68,12 @@ t.test('its address space', async (t) => {
 t.test('the initial domain', async (t) => {
   const machine = new PvHost({ isInitial: true, build: { cmdline: 'x' } });
   const info = startInfoOf(machine);
-  t.equal(info.flags, 3, 'SIF_PRIVILEGED | SIF_INITDOMAIN');
-  t.same([info.store_mfn, info.store_evtchn, info.console_mfn, info.console_evtchn], [0n, 0, 0n, 0], 'no rings');
+  t.equal(info.flags, 0x303, 'SIF_PRIVILEGED | SIF_INITDOMAIN, and power management');
+  t.same(
+    [info.store_mfn, info.store_evtchn, info.console_mfn, info.console_evtchn],
+    [0n, 0, 0x28_0000_0490n, 0],
+    'no rings, but a place for a screen',
+  );
   t.equal(checkInvariants(machine.memory), undefined);
 });
 
