@@ -15,11 +15,14 @@ import type { Access, Cpu, CpuContext, CpuHost, DecodedInstruction, DescriptorTa
 import { hotTemplates } from './hot.ts';
 import { type Loop, makeDispatcher, makeLoop } from './interpreter.ts';
 import * as L from './layout.ts';
-import { CR0_AM, CR0_EM, CR0_MP, CR0_TS, CR4_OSFXSR, Mmu } from './mmu.ts';
+import {
+  CR0_AM, CR0_EM, CR0_MP, CR0_PE, CR0_PG, CR0_TS, CR0_WP, CR4_OSFXSR, CR4_PAE, CR4_PCIDE, CR4_PGE, CR4_PSE, CR4_SMAP, CR4_SMEP,
+  EFER_LMA, EFER_LME, EFER_NXE, Mmu,
+} from './mmu.ts';
 import type { Row } from './row.ts';
 import { rows, rowByName } from './rows/index.ts';
 import { ATTR_DB, ATTR_L, CS_INDEX, SS_INDEX, State, segmentNames } from './state.ts';
-import { deliverException } from './system/interrupts.ts';
+import { deliverException, interceptException } from './system/interrupts.ts';
 import { readMsr, writeMsr } from './system/msr.ts';
 import { systemFunctions } from './system/index.ts';
 import { Templates } from './templates.ts';
@@ -31,6 +34,12 @@ export interface CpuOptions {
   intercepts: Intercepts;
 }
 
+const CR0_TRANSLATION = CR0_PE | CR0_WP | CR0_PG;
+const CR4_TRANSLATION = CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP;
+const EFER_TRANSLATION = EFER_LME | EFER_LMA | EFER_NXE;
+const DR6_BS = 0x4000;
+/** Exceptions delivered without an instruction retired between them after which `run` returns early. */
+const MAX_IDLE_DELIVERIES = 1000;
 /** V8 changes a WebAssembly function's tier on entry only, so the loop returns now and then. */
 const SLICE = 1_000_000;
 
@@ -52,6 +61,9 @@ export class CpuCore implements Cpu {
   readonly #bytes: Uint8Array;
   #mode: BlockMode | undefined;
   readonly #modes = new Map<number, BlockMode>();
+  /** CS's base and limit (-1: none, 64-bit code), as far as addresses of code depend on them. */
+  #codeBase = 0n;
+  #codeLimit = -1;
   /** An exception that generated code ran into through a helper or a TLB miss. */
   #pending: Fault | undefined;
   #instructions = 0n;
@@ -136,7 +148,7 @@ export class CpuCore implements Cpu {
   }
   get cpl(): number { return this.state.cpl; }
   get cr0(): bigint { return this.state.sys[L.SYS_CR0]!; }
-  set cr0(value: bigint) { this.#setControl(L.SYS_CR0, value, true); }
+  set cr0(value: bigint) { this.#setControl(L.SYS_CR0, value, CR0_TRANSLATION); }
   get cr2(): bigint { return this.state.sys[L.SYS_CR2]!; }
   set cr2(value: bigint) { this.state.sys[L.SYS_CR2] = value; }
   get cr3(): bigint { return this.state.sys[L.SYS_CR3]!; }
@@ -147,11 +159,11 @@ export class CpuCore implements Cpu {
     this.#code.forgetJumps();
   }
   get cr4(): bigint { return this.state.sys[L.SYS_CR4]!; }
-  set cr4(value: bigint) { this.#setControl(L.SYS_CR4, value, true); }
+  set cr4(value: bigint) { this.#setControl(L.SYS_CR4, value, CR4_TRANSLATION); }
   get cr8(): bigint { return this.state.sys[L.SYS_CR8]!; }
   set cr8(value: bigint) { this.state.sys[L.SYS_CR8] = value; }
   get efer(): bigint { return this.state.sys[L.SYS_EFER]!; }
-  set efer(value: bigint) { this.#setControl(L.SYS_EFER, value, true); }
+  set efer(value: bigint) { this.#setControl(L.SYS_EFER, value, EFER_TRANSLATION); }
   get gdtr(): DescriptorTable { return this.#table(L.SYS_GDT_BASE); }
   set gdtr(value: DescriptorTable) { this.#setTable(L.SYS_GDT_BASE, value); }
   get idtr(): DescriptorTable { return this.#table(L.SYS_IDT_BASE); }
@@ -165,11 +177,13 @@ export class CpuCore implements Cpu {
     this.state.sys[index + 1] = BigInt(limit);
   }
 
-  #setControl(index: number, value: bigint, flush: boolean): void {
-    if (this.state.sys[index] === value) return;
+  /** `translation`: the bits whose change drops all translations. */
+  #setControl(index: number, value: bigint, translation: number): void {
+    const changed = this.state.sys[index]! ^ value;
+    if (changed === 0n) return;
     this.state.sys[index] = value;
     this.#reconfigure();
-    if (flush) this.flushTlb({ global: true });
+    if (changed & BigInt(translation)) this.flushTlb({ global: true });
   }
 
   getSegment(name: SegmentName): Segment { return this.state.getSegment(segmentNames.indexOf(name)); }
@@ -202,7 +216,8 @@ export class CpuCore implements Cpu {
     const stackSize = isLong ? 8 : ss & ATTR_DB ? 4 : 2;
     const alignCheck = (cr0 & CR0_AM) !== 0 && cpl === 3 && (state.systemFlags & AC) !== 0;
     const fpu = (cr0 & CR0_EM ? 1 : 0) | (cr0 & CR0_TS ? 2 : 0) | (state.sys[L.SYS_CR4]! & BigInt(CR4_OSFXSR) ? 0 : 4) | (cr0 & CR0_MP ? 8 : 0);
-    const key = (code >> 4) | ((stackSize >> 1) << 3) | (Number(alignCheck) << 6) | (Number(cpl === 0) << 7) | (fpu << 8);
+    const key = (code >> 4) | ((stackSize >> 1) << 3) | (Number(alignCheck) << 6) | (Number(cpl === 0) << 7) | (fpu << 8) | (Number(cpl === 3) << 12);
+    this.#followCodeSegment(code);
     if (this.#mode?.key === key) return;
     let mode = this.#modes.get(key);
     if (!mode) {
@@ -210,6 +225,17 @@ export class CpuCore implements Cpu {
       this.#modes.set(key, mode);
     }
     this.#mode = mode;
+    this.#code.forgetJumps();
+  }
+
+  /** Outside 64-bit code the same RIP means other bytes, or a fault, under another base or limit. */
+  #followCodeSegment(code: number): void {
+    const cs = this.state.getSegment(CS_INDEX);
+    const base = code === 64 ? 0n : cs.base;
+    const limit = code === 64 ? -1 : cs.limit;
+    if (base === this.#codeBase && limit === this.#codeLimit) return;
+    this.#codeBase = base;
+    this.#codeLimit = limit;
     this.#code.forgetJumps();
   }
 
@@ -268,6 +294,8 @@ export class CpuCore implements Cpu {
   #run(budget: number): Exit {
     const view = this.#view;
     let record = 0;
+    let deliveries = 0;
+    let retiredBefore = 0;
     for (;;) {
       if (this.#retired >= budget) return { kind: 'budget' };
       try {
@@ -282,7 +310,7 @@ export class CpuCore implements Cpu {
           record = next;
           this.#setRipTo(next);
           if (isStepping) {
-            const exit = this.raiseDebugTrap(0x4000);
+            const exit = this.#raiseSingleStep();
             if (exit) return exit;
             record = 0;
           }
@@ -310,6 +338,10 @@ export class CpuCore implements Cpu {
         record = 0;
         const exit = this.raise(fault);
         if (exit) return exit;
+        // A handler that faults on its own first instruction for ever must not hold the host.
+        if (this.#retired !== retiredBefore) deliveries = 0;
+        retiredBefore = this.#retired;
+        if (++deliveries > MAX_IDLE_DELIVERIES) return { kind: 'budget' };
       }
     }
   }
@@ -329,9 +361,8 @@ export class CpuCore implements Cpu {
     const rip = this.rip;
     const isUser = this.cpl === 3;
     const mode = this.#mode!;
-    const base = mode.code === 64 ? 0n : this.state.getSegment(CS_INDEX).base;
-    const linear = mode.code === 64 ? rip : BigInt.asUintN(32, rip + base);
-    if (mode.code !== 64 && rip > BigInt(this.state.getSegment(CS_INDEX).limit)) throw new Fault(GP, 0);
+    const linear = mode.code === 64 ? rip : BigInt.asUintN(32, rip + this.#codeBase);
+    if (mode.code !== 64 && rip > BigInt(this.#codeLimit)) throw new Fault(GP, 0);
     const maddr = this.mmu.locate(linear, 'execute', isUser);
     if (maddr >= this.memory.size) throw new Fault(GP, 0);
     return this.#code.lookup(rip, maddr, mode, () => {
@@ -345,16 +376,15 @@ export class CpuCore implements Cpu {
     if (!insn) throw new Error('bug: a system instruction without its decoded form');
     const result = systemFunctions[this.#view.getInt32(L.STOP_DETAIL, true)]!(this, insn);
     if (typeof result === 'object') return result;
-    if (result !== 'jumped') {
+    if (result === undefined || result === 'shadow' || result === 'stackShadow') {
       const next = this.rip + BigInt(insn.length);
       this.rip = this.#mode!.code === 64 ? next : BigInt.asUintN(32, next);
     }
     this.#retired++;
     this.state.systemFlags &= ~(result === 'keepRf' ? 0 : 1 << 16);
-    const wasShadowed = this.isShadowed;
-    this.isShadowed = result === 'shadow';
-    if (isStepping && !wasShadowed && !this.isShadowed) return this.raiseDebugTrap(0x4000);
-    return undefined;
+    this.isShadowed = result === 'shadow' || result === 'stackShadow';
+    const isTrapped = result === 'switched' ? (this.state.systemFlags & TF) !== 0 : isStepping;
+    return isTrapped && result !== 'stackShadow' ? this.#raiseSingleStep() : undefined;
   }
 
   #miss(low: number, high: number, descriptor: number, record: number): number {
@@ -387,16 +417,13 @@ export class CpuCore implements Cpu {
   }
 
   /** Raises an exception at RIP: an Exit when it is intercepted, else it is delivered through the IDT. */
-  raise(fault: Fault, dr6?: number): Exit | undefined {
-    if ((this.intercepts.exceptions >>> fault.vector) & 1) {
-      return { kind: 'exception', vector: fault.vector, errorCode: fault.errorCode, cr2: fault.cr2, dr6 };
-    }
-    return deliverException(this, fault, dr6);
+  raise(fault: Fault): Exit | undefined {
+    return interceptException(this, fault) ?? deliverException(this, fault);
   }
 
-  /** A trap after an instruction: RIP is behind it. */
-  raiseDebugTrap(dr6: number): Exit | undefined {
-    return this.raise(new Fault(DB), dr6);
+  /** The trap after an instruction that began with TF set: RIP is behind it. */
+  #raiseSingleStep(): Exit | undefined {
+    return this.raise(new Fault(DB, undefined, undefined, DR6_BS));
   }
 }
 

@@ -2,7 +2,7 @@
  * Machine code to instructions: prefixes, opcode maps, ModRM, SIB, displacement, immediate (SDM 2A 2.1-2.3), and the one
  * row that matches. The opcode maps are built from the rows' patterns. What no row matches is invalid (#UD).
  */
-import { fixedOperandSize, type Row } from './row.ts';
+import { type Attribute, fixedOperandSize, type Row } from './row.ts';
 import type { EaKind, Shape, Size } from './shape.ts';
 
 /** What decoding depends on beside the bytes. */
@@ -133,11 +133,10 @@ export class Decoder {
       if (at >= end) return short;
       modrm = bytes[at]!;
     }
-    const pattern = choose(candidates, modrm, has66, repPrefix, (rex & 1) !== 0);
+    const pattern = choose(candidates, modrm, has66, repPrefix, (rex & 1) !== 0, mode.code === 64 ? 'i64' : 'o64');
     if (!pattern) return 'invalid';
     const row = pattern.row;
     const attributes = row.attributes;
-    if (mode.code === 64 ? attributes.has('i64') : attributes.has('o64')) return 'invalid';
 
     const rexW = (rex & 8) !== 0, rexR = (rex & 4) << 1, rexX = (rex & 2) << 2, rexB = (rex & 1) << 3;
     const size = operandSize(row, mode.code, has66 && pattern.prefix !== '66', rexW);
@@ -199,7 +198,7 @@ export class Decoder {
     let imm = 0n;
     for (const operand of row.operands) {
       const kind = operand[0];
-      if (kind !== 'I' && kind !== 'J' && kind !== 'O') continue;
+      if (kind !== 'I' && kind !== 'J' && kind !== 'O' && operand !== 'Ap') continue;
       const immSize = immediateSize(operand, size, addressSize);
       if (at + immSize > end) return short;
       const raw = readLittleEndian(bytes, at, immSize);
@@ -253,8 +252,10 @@ function rank(p: Pattern): number {
   return (p.modrmByte >= 0 ? 8 : 0) + (p.modrmReg >= 0 ? 4 : 0) + (p.mod !== 'any' ? 2 : 0) + (p.refusesRexB ? 1 : 0) + (p.prefix !== 'any' ? 1 : 0);
 }
 
-function choose(candidates: readonly Pattern[], modrm: number, has66: boolean, repPrefix: number, rexB: boolean): Pattern | undefined {
+/** `refused`: the attribute of rows that this mode does not have. */
+function choose(candidates: readonly Pattern[], modrm: number, has66: boolean, repPrefix: number, rexB: boolean, refused: Attribute): Pattern | undefined {
   for (const p of candidates) {
+    if (p.row.attributes.has(refused)) continue;
     if (p.refusesRexB && rexB) continue;
     if (p.modrmByte >= 0 && p.modrmByte !== modrm) continue;
     if (p.modrmReg >= 0 && p.modrmReg !== ((modrm >> 3) & 7)) continue;
@@ -304,6 +305,7 @@ function immediateSize(operand: string, size: Size, addressSize: number): number
     case 'Iw': return 2;
     case 'Iv': return size;
     case 'Iz': case 'Jz': return size === 2 ? 2 : 4;
+    case 'Ap': return size + 2;
     default: return addressSize; // Ob, Ov
   }
 }

@@ -4,11 +4,14 @@ export class Fault {
   readonly errorCode: number | undefined;
   /** Faulting linear address, for #PF. */
   readonly cr2: bigint | undefined;
+  /** DR6's condition bits, for #DB. */
+  readonly dr6: number;
 
-  constructor(vector: number, errorCode?: number, cr2?: bigint) {
+  constructor(vector: number, errorCode?: number, cr2?: bigint, dr6 = 0) {
     this.vector = vector;
     this.errorCode = errorCode;
     this.cr2 = cr2;
+    this.dr6 = dr6;
   }
 }
 

@@ -60,6 +60,8 @@ class HandlerEmitter {
   readonly #locals = new Map<number, number>();
   /** Pure single-use values, emitted where they are used. */
   readonly #inline = new Map<number, Op>();
+  /** The segments that linear addresses came through, by the value's id. */
+  readonly #segments = new Map<number, number>();
 
   constructor(shape: Shape, body: FunctionBody, leave: () => void) {
     this.#shape = shape;
@@ -312,6 +314,7 @@ class HandlerEmitter {
   #linear(out: Value, segment: number, size: number): void {
     const f = this.#f;
     const local = this.#local(out);
+    this.#segments.set(out.id, segment);
     if (this.#shape.mode === 64) {
       if (segment >= 4) this.#state('i64.load', L.SEG_BASE + 8 * segment).op('i64.add');
       f.set(local);
@@ -333,6 +336,12 @@ class HandlerEmitter {
     const address = f.local('i64');
     const entry = f.local('i32');
     const out = this.#local(op.out);
+    const segment = this.#segments.get(op.addr.id);
+    if (this.#shape.mode !== 64 && op.access !== 'r' && segment !== undefined) {
+      this.#state('i32.load', L.SEG_WRITABLE).i32(1 << segment).op('i32.and').op('i32.eqz').if();
+      this.#raise(segment === 2 ? 12 : 13, 0);
+      f.end();
+    }
     const isChecked = this.#shape.alignCheck && op.align === 1 && op.size > 1;
     const align = op.align > 1 ? op.align : isChecked ? Math.min(op.size, 8) : 1;
     this.#push(op.addr).tee(address);

@@ -42,6 +42,8 @@ export const JUMP_GENERATION = STATE + 0xf4;
 /** Selectors that belong to FIP and FDP, 2 bytes each. */
 export const FIP_SELECTOR = STATE + 0xf8;
 export const FDP_SELECTOR = STATE + 0xfa;
+/** Bit n: segment n may be written (outside 64-bit mode). */
+export const SEG_WRITABLE = STATE + 0xfc;
 /** Segment bases by number (es cs ss ds fs gs), 8 bytes each; valid range of offsets for 32-bit accesses after them. */
 export const SEG_BASE = STATE + 0x50;
 export const SEG_LOW = STATE + 0x80;

@@ -72,14 +72,18 @@ export class State {
     if (index === SS_INDEX) this.view.setInt32(L.CPL, (segment.attributes >> 5) & 3, true);
   }
 
-  /** The valid offsets of a segment, for inline checks outside 64-bit mode: empty when the segment is unusable. */
+  /** The valid offsets of a segment, for inline checks outside 64-bit mode: empty when it is unusable or cannot be read. */
   #setBounds(index: number, { attributes, limit }: Segment): void {
-    const isUsable = (attributes & (ATTR_P | ATTR_S)) === (ATTR_P | ATTR_S);
+    const isCode = (attributes & 0b1000) !== 0;
+    const hasAccess = (attributes & 0b0010) !== 0;
+    const isUsable = (attributes & (ATTR_P | ATTR_S)) === (ATTR_P | ATTR_S) && (!isCode || hasAccess);
     const isExpandDown = (attributes & 0b1100) === 0b0100;
     const low = !isUsable ? 1 : isExpandDown ? (limit + 1) >>> 0 : 0;
     const high = !isUsable ? 0 : isExpandDown ? (attributes & ATTR_DB ? 0xffff_ffff : 0xffff) : limit;
     this.view.setUint32(L.SEG_LOW + 4 * index, low, true);
     this.view.setUint32(L.SEG_HIGH + 4 * index, high, true);
+    const writable = this.view.getInt32(L.SEG_WRITABLE, true) & ~(1 << index);
+    this.view.setInt32(L.SEG_WRITABLE, writable | (!isCode && hasAccess ? 1 << index : 0), true);
   }
 }
 

@@ -1,8 +1,23 @@
 /** JMP, Jcc, CALL, RET near, LOOP, JRCXZ and NOP (SDM 2A-2B). */
 import type { Builder } from '../builder.ts';
-import { type RowSource, row } from '../row.ts';
-import { setStackPointer, stackOffset, stackPointer, stackPtr } from './stack.ts';
+import { GP } from '../fault.ts';
 import type { Value } from '../ir.ts';
+import { SYS_SEGMENT, SYSTEM } from '../layout.ts';
+import { type RowSource, row } from '../row.ts';
+import { CS_INDEX } from '../state.ts';
+import { setStackPointer, stackOffset, stackPointer, stackPtr } from './stack.ts';
+
+const CS_LIMIT = SYSTEM + 8 * (SYS_SEGMENT + CS_INDEX) + 4;
+
+/** An indirect target that is not canonical, or beyond CS's limit, faults at the branch. */
+function checkTarget(q: Builder, target: Value): Value {
+  const isBad =
+    q.shape.mode === 64
+      ? q.op('i64.ne', q.shr(q.add(target, q.con(1n << 47n)), q.con(48)), q.con(0))
+      : q.op('i64.gt_u', target, q.getState('i64.load32_u', CS_LIMIT));
+  q.fault(isBad, GP);
+  return target;
+}
 
 /** CALL pushes the return address, then goes on; the target was read before. */
 function call(q: Builder, target: Value | 'imm'): void {
@@ -14,7 +29,7 @@ function call(q: Builder, target: Value | 'imm'): void {
 }
 
 function ret(q: Builder, extra: number | 'imm'): void {
-  const target = q.load(stackPtr(q, stackPointer(q), q.size, 'r'), q.size);
+  const target = checkTarget(q, q.load(stackPtr(q, stackPointer(q), q.size, 'r'), q.size));
   const next = stackOffset(q, q.size);
   setStackPointer(q, extra === 'imm' ? q.zx(q.add(next, q.imm64()), q.shape.stackSize) : next);
   q.jump(target);
@@ -26,11 +41,11 @@ const jcc = (q: Builder): void => q.branch(q.cond());
 export const branchRows: RowSource[] = [
   row('jmp',  'Jb', 'EB',          'f64', (q) => q.jump('imm')),
   row('jmp',  'Jz', 'E9',          'f64', (q) => q.jump('imm')),
-  row('jmp',  'Ev', 'FF /4',       'f64', (q) => q.jump(q.rm('r').get())),
+  row('jmp',  'Ev', 'FF /4',       'f64', (q) => q.jump(checkTarget(q, q.rm('r').get()))),
   row('j',    'Jb', '70 +cc',      'f64', jcc),
   row('j',    'Jz', '0F 80 +cc',   'f64', jcc),
   row('call', 'Jz', 'E8',          'f64', (q) => call(q, 'imm')),
-  row('call', 'Ev', 'FF /2',       'f64', (q) => call(q, q.rm('r').get())),
+  row('call', 'Ev', 'FF /2',       'f64', (q) => call(q, checkTarget(q, q.rm('r').get()))),
   row('ret',  'Iw', 'C2',          'f64', (q) => ret(q, 'imm')),
   row('ret',  '',   'C3',          'f64', (q) => ret(q, 0)),
   row('nop',  '',   '90 !B',       '', () => {}),

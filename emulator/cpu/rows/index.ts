@@ -3,6 +3,7 @@ import type { Row, RowSource } from '../row.ts';
 import { arithmeticRows } from './arithmetic.ts';
 import { bitRows } from './bits.ts';
 import { branchRows } from './branch.ts';
+import { farRows } from './far.ts';
 import { faultRows } from './fault.ts';
 import { flagRows } from './flag.ts';
 import { legacyRows } from './legacy.ts';
@@ -17,8 +18,10 @@ import { sseIntegerRows } from './sse_integer.ts';
 import { sseMoveRows } from './sse_move.ts';
 import { sseShuffleRows } from './sse_shuffle.ts';
 import { stringRows } from './string.ts';
+import { systemRows } from './system.ts';
+import { x87Rows } from './x87.ts';
 
-const sources: RowSource[] = [...faultRows, ...arithmeticRows, ...moveRows, ...branchRows, ...shiftRows, ...multiplyRows, ...bitRows, ...stringRows, ...flagRows, ...legacyRows, ...sseMoveRows, ...sseIntegerRows, ...sseShuffleRows, ...sseFloatRows, ...sseConvertRows, ...sseControlRows, ...mmxRows];
+const sources: RowSource[] = [...faultRows, ...arithmeticRows, ...moveRows, ...branchRows, ...shiftRows, ...multiplyRows, ...bitRows, ...stringRows, ...flagRows, ...legacyRows, ...sseMoveRows, ...sseIntegerRows, ...sseShuffleRows, ...sseFloatRows, ...sseConvertRows, ...sseControlRows, ...mmxRows, ...x87Rows, ...systemRows, ...farRows];
 
 export const rows: readonly Row[] = sources.map((source, id) => ({ ...source, id }));
 

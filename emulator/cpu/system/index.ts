@@ -4,17 +4,24 @@
  */
 import type { CpuCore } from '../cpu.ts';
 import type { Insn } from '../decoder.ts';
-import type { Exit } from '../exit.ts';
+import type { Exit, InterceptedInstruction } from '../exit.ts';
 
 /**
- * What became of it: undefined, RIP moves to the next instruction; 'jumped', RIP is set; 'shadow', as undefined but with
- * an interrupt shadow; 'keepRf', RIP and RFLAGS.RF are set (IRET); an Exit leaves without retiring. May throw a Fault.
+ * What became of it. undefined: RIP moves to the next instruction. 'jumped': RIP is set. 'keepRf': RIP and RFLAGS.RF are
+ * set (IRET). 'switched': as 'jumped', and the new TF decides whether a single-step trap follows, not the old one
+ * (SYSCALL, SYSRET, INT n). 'shadow': as undefined, and interrupts wait one instruction (STI). 'stackShadow': debug traps
+ * wait, too (MOV SS, POP SS). An Exit leaves without retiring. It may throw a Fault before it has changed anything.
  */
-export type SystemResult = undefined | 'jumped' | 'shadow' | 'keepRf' | Exit;
+export type SystemResult = undefined | 'jumped' | 'keepRf' | 'switched' | 'shadow' | 'stackShadow' | Exit;
 export type SystemFunction = (cpu: CpuCore, insn: Insn) => SystemResult;
 
 export const systemFunctions: SystemFunction[] = [];
 
 export function defineSystem(perform: SystemFunction): number {
   return systemFunctions.push(perform) - 1;
+}
+
+/** The Exit of an instruction that the host performs itself, if it asked for that. */
+export function intercepted(cpu: CpuCore, insn: Insn, name: InterceptedInstruction): Exit | undefined {
+  return cpu.intercepts.instructions.has(name) ? { kind: 'instruction', name, length: insn.length } : undefined;
 }
