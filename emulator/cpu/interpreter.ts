@@ -3,13 +3,13 @@
  * all others called through the table; the dispatcher that finds the record at RIP in the jump cache; and the two pseudo
  * handlers (go on elsewhere; ask TypeScript for a lookup).
  */
-import { emitInline, HANDLER_SIGNATURE, handlerImports } from './handlers.ts';
+import { emitInline, HANDLER_SIGNATURE, handlerImports, IMPORT_DISPATCH } from './handlers.ts';
 import type { Op } from './ir.ts';
 import * as L from './layout.ts';
 import type { Shape } from './shape.ts';
 import { buildModule, FunctionBody } from './wasm_writer.ts';
 
-/** Table indices of the pseudo handlers; templates follow. */
+/** Handler numbers of the pseudo records: end of a block or a dropped record (go on at its RIP), and a lookup; templates follow. */
 export const HANDLER_GOTO = 1;
 export const HANDLER_LOOKUP = 2;
 export const FIRST_TEMPLATE = 3;
@@ -33,8 +33,6 @@ export interface Loop {
   run(record: number, count: number): number;
 }
 
-const DISPATCH = 0;
-
 export function makeDispatcher(memory: WebAssembly.Memory, memoryPages: number, table: WebAssembly.Table): Dispatcher {
   const bytes = buildModule({
     imports: [],
@@ -42,12 +40,10 @@ export function makeDispatcher(memory: WebAssembly.Memory, memoryPages: number, 
     memoryPages,
     functions: [
       { body: dispatchFunction(), export: 'dispatch' },
-      { body: gotoFunction(), export: 'goto' },
       { body: lookupFunction(), export: 'lookup' },
     ],
   });
   const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: { memory, table } });
-  table.set(HANDLER_GOTO, exports.goto);
   table.set(HANDLER_LOOKUP, exports.lookup);
   return exports as unknown as Dispatcher;
 }
@@ -63,16 +59,26 @@ export function makeLoop(memoryPages: number, imports: Record<string, unknown>, 
   return new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: imports }).exports as unknown as Loop;
 }
 
-/** GOTO and LOOKUP are cold enough to go through the table; cases are the hot templates in order. */
+/** The switch's cases are GOTO, which does not count as an instruction, and the hot templates; LOOKUP and all others are called. */
 function runFunction(hot: readonly HotTemplate[]): FunctionBody {
   const f = new FunctionBody({ params: ['i32', 'i32'], results: ['i32'] });
   const record = 0, count = 1;
+  const target = f.local('i32');
   const loop = f.block().loop().depth;
   const next = f.block().depth;
   f.block(); // a template of its own function
   for (let i = 0; i < hot.length; i++) f.block();
-  f.get(record).mem('i32.load16_u', L.R_HANDLER).i32(FIRST_TEMPLATE).op('i32.sub');
-  f.brTable(hot.map((_, i) => i), hot.length);
+  f.block(); // GOTO
+  f.get(record).mem('i32.load16_u', L.R_HANDLER).i32(HANDLER_GOTO).op('i32.sub');
+  const called = hot.length + 1;
+  f.brTable([0, called, ...hot.map((_, i) => i + 1)], called);
+  f.end();
+  f.get(record).mem('i32.load', L.R_LINK).tee(target).op('i32.eqz').if();
+  f.i32(0).get(record).mem('i64.load', L.R_RIP).mem('i64.store', L.RIP);
+  // A record at the start of a page may end a block of the page before: no link, the mapping may change.
+  f.get(record).i32(0).get(record).mem('i32.load', L.R_RIP).i32(0xfff).op('i32.and').select().call(IMPORT_DISPATCH).set(target);
+  f.end();
+  f.get(target).set(record).brTo(loop);
   for (const { shape, ops } of hot) {
     f.end();
     const leave = (): void => {
@@ -111,19 +117,6 @@ function dispatchFunction(): FunctionBody {
   f.end();
   f.i32(0).get(from).mem('i32.store', L.LINK_FROM);
   return f.i32(LOOKUP_RECORD);
-}
-
-/** End of a block, or a dropped record: runs the instruction at this record's RIP, wherever that is decoded now. */
-function gotoFunction(): FunctionBody {
-  const f = new FunctionBody(HANDLER_SIGNATURE);
-  const record = 0;
-  const target = f.local('i32');
-  f.get(record).mem('i32.load', L.R_LINK).tee(target).op('i32.eqz').if();
-  f.i32(0).get(record).mem('i64.load', L.R_RIP).mem('i64.store', L.RIP);
-  // A record at the start of a page may end a block of the page before: no link, the mapping may change.
-  f.get(record).i32(0).get(record).mem('i32.load', L.R_RIP).i32(0xfff).op('i32.and').select().call(DISPATCH).set(target);
-  f.end();
-  return f.get(target).get(target).mem('i32.load16_u', L.R_HANDLER).callIndirect(0);
 }
 
 function lookupFunction(): FunctionBody {

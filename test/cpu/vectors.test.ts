@@ -18,8 +18,9 @@ function load(cpu: CpuCore, state: MachineState, code: Uint8Array): void {
   cpu.rip = BigInt(CODE_ADDRESS);
   view.setUint32(MXCSR, state.mxcsr, true);
   view.setUint16(FTW, 0, true);
-  for (let i = 0; i < 256; i++) view.setUint8(XMM + i, state.xmm[i]!);
-  for (let i = 0; i < 64; i++) view.setUint8(ST + (i >> 3) * 16 + (i & 7), state.mmx[i]!);
+  const registers = new Uint8Array(view.buffer);
+  registers.set(state.xmm, XMM);
+  for (let i = 0; i < 8; i++) registers.set(state.mmx.subarray(i * 8, i * 8 + 8), ST + i * 16);
   cpu.memory.bytes.set(code, CODE_ADDRESS);
   cpu.memory.bytes.set(state.window, WINDOW_ADDRESS);
   cpu.memory.written(CODE_ADDRESS, code.length);
@@ -27,11 +28,12 @@ function load(cpu: CpuCore, state: MachineState, code: Uint8Array): void {
 
 function save(cpu: CpuCore): MachineState {
   const { view } = cpu.state;
+  const registers = new Uint8Array(view.buffer);
   return {
     gpr: [...cpu.gpr],
     flags: (Number(cpu.rflags) & (ARITHMETIC | 0x400)) | 0x202,
-    xmm: Uint8Array.from({ length: 256 }, (_, i) => view.getUint8(XMM + i)),
-    mmx: Uint8Array.from({ length: 64 }, (_, i) => view.getUint8(ST + (i >> 3) * 16 + (i & 7))),
+    xmm: registers.slice(XMM, XMM + 256),
+    mmx: Uint8Array.from({ length: 64 }, (_, i) => registers[ST + (i >> 3) * 16 + (i & 7)]!),
     mxcsr: view.getUint32(MXCSR, true),
     window: cpu.memory.bytes.slice(WINDOW_ADDRESS, WINDOW_ADDRESS + WINDOW_SIZE),
   };

@@ -43,8 +43,28 @@ export function makeRandom(seed: number): () => number {
   };
 }
 
-const SPECIAL = [0n, 1n, 2n, 0x7fn, 0x80n, 0xffn, 0x7fffn, 0x8000n, 0xffffn, 0x7fff_ffffn, 0x8000_0000n, 0xffff_ffffn,
-  0x7fff_ffff_ffff_ffffn, 0x8000_0000_0000_0000n, 0xffff_ffff_ffff_ffffn, 31n, 32n, 33n, 63n, 64n];
+const SPECIAL = [
+  0n,
+  1n,
+  2n,
+  0x7fn,
+  0x80n,
+  0xffn,
+  0x7fffn,
+  0x8000n,
+  0xffffn,
+  0x7fff_ffffn,
+  0x8000_0000n,
+  0xffff_ffffn,
+  0x7fff_ffff_ffff_ffffn,
+  0x8000_0000_0000_0000n,
+  0xffff_ffff_ffff_ffffn,
+  31n,
+  32n,
+  33n,
+  63n,
+  64n,
+];
 
 function randomBytes(random: () => number, size: number): Uint8Array {
   return Uint8Array.from({ length: size }, () => {
@@ -55,7 +75,9 @@ function randomBytes(random: () => number, size: number): Uint8Array {
 
 export function inputState(seed: number, overrides: string): MachineState {
   const random = makeRandom(seed);
-  const gpr = Array.from({ length: 16 }, () => (random() % 5 < 2 ? SPECIAL[random() % SPECIAL.length]! : (BigInt(random()) << 32n) | BigInt(random())));
+  const gpr = Array.from({ length: 16 }, () =>
+    random() % 5 < 2 ? SPECIAL[random() % SPECIAL.length]! : (BigInt(random()) << 32n) | BigInt(random()),
+  );
   gpr[4] = BigInt(STACK_ADDRESS);
   const state: MachineState = {
     gpr,
@@ -91,10 +113,13 @@ export function changesBetween(before: MachineState, after: MachineState): strin
   for (let i = 0; i < 16; i++) if (before.gpr[i] !== after.gpr[i]) out.push(`r${i}=${after.gpr[i]!.toString(16)}`);
   if (before.flags !== after.flags) out.push(`f=${after.flags.toString(16)}`);
   if (before.mxcsr !== after.mxcsr) out.push(`c=${after.mxcsr.toString(16)}`);
-  const groups: [string, Uint8Array, Uint8Array, number][] = [['x', before.xmm, after.xmm, 16], ['n', before.mmx, after.mmx, 8]];
+  const groups: [string, Uint8Array, Uint8Array, number][] = [
+    ['x', before.xmm, after.xmm, 16],
+    ['n', before.mmx, after.mmx, 8],
+  ];
   for (const [name, a, b, size] of groups) {
     for (let i = 0; i < a.length; i += size) {
-      if (toHex(a.subarray(i, i + size)) !== toHex(b.subarray(i, i + size))) out.push(`${name}${i / size}=${toHex(b.subarray(i, i + size))}`);
+      if (a.subarray(i, i + size).some((byte, k) => byte !== b[i + k])) out.push(`${name}${i / size}=${toHex(b.subarray(i, i + size))}`);
     }
   }
   for (let i = 0; i < WINDOW_SIZE; i++) {
@@ -109,7 +134,13 @@ export function changesBetween(before: MachineState, after: MachineState): strin
 
 /** The state after a recorded outcome. */
 export function applyOutcome(before: MachineState, outcome: string): MachineState {
-  const after: MachineState = { ...before, gpr: [...before.gpr], xmm: before.xmm.slice(), mmx: before.mmx.slice(), window: before.window.slice() };
+  const after: MachineState = {
+    ...before,
+    gpr: [...before.gpr],
+    xmm: before.xmm.slice(),
+    mmx: before.mmx.slice(),
+    window: before.window.slice(),
+  };
   applyChanges(after, outcome);
   return after;
 }
@@ -120,8 +151,11 @@ export function formatVector({ row, code, seed, overrides, outcome }: Vector): s
 
 export function readVectors(gzipped: Uint8Array): Vector[] {
   const text = gunzipSync(gzipped).toString('latin1');
-  return text.split('\n').filter(Boolean).map((line) => {
-    const [row, code, seed, overrides, outcome] = line.split('\t') as [string, string, string, string, string];
-    return { row, code: fromHex(code), seed: Number.parseInt(seed, 16), overrides, outcome };
-  });
+  return text
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => {
+      const [row, code, seed, overrides, outcome] = line.split('\t') as [string, string, string, string, string];
+      return { row, code: fromHex(code), seed: Number.parseInt(seed, 16), overrides, outcome };
+    });
 }

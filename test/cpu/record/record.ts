@@ -22,7 +22,7 @@ const refused = new Set(['cpuid', 'rdtsc', 'rdtscp', 'rdpmc', 'syscall', 'sysent
   'rdfsbase', 'rdgsbase', 'wrfsbase', 'wrgsbase', 'xgetbv', 'vmcall', 'vmmcall', 'ud0', 'ud1', 'ud2', 'rcpps', 'rcpss', 'rsqrtps', 'rsqrtss']);
 
 export function isRecordable({ opcode, attributes, mnemonic, operands }: (typeof rows)[number]): boolean {
-  if (opcode === '' || refused.has(mnemonic)) return false;
+  if (opcode === '' || opcode.startsWith('0F 01 ') || refused.has(mnemonic)) return false;
   if (['i64', 'cpl0', 'x87'].some((attribute) => attributes.has(attribute as never))) return false;
   if (attributes.has('system') && mnemonic !== 'pop' && mnemonic !== 'enter') return false;
   return !operands.some((operand) => /^[SCDO][a-z]/.test(operand) || operand === 'DX');
