@@ -1,6 +1,7 @@
 #!/bin/sh
-# Runs guests on the real Xen, as domU (one boot for all) and as dom0 (one boot each), and records what they print as
-# NAME/expected.txt and, only where dom0's differs, NAME/expected-dom0.txt. No other source may write these files.
+# Runs guests on the real Xen and records what they print: as domU (one boot for all) in NAME/expected.txt, as dom0 (one
+# boot each), only where it differs, in NAME/expected-dom0.txt, and, where there is a NAME/input.txt, as domU with those
+# keys typed at its console in NAME/expected-input.txt. No other source may write these files.
 #
 #     record-xen.sh [--check] [NAME...]       all guests when none is named
 #
@@ -9,8 +10,8 @@
 set -eu
 cd "$(dirname "$0")/.."                 # so that a relative REAL_XEN is relative to the repository
 REAL_XEN=$(realpath "${REAL_XEN:-../shared/oracle/real-xen}")
-cd guests
 TIMEOUT=${TIMEOUT:-120}
+cd guests
 
 check=no
 if [ "${1:-}" = --check ]; then
@@ -28,23 +29,44 @@ done
 
 out=$(mktemp -d)
 trap 'rm -r "$out"' EXIT
-"$REAL_XEN" run --as domU --timeout "$TIMEOUT" --out "$out/domU" $elfs
-"$REAL_XEN" run --as dom0 --timeout "$TIMEOUT" --out "$out/dom0" $elfs
 
-if [ $check = no ]; then
-    for name in "$@"; do
-        cp "$out/domU/$name.txt" "$name/expected.txt"
-        rm -f "$name/expected-dom0.txt"
-        cmp -s "$out/domU/$name.txt" "$out/dom0/$name.txt" || cp "$out/dom0/$name.txt" "$name/expected-dom0.txt"
-    done
-    exit 0
-fi
+# What a run is expected to print goes to $out/NAME/, under the names of the files that keep it.
+run() {
+    "$REAL_XEN" run --as "$1" --timeout "$TIMEOUT" --out "$out/$1" $elfs >&2
+}
+
+run_with_input() {
+    cat > "$out/type.sh" <<'SCRIPT'
+name=$(basename *.elf .elf)
+xl create /dev/null "name='$name'" "type='pv'" "kernel='/guest/$name.elf'" "memory=128" "extra='wait'" >/dev/null
+sleep 2
+cat input.txt > "$(xenstore-read /local/domain/1/console/tty)"
+while xl domid "$name" >/dev/null 2>&1; do sleep 1; done
+cat "/var/log/xen/console/guest-$name.log"
+SCRIPT
+    "$REAL_XEN" dom0-shell "$out/type.sh" "$1/$1.elf" "$1/input.txt" | grep -v '^Parsing config'
+}
+
+run domU
+run dom0
+for name in "$@"; do
+    mkdir "$out/$name"
+    cp "$out/domU/$name.txt" "$out/$name/expected.txt"
+    cmp -s "$out/domU/$name.txt" "$out/dom0/$name.txt" || cp "$out/dom0/$name.txt" "$out/$name/expected-dom0.txt"
+    [ ! -f "$name/input.txt" ] || run_with_input "$name" > "$out/$name/expected-input.txt"
+done
 
 differ=0
 for name in "$@"; do
-    dom0=$name/expected-dom0.txt
-    [ -f "$dom0" ] || dom0=$name/expected.txt
-    diff -u "$name/expected.txt" "$out/domU/$name.txt" || differ=1
-    diff -u "$dom0" "$out/dom0/$name.txt" || differ=1
+    for file in expected.txt expected-dom0.txt expected-input.txt; do
+        new=$out/$name/$file
+        old=$name/$file
+        if [ $check = no ]; then
+            rm -f "$old"
+            [ ! -f "$new" ] || cp "$new" "$old"
+        elif [ -f "$new" ] || [ -f "$old" ]; then
+            diff -uN "$old" "$new" || differ=1
+        fi
+    done
 done
 exit $differ

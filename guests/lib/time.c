@@ -38,5 +38,6 @@ void sleep_for(uint64_t nanoseconds)
 {
     struct sched_poll poll = { .timeout = system_time() + nanoseconds };
 
-    sched_op(SCHEDOP_poll, &poll);
+    while (system_time() < poll.timeout)        /* an event on any port ends a poll of none */
+        sched_op(SCHEDOP_poll, &poll);
 }

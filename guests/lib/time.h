@@ -11,5 +11,5 @@
 uint64_t system_time(void);
 void wall_clock(uint64_t *seconds, uint32_t *nanoseconds);      /* of the moment when system_time was 0 */
 
-/* Gives the CPU away for a while (sched_op poll of no port). */
+/* Gives the CPU away for a while (sched_op poll of no port); events may be taken meanwhile. */
 void sleep_for(uint64_t nanoseconds);
