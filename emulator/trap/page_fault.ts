@@ -28,7 +28,8 @@ export function handlePageFault(host: TrapHost, vcpu: Vcpu, errorCode: number, c
     return undefined;
   }
   const isProtectedWrite = (errorCode & (PFEC_PRESENT | PFEC_WRITE | PFEC_RESERVED | PFEC_FETCH)) === (PFEC_PRESENT | PFEC_WRITE);
-  const hasAssist = ((vcpu.domain.vmAssist >> VMASST_TYPE_writable_pagetables) & 1n) !== 0n;
+  // The initial domain needs no assist for it: the same emulation serves its read-only I/O pages (xen:arch/x86/traps.c).
+  const hasAssist = vcpu.domain.isInitial || ((vcpu.domain.vmAssist >> VMASST_TYPE_writable_pagetables) & 1n) !== 0n;
   if (isProtectedWrite && hasAssist && pvVcpu.of(vcpu).inKernelMode) {
     const exit = writePageTable(host, vcpu, cr2);
     if (exit !== undefined) return exit;
