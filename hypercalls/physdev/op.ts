@@ -11,7 +11,7 @@ import { implement } from '../implement.ts';
 import { pvVcpu } from '../pv_cpu/state.ts';
 
 /** The frame of pirq_eoi_gmfn, -1: none. Nothing is ever marked there. */
-const eoiPage = defineSlot<Domain, { mfn: number }>(() => ({ mfn: -1 }));
+export const eoiPage = defineSlot<Domain, { mfn: number }>(() => ({ mfn: -1 }));
 
 function setEoiPage(call: Call, gmfn: bigint): 'EBUSY' | 'EINVAL' | undefined {
   const { memory } = call.host;
