@@ -1,5 +1,5 @@
 /**
- * One client of the store on the wire: its watches, its transactions, and the requests it sends one after the other. What a
+ * One domain as a client of the store, on the wire and without privilege: its watches, its transactions, and the requests it sends one after the other. What a
  * request does is operations.ts; how its bytes travel is ring.ts.
  */
 import { textBytes } from './bytes.ts';
@@ -21,8 +21,6 @@ export interface Message {
 export class Connection {
   readonly store: XenStore;
   readonly domid: number;
-  /** The domain that this one serves (XS_SET_TARGET). */
-  target: number | undefined;
   readonly watches: Watch[] = [];
   readonly transactions = new Map<number, Transaction>();
   readonly #send: (message: Message) => void;
@@ -46,7 +44,7 @@ export class Connection {
     while (this.transactions.has(this.#nextTransactionId) || this.#nextTransactionId === 0) this.#advanceId();
     const id = this.#nextTransactionId;
     this.#advanceId();
-    this.transactions.set(id, new Transaction(this.store.tree, this.domid === 0 ? Number.POSITIVE_INFINITY : MAX_TRANSACTION_NODES));
+    this.transactions.set(id, new Transaction(this.store.tree, MAX_TRANSACTION_NODES));
     return id;
   }
 
@@ -68,7 +66,6 @@ export class Connection {
   #perform({ type, transactionId, body }: Message): Uint8Array | XsError {
     const operation = operations[type];
     if (operation === undefined) return 'ENOSYS';
-    if (operation.privileged && this.domid !== 0) return 'EACCES';
     let view: View = this.store.tree;
     if (transactionId !== 0 && !operation.ignoresTransaction) {
       const transaction = this.transactions.get(transactionId);

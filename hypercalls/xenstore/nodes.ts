@@ -8,7 +8,7 @@ import { ownerOf, type Permission, type Rights, rightsOf } from './permissions.t
 import type { Content, Node, View } from './tree.ts';
 import type { XsError } from './wire.ts';
 
-/** Quotas of domains other than the privileged one, xenstored's defaults. */
+/** Quotas of a domain, xenstored's defaults. */
 export const MAX_ENTRIES = 1000;
 export const MAX_WATCHES = 128;
 export const MAX_TRANSACTIONS = 10;
@@ -16,15 +16,14 @@ export const MAX_TRANSACTION_NODES = 1024;
 export const MAX_PERMISSIONS = 5;
 const MAX_NODE_SIZE = 2048;
 
+/** A domain, or the host, which is 0 and may do everything without quota. */
 export interface Actor {
   readonly domid: number;
-  /** The domain on whose behalf this one may act too. */
-  readonly target?: number | undefined;
 }
 
-export const isPrivileged = (actor: Actor): boolean => actor.domid === 0;
+const isPrivileged = (actor: Actor): boolean => actor.domid === 0;
 
-const rights = (actor: Actor, node: Node): Rights => rightsOf(actor.domid, node.permissions, actor.target);
+const rights = (actor: Actor, node: Node): Rights => rightsOf(actor.domid, node.permissions);
 
 /** The size that the quota looks at: xenstored's record of the node in its data base. */
 function recordSize({ value, permissions, children }: Content): number {

@@ -24,8 +24,6 @@ type Answer = Uint8Array | XsError;
 
 interface Operation {
   readonly perform: (request: Request) => Answer;
-  /** Only for the toolstack's domain. */
-  readonly privileged?: boolean;
   /** Never part of a transaction: its number is not even looked at. */
   readonly ignoresTransaction?: boolean;
 }
@@ -42,8 +40,11 @@ function onlyString(body: Uint8Array): string | undefined {
   return body.length > 0 && body.indexOf(0) === body.length - 1 ? bytesText(body.subarray(0, -1)) : undefined;
 }
 
-/** Digits at the start of the text, as C's atoi. */
-const leadingNumber = (text: string): number => Math.min(Number.parseInt(text, 10) || 0, 0x7fffffff) | 0;
+/** The digits at the start of the text, as C's atoi put into an unsigned int. */
+function leadingNumber(text: string): number {
+  const digits = /^[ \t\n\v\f\r]*([-+]?\d+)/.exec(text)?.[1] ?? '0';
+  return Number(BigInt.asUintN(32, BigInt(digits.replace('+', ''))));
+}
 
 function pathArgument({ connection, body }: Request): string | undefined {
   const path = onlyString(body);
@@ -63,7 +64,7 @@ function directoryPart({ connection, view, body }: Request): Answer {
   if (words.length !== 2) return 'EINVAL';
   const node = getNode(view, connection, absolutePath(words[0]!, connection.domid), 'read');
   if (typeof node === 'string') return node;
-  const offset = leadingNumber(words[1]!) >>> 0;
+  const offset = leadingNumber(words[1]!);
   const generation = `${node.generation}\0`;
   const list = childList(node);
   if (offset >= list.length) return textBytes(`${generation}\0`);
@@ -93,7 +94,7 @@ function makeDirectory(request: Request): Answer {
 function changePermissions({ connection, view, body }: Request): Answer {
   const [path = '', ...words] = strings(body);
   if (words.length === 0) return 'EINVAL';
-  if (connection.domid !== 0 && words.length > MAX_PERMISSIONS) return 'ENOSPC';
+  if (words.length > MAX_PERMISSIONS) return 'ENOSPC';
   const permissions: Permission[] = [];
   for (const word of words) {
     const permission = parsePermission(word);
@@ -101,7 +102,7 @@ function changePermissions({ connection, view, body }: Request): Answer {
     permissions.push(connection.store.isIntroduced(permission.domid) ? permission : { ...permission, isIgnored: true });
   }
   if (permissions[0]!.isIgnored) return 'ENOENT';
-  if (path.startsWith('@')) return acknowledge(connection.store.setSpecialPermissions(connection, path, permissions));
+  if (path.startsWith('@')) return 'ENOENT';
   return acknowledge(setPermissions(view, connection, absolutePath(path, connection.domid), permissions));
 }
 
@@ -112,7 +113,7 @@ function watch({ connection, body }: Request): Answer {
   const path = absolutePath(given, connection.domid);
   if (path.startsWith('@') ? path.length > wire.XENSTORE_REL_PATH_MAX : !isValidPath(path)) return 'EINVAL';
   if (connection.watches.some((other) => other.path === path && other.token === token)) return 'EEXIST';
-  if (connection.domid !== 0 && connection.watches.length > MAX_WATCHES) return 'E2BIG';
+  if (connection.watches.length > MAX_WATCHES) return 'E2BIG';
   const hiddenSize = path === given ? 0 : domainPath(connection.domid).length + 1;
   const fire = (changed: string) => connection.sendEvent(changed.slice(hiddenSize), token);
   connection.watches.push({ path, token, fire });
@@ -131,7 +132,7 @@ function unwatch({ connection, body }: Request): Answer {
 }
 
 function startTransaction({ connection }: Request): Answer {
-  if (connection.domid !== 0 && connection.transactions.size > MAX_TRANSACTIONS) return 'ENOSPC';
+  if (connection.transactions.size > MAX_TRANSACTIONS) return 'ENOSPC';
   return textBytes(`${connection.startTransaction()}\0`);
 }
 
@@ -153,6 +154,9 @@ function withDomid({ body }: Request, answer: (domid: number) => Answer): Answer
   return text === undefined ? 'EINVAL' : answer(leadingNumber(text));
 }
 
+/** The toolstack's requests. The host does these things by XenStore's methods; no domain has the right. */
+const forbidden: Operation = { perform: () => 'EACCES', ignoresTransaction: true };
+
 /** One row a request type. XS_WATCH_EVENT and XS_ERROR only go the other way. */
 // biome-ignore format: a table
 export const operations: Readonly<Record<number, Operation>> = {
@@ -168,7 +172,12 @@ export const operations: Readonly<Record<number, Operation>> = {
   [wire.XS_MKDIR]:                { perform: makeDirectory },
   [wire.XS_RM]:                   { perform: remove },
   [wire.XS_SET_PERMS]:            { perform: changePermissions },
-  [wire.XS_IS_DOMAIN_INTRODUCED]: { perform: (request) => withDomid(request, (domid) => textBytes(request.connection.store.isIntroduced(domid) ? 'T\0' : 'F\0')) },
   [wire.XS_RESET_WATCHES]:        { perform: resetWatches },
   [wire.XS_DIRECTORY_PART]:       { perform: directoryPart },
+  [wire.XS_CONTROL]:              forbidden,
+  [wire.XS_INTRODUCE]:            forbidden,
+  [wire.XS_RELEASE]:              forbidden,
+  [wire.XS_IS_DOMAIN_INTRODUCED]: forbidden,
+  [wire.XS_RESUME]:               forbidden,
+  [wire.XS_SET_TARGET]:           forbidden,
 };

@@ -18,18 +18,18 @@ export interface Rights {
   readonly own: boolean;
 }
 
-export const ALL_RIGHTS: Rights = { read: true, write: true, own: true };
+const ALL_RIGHTS: Rights = { read: true, write: true, own: true };
 
 const LETTERS = { n: [false, false], r: [true, false], w: [false, true], b: [true, true] } as const;
 
-/** Like C's strtol with base 0: the whole text must be a number; undefined: it is none. */
+/** As C's strtol with base 0 put into an int; undefined: the text is no number. */
 function parseDomid(text: string): number | undefined {
   const [, sign, digits] = /^[ \t\n\v\f\r]*([-+]?)(0[xX][0-9a-fA-F]+|\d+)$/.exec(text) ?? [];
   if (digits === undefined) return undefined;
   const isOctal = /^0\d/.test(digits);
   if (isOctal && !/^[0-7]+$/.test(digits)) return undefined;
-  const value = Number(isOctal ? `0o${digits}` : digits);
-  return (sign === '-' ? -value : value) >>> 0;
+  const value = BigInt(isOctal ? `0o${digits}` : digits);
+  return Number(BigInt.asIntN(32, sign === '-' ? -value : value));
 }
 
 export function parsePermission(text: string): Permission | undefined {
@@ -44,10 +44,9 @@ export function formatPermission({ domid, read, write }: Permission): string {
 
 export const ownerOf = (permissions: readonly Permission[]): number => permissions[0]!.domid;
 
-/** `domid` 0, the toolstack's domain, may do everything; `target` is the domain that `domid` serves (XS_SET_TARGET). */
-export function rightsOf(domid: number, permissions: readonly Permission[], target?: number): Rights {
-  const isMe = (id: number) => id === domid || id === target;
-  if (domid === 0 || isMe(ownerOf(permissions))) return ALL_RIGHTS;
-  const own = permissions.find((entry, i) => i > 0 && !entry.isIgnored && isMe(entry.domid)) ?? permissions[0]!;
+/** Domain 0, the toolstack's, may do everything. */
+export function rightsOf(domid: number, permissions: readonly Permission[]): Rights {
+  if (domid === 0 || domid === ownerOf(permissions)) return ALL_RIGHTS;
+  const own = permissions.find((entry, i) => i > 0 && !entry.isIgnored && entry.domid === domid) ?? permissions[0]!;
   return { read: own.read, write: own.write, own: false };
 }

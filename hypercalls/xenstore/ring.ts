@@ -14,7 +14,6 @@ import {
   XENSTORE_ERROR_RINGIDX,
   XENSTORE_PAYLOAD_MAX,
   XENSTORE_RING_SIZE,
-  XENSTORE_SERVER_FEATURE_ERROR,
   XS_WATCH_EVENT,
   xsd_sockmsg_size,
 } from './wire.ts';
@@ -44,7 +43,6 @@ export class XenstoreRing {
     this.#base = mfn * PAGE_SIZE;
     this.#notify = notify;
     this.#connection = new Connection(store, domain.id, (message) => this.#send(message));
-    this.#set(ring.server_features, XENSTORE_SERVER_FEATURE_ERROR);
   }
 
   /** The guest signalled: there is a request, or room for answers. Harmless at any other time. */

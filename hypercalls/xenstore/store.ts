@@ -8,7 +8,7 @@ import { bytesText, textBytes } from './bytes.ts';
 import type { Connection } from './connection.ts';
 import { type Actor, getNode, MAX_ENTRIES, makeNode, removeNode, setPermissions, writeNode } from './nodes.ts';
 import { isAtOrBelow, parentPath } from './path.ts';
-import { formatPermission, type Permission, parsePermission, rightsOf } from './permissions.ts';
+import { formatPermission, parsePermission, rightsOf } from './permissions.ts';
 import type { Transaction } from './transaction.ts';
 import { type Change, type Node, Tree } from './tree.ts';
 import type { XsError } from './wire.ts';
@@ -26,11 +26,6 @@ export class XenStore {
   readonly connections = new Set<Connection>();
   readonly #hostWatches: Watch[] = [];
   readonly #introduced = new Set([0]);
-  /** `@introduceDomain` and `@releaseDomain` are no nodes, but who may watch them is told in the same way. */
-  readonly #special = new Map<string, readonly Permission[]>(
-    ['@introduceDomain', '@releaseDomain'].map((name) => [name, [{ domid: 0, read: false, write: false }]]),
-  );
-
   constructor() {
     for (const path of ['/tool/xenstored', '/local/domain/0']) this.mkdir(path);
   }
@@ -79,13 +74,13 @@ export class XenStore {
     };
   }
 
-  /** The domain exists from now on. */
+  /** The domain exists from now on: tells the watches of `@introduceDomain`. */
   introduce(domid: number): void {
     this.#introduced.add(domid);
     this.#changed({ path: '@introduceDomain', isExact: true });
   }
 
-  /** The domain is gone. Its nodes stay until somebody removes them. */
+  /** The domain is gone: tells the watches of `@releaseDomain`. Its nodes stay until somebody removes them. */
   release(domid: number): void {
     this.#introduced.delete(domid);
     this.#changed({ path: '@releaseDomain', isExact: true });
@@ -93,13 +88,6 @@ export class XenStore {
 
   isIntroduced(domid: number): boolean {
     return this.#introduced.has(domid);
-  }
-
-  setSpecialPermissions(actor: Actor, name: string, permissions: readonly Permission[]): XsError | undefined {
-    if (!this.#special.has(name)) return 'EINVAL';
-    if (actor.domid !== 0) return 'EACCES';
-    this.#special.set(name, permissions);
-    return undefined;
   }
 
   commit(transaction: Transaction): XsError | undefined {
@@ -122,14 +110,11 @@ export class XenStore {
     if (heard.length > 0 && this.#mayHear(actor, change)) for (const watch of heard) watch.fire(change.path);
   }
 
-  /** Who could read the node before or can now, or can read the node above it. */
+  /** Who could read the node before or can now, or can read the node above it; of domains, which are no nodes, only the host. */
   #mayHear(actor: Actor, { path, oldPermissions }: Change): boolean {
-    const special = this.#special.get(path);
-    const known =
-      special !== undefined
-        ? [special]
-        : [oldPermissions, this.tree.find(path)?.permissions, this.tree.find(parentPath(path))?.permissions];
-    return known.some((permissions) => permissions !== undefined && rightsOf(actor.domid, permissions, actor.target).read);
+    if (path.startsWith('@')) return actor === HOST;
+    const known = [oldPermissions, this.tree.find(path)?.permissions, this.tree.find(parentPath(path))?.permissions];
+    return known.some((permissions) => permissions !== undefined && rightsOf(actor.domid, permissions).read);
   }
 }
 

@@ -29,12 +29,10 @@ export const xenstore_domain_interface = {
   req_prod: 2052,         // [guest]
   rsp_cons: 2056,         // [guest]
   rsp_prod: 2060,         // [xenstored]
-  server_features: 2064,  // [xenstored]
+  server_features: 2064,  // [xenstored] none
   connection: 2068,       // [xenstored]
   error: 2072,            // [xenstored]
 } as const;
-
-export const XENSTORE_SERVER_FEATURE_ERROR = 2;
 
 export const XENSTORE_ERROR_NONE = 0,
   XENSTORE_ERROR_COMM = 1,

@@ -10,7 +10,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { encodeMessage, formatAnswers, type Message, parseSession, type Step } from './session.ts';
+import { encodeMessage, formatAnswers, hideDomid, type Message, parseSession, type Step } from './session.ts';
 
 const FOLDER = 'test/golden/xenstore';
 const realXen = process.env.REAL_XEN ?? '../shared/oracle/real-xen';
@@ -72,7 +72,7 @@ function script(sessions: { name: string; steps: Step[] }[]): string {
           `( ${command.replaceAll('~', '$N')} ) 2>&1`,
           `xenstore-write /local/domain/$N/control/sysrq ${i + 1}`,
         ]),
-        `i=0; while xl domid ${name} >/dev/null 2>&1 && [ $i -lt 150 ]; do i=$((i+1)); sleep 0.1; done; xl destroy ${name} 2>/dev/null`,
+        `i=0; while xl domid ${name} >/dev/null 2>&1 && [ $i -lt 300 ]; do i=$((i+1)); sleep 0.1; done; xl destroy ${name} 2>/dev/null`,
         'sleep 0.3',
         `echo "@console ${name} $N"; cat ${log}; echo; echo "@end ${name}"`,
       ].join('\n');
@@ -121,15 +121,13 @@ function received(console: string[]): { messages: Message[]; value: string } {
 }
 
 function transcript(steps: Step[], { domid, console, commands }: Heard): string {
-  const generic = (line: string) =>
-    /^[<|]/.test(line) ? line.replace(new RegExp(`(/local/domain/|\\b[rwbn])${domid}(?!\\d)`, 'g'), '$1~') : line;
   const lines = steps.flatMap((step) => {
     if (step.kind === 'comment') return [step.line];
     if (step.kind === 'message')
       return [
         step.line,
         ...formatAnswers(
-          step.messages,
+          step,
           step.messages.map(() => received(console).messages),
         ),
       ];
@@ -138,11 +136,11 @@ function transcript(steps: Step[], { domid, console, commands }: Heard): string 
     return [
       step.line,
       ...(output === '' ? [] : output.split('\n').map((line) => `| ${line}`)),
-      ...formatAnswers([undefined], [messages]),
+      ...formatAnswers(step, [messages]),
       ...(value === '' ? [] : [value]),
     ];
   });
-  return `${lines.map(generic).join('\n')}\n`;
+  return `${lines.map((line) => hideDomid(line, domid)).join('\n')}\n`;
 }
 
 const names = readdirSync(FOLDER).filter((name) => name.endsWith('.txt'));
@@ -157,7 +155,7 @@ sessions.forEach(({ name, old }, i) => {
 writeFileSync(join(work, 'script'), script(sessions));
 const run = spawnSync(
   realXen,
-  ['dom0-shell', '--timeout', '400', join(work, 'script'), buildPlayer(), ...sessions.map(({ name }) => join(work, `${name}.bin`))],
+  ['dom0-shell', '--timeout', '1200', join(work, 'script'), buildPlayer(), ...sessions.map(({ name }) => join(work, `${name}.bin`))],
   {
     encoding: 'latin1',
     maxBuffer: 1 << 28,

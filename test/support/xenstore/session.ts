@@ -107,24 +107,31 @@ function formatBody(body: string): string {
     .join(' ');
 }
 
-/** Only a surprising request id is shown. */
+/** Only a surprising request id is shown; a node's generation differs from run to run. */
 function formatMessage(message: Message, request: Message | undefined): string {
-  const isEvent = TYPES[message.type] === 'WATCH_EVENT';
+  const name = TYPES[message.type];
   const transaction = message.transactionId !== 0 ? `/${message.transactionId}` : '';
-  const id = message.requestId !== (isEvent ? 0 : request?.requestId) ? `#${message.requestId}` : '';
-  return `${TYPES[message.type] ?? message.type}${transaction}${id} ${formatBody(message.body)}`.trimEnd();
+  const id = message.requestId !== (name === 'WATCH_EVENT' ? 0 : request?.requestId) ? `#${message.requestId}` : '';
+  const body = name === 'DIRECTORY_PART' ? message.body.replace(/^\d+/, 'GENERATION') : message.body;
+  return `${name ?? message.type}${transaction}${id} ${formatBody(body)}`.trimEnd();
 }
 
-/** What the guest received after each of some requests (or after what is no request), equal neighbours counted. */
-export function formatAnswers(requests: readonly (Message | undefined)[], answers: readonly (readonly Message[])[]): string[] {
-  const lines: { text: string; count: number }[] = [];
+/** What came back after a step's requests (none: what is no request); equal answers to many are counted, with their % again. */
+export function formatAnswers(step: Step, answers: readonly (readonly Message[])[]): string[] {
+  const requests = step.kind === 'message' ? step.messages : [];
+  if (requests.length < 2) return answers.flatMap((received) => received.map((message) => `< ${formatMessage(message, requests[0])}`));
+  const groups: { text: string; count: number }[] = [];
   answers.forEach((received, i) => {
-    for (const message of received) {
-      const text = formatMessage(message, requests[i]);
-      const last = lines.at(-1);
-      if (last?.text === text) last.count++;
-      else lines.push({ text, count: 1 });
-    }
+    const all = received.map((message) => formatMessage(message, requests[i])).join(' ; ');
+    const text = step.line.includes('%') ? all.replace(new RegExp(`(?<!\\d)${i + 1}(?!\\d)`, 'g'), '%') : all;
+    const last = groups.at(-1);
+    if (last?.text === text) last.count++;
+    else groups.push({ text, count: 1 });
   });
-  return lines.map(({ text, count }) => `< ${count > 1 ? `${count} * ` : ''}${text}`);
+  return groups.map(({ text, count }) => `< ${count} * ${text}`);
+}
+
+/** A line with the guest's domid as `~` where an answer shows it. */
+export function hideDomid(line: string, domid: number): string {
+  return /^[<|]/.test(line) ? line.replace(new RegExp(`(/local/domain/|(?<=["(,0])[rwbn])${domid}(?!\\d)`, 'g'), '$1~') : line;
 }
