@@ -3,12 +3,13 @@
  * reactions of the whole to a changed register. Instructions that need more than the loop are in system/; the
  * interface that others see is interface.ts.
  */
+import { Breakpoints } from './breakpoints.ts';
 import { type BlockMode, CodeCache } from './code_cache.ts';
 import { Decoder } from './decoder.ts';
 import { toDecodedInstruction } from './decoded_instruction.ts';
 import type { Exit } from './exit.ts';
 import { DB, Fault, GP, hasErrorCode } from './fault.ts';
-import { AC, TF } from './flags.ts';
+import { AC, RF, TF } from './flags.ts';
 
 import { helpers } from './helpers.ts';
 import type { Access, Cpu, CpuContext, CpuHost, DecodedInstruction, DescriptorTable, Intercepts, PhysicalMemory, Segment, SegmentName, Translation, WalkStep } from './interface.ts';
@@ -53,6 +54,7 @@ export class CpuCore implements Cpu {
   readonly intercepts: Intercepts;
   readonly state: State;
   readonly mmu: Mmu;
+  readonly #breakpoints = new Breakpoints();
   readonly gpr: BigUint64Array;
   readonly #loop: Loop;
   readonly #code: CodeCache;
@@ -64,6 +66,7 @@ export class CpuCore implements Cpu {
   /** CS's base and limit (-1: none, 64-bit code), as far as addresses of code depend on them. */
   #codeBase = 0n;
   #codeLimit = -1;
+  readonly #limits = new Map<number, number>();
   /** An exception that generated code ran into through a helper or a TLB miss. */
   #pending: Fault | undefined;
   #instructions = 0n;
@@ -104,7 +107,7 @@ export class CpuCore implements Cpu {
       protect: (frame) => this.mmu.protectFrame(frame),
       invalidRow: rowByName('#UD'), tooLongRow: rowByName('#GP'),
     });
-    this.mmu = new Mmu(buffer, memorySize, this.#code);
+    this.mmu = new Mmu(buffer, memorySize, this.#code, this.#breakpoints);
     this.memory = {
       size: memorySize,
       bytes: ram,
@@ -192,7 +195,18 @@ export class CpuCore implements Cpu {
     this.modeChanged();
   }
   getDr(index: number): bigint { return this.state.sys[L.SYS_DR0 + index]!; }
-  setDr(index: number, value: bigint): void { this.state.sys[L.SYS_DR0 + index] = value; }
+  setDr(index: number, value: bigint): void {
+    this.state.sys[L.SYS_DR0 + index] = value;
+    if (index !== 6) this.#configureBreakpoints();
+  }
+
+  #configureBreakpoints(): void {
+    const wasActive = this.#breakpoints.isActive;
+    const { sys } = this.state;
+    this.#breakpoints.configure([...sys.subarray(L.SYS_DR0, L.SYS_DR0 + 4)], Number(sys[L.SYS_DR7]! & 0xffff_ffffn));
+    if (wasActive || this.#breakpoints.isActive) this.flushTlb({ global: true });
+  }
+
   readMsr(index: number): bigint | undefined { return readMsr(this, index); }
   writeMsr(index: number, value: bigint): boolean { return writeMsr(this, index, value); }
   get instructions(): bigint { return this.#instructions + BigInt(this.#retired); }
@@ -216,12 +230,12 @@ export class CpuCore implements Cpu {
     const stackSize = isLong ? 8 : ss & ATTR_DB ? 4 : 2;
     const alignCheck = (cr0 & CR0_AM) !== 0 && cpl === 3 && (state.systemFlags & AC) !== 0;
     const fpu = (cr0 & CR0_EM ? 1 : 0) | (cr0 & CR0_TS ? 2 : 0) | (state.sys[L.SYS_CR4]! & BigInt(CR4_OSFXSR) ? 0 : 4) | (cr0 & CR0_MP ? 8 : 0);
-    const key = (code >> 4) | ((stackSize >> 1) << 3) | (Number(alignCheck) << 6) | (Number(cpl === 0) << 7) | (fpu << 8) | (Number(cpl === 3) << 12);
     this.#followCodeSegment(code);
+    const key = (code >> 4) | ((stackSize >> 1) << 3) | (Number(alignCheck) << 6) | (Number(cpl === 0) << 7) | (fpu << 8) | (Number(cpl === 3) << 12) | (this.#limitNumber() << 13);
     if (this.#mode?.key === key) return;
     let mode = this.#modes.get(key);
     if (!mode) {
-      mode = { key, code, stackSize, alignCheck, substitute: (row) => substituteRow(row, cpl === 0, fpu) };
+      mode = { key, code, codeLimit: this.#codeLimit, stackSize, alignCheck, substitute: (row) => substituteRow(row, cpl === 0, fpu) };
       this.#modes.set(key, mode);
     }
     this.#mode = mode;
@@ -237,6 +251,18 @@ export class CpuCore implements Cpu {
     this.#codeBase = base;
     this.#codeLimit = limit;
     this.#code.forgetJumps();
+  }
+
+  /** A small number for CS's limit, 0 for those that bound nothing. */
+  #limitNumber(): number {
+    const limit = this.#codeLimit;
+    if (limit < 0 || limit === 0xffff_ffff) return 0;
+    let number = this.#limits.get(limit);
+    if (number === undefined) {
+      number = this.#limits.size + 1;
+      this.#limits.set(limit, number);
+    }
+    return number;
   }
 
   // Translation
@@ -269,6 +295,7 @@ export class CpuCore implements Cpu {
     this.#view.setInt32(L.JUMP_GENERATION, generation, true);
     this.#view.setInt32(L.LINK_FROM, 0, true);
     this.#reconfigure();
+    this.#configureBreakpoints();
     this.flushTlb({ global: true });
   }
 
@@ -301,7 +328,9 @@ export class CpuCore implements Cpu {
       try {
         if (record === 0) record = this.#lookup();
         const isStepping = (this.state.systemFlags & TF) !== 0;
-        const slice = isStepping ? 1 : Math.min(budget - this.#retired, SLICE);
+        const isWatching = this.#breakpoints.isActive;
+        if (isWatching) this.#checkInstructionBreakpoint();
+        const slice = isStepping || isWatching ? 1 : Math.min(budget - this.#retired, SLICE);
         const next = this.#loop.run(record, slice);
         const remaining = view.getInt32(L.REMAINING, true);
         this.#retired += slice - remaining;
@@ -309,8 +338,8 @@ export class CpuCore implements Cpu {
         if (next !== 0) {
           record = next;
           this.#setRipTo(next);
-          if (isStepping) {
-            const exit = this.#raiseSingleStep();
+          if (isStepping || isWatching) {
+            const exit = this.#raiseDebugTrap(isStepping);
             if (exit) return exit;
             record = 0;
           }
@@ -384,7 +413,7 @@ export class CpuCore implements Cpu {
     this.state.systemFlags &= ~(result === 'keepRf' ? 0 : 1 << 16);
     this.isShadowed = result === 'shadow' || result === 'stackShadow';
     const isTrapped = result === 'switched' ? (this.state.systemFlags & TF) !== 0 : isStepping;
-    return isTrapped && result !== 'stackShadow' ? this.#raiseSingleStep() : undefined;
+    return result === 'stackShadow' ? undefined : this.#raiseDebugTrap(isTrapped);
   }
 
   #miss(low: number, high: number, descriptor: number, record: number): number {
@@ -421,9 +450,19 @@ export class CpuCore implements Cpu {
     return interceptException(this, fault) ?? deliverException(this, fault);
   }
 
-  /** The trap after an instruction that began with TF set: RIP is behind it. */
-  #raiseSingleStep(): Exit | undefined {
-    return this.raise(new Fault(DB, undefined, undefined, DR6_BS));
+  /** The trap after an instruction that began with TF set or met a data breakpoint: RIP is behind it. */
+  #raiseDebugTrap(isStepping: boolean): Exit | undefined {
+    const dr6 = (isStepping ? DR6_BS : 0) | this.#breakpoints.hits;
+    this.#breakpoints.hits = 0;
+    return dr6 === 0 ? undefined : this.raise(new Fault(DB, undefined, undefined, dr6));
+  }
+
+  /** Instruction breakpoints are faults, unless RFLAGS.RF holds them off for one instruction. */
+  #checkInstructionBreakpoint(): void {
+    this.#breakpoints.hits = 0;
+    if (this.state.systemFlags & RF) return;
+    const dr6 = this.#breakpoints.atInstruction(this.rip);
+    if (dr6 !== 0) throw new Fault(DB, undefined, undefined, dr6);
   }
 }
 

@@ -3,6 +3,7 @@
  * entries in two sets (CPL 3 and below), each with read, write and fetch kinds; an entry may live until it is flushed,
  * as on hardware. A page that holds decoded code is never in the write kind, so every store to it comes here first.
  */
+import type { Breakpoints } from './breakpoints.ts';
 import type { Access, Translation, WalkStep } from './interface.ts';
 import { AC_VECTOR, Fault, GP, PF_VECTOR, SS } from './fault.ts';
 import { ACCESS_ALIGN_CHECK, ACCESS_ALIGN_SHIFT, ACCESS_STACK, ACCESS_WRITE } from './handlers.ts';
@@ -34,6 +35,7 @@ export class Mmu {
   readonly #bytes: Uint8Array;
   readonly #ramSize: number;
   readonly #code: CodePages;
+  readonly #breakpoints: Breakpoints;
   /** Addresses of entries filled since the last flush; beyond MAX_TOUCHED everything is wiped. */
   #touched: number[] = [];
   #hasLargePages = false;
@@ -52,11 +54,12 @@ export class Mmu {
   #splitFirstSize = 0;
   tlbMisses = 0;
 
-  constructor(buffer: ArrayBuffer, ramSize: number, code: CodePages) {
+  constructor(buffer: ArrayBuffer, ramSize: number, code: CodePages, breakpoints: Breakpoints) {
     this.#view = new DataView(buffer);
     this.#bytes = new Uint8Array(buffer);
     this.#ramSize = ramSize;
     this.#code = code;
+    this.#breakpoints = breakpoints;
     for (let entry = L.TLB_USER; entry < L.TLB_END; entry += L.TLB_ENTRY_SIZE) this.#view.setInt32(entry, 1, true);
   }
 
@@ -234,6 +237,7 @@ export class Mmu {
     const page = this.#walk(low, high, access, isUser, true);
     if (page < 0) throw new Fault(PF_VECTOR, this.#errorCode, toLinear(low, high));
     if (page >= this.#ramSize) return page;
+    if (this.#breakpoints.isActive && this.#breakpoints.watchesPage(toLinear(low, high))) return page;
     const set = isUser ? L.TLB_USER : L.TLB_SUPERVISOR;
     const isCode = this.#code.isCodePage(page / 4096);
     if (access === 'write') {
@@ -267,6 +271,7 @@ export class Mmu {
       const nextHigh = nextLow === 0 ? (high + 1) | 0 : high;
       second = this.#page(nextLow, nextHigh, access, isUser, stack);
     }
+    if (this.#breakpoints.isActive) this.#breakpoints.access(toLinear(low, high), size, access === 'write');
     if (descriptor & ACCESS_ALIGN_CHECK && low & (Math.min(size, 8) - 1)) throw new Fault(AC_VECTOR, 0);
     if (second < 0 && first < this.#ramSize) {
       if (access === 'write' && this.#code.isCodePage(first / 4096)) this.#code.invalidate(first + offset, size);
@@ -352,6 +357,7 @@ export class Mmu {
       pieces.push([this.locate(at, access, isUser, isStack), offset, count]);
       offset += count;
     }
+    if (this.#breakpoints.isActive && access !== 'execute') this.#breakpoints.access(vaddr, size, access === 'write');
     return pieces;
   }
 }
