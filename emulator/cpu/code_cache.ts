@@ -12,6 +12,8 @@ import type { Templates } from './templates.ts';
 /** Everything that decoding a block depends on; `key` is distinct for distinct modes. */
 export interface BlockMode extends DecodeMode {
   readonly key: number;
+  /** Highest offset of an instruction byte; -1 in 64-bit code, which has none. */
+  readonly codeLimit: number;
   /** The row to run instead of this one (privilege, absent FPU), or undefined. */
   substitute(row: Row): Row | undefined;
 }
@@ -153,26 +155,31 @@ export class CodeCache implements CodePages {
     }
     const pageEnd = maddr - (maddr % 4096) + 4096;
     const block: Block = { rip, modeKey: mode.key, start: maddr, end: maddr, secondStart: -1, secondSize: 0, record: this.#next, count: 0 };
-    const page = this.#ram.subarray(0, pageEnd);
+    // How many bytes from `rip` on lie within the segment: what needs more of them is a #GP.
+    const room = mode.codeLimit < 0 ? Number.MAX_SAFE_INTEGER : mode.codeLimit + 1 - Number(rip);
+    const end = Math.min(pageEnd, maddr + room);
+    const page = this.#ram.subarray(0, end);
     let at = maddr;
     let ripHere = rip;
-    while (block.count < MAX_BLOCK && at < pageEnd) {
+    while (block.count < MAX_BLOCK && at < end) {
       let insn = this.#decoder.decode(page, at, ripHere, mode);
       if (insn === 'needsMore') {
         if (block.count > 0) break;
-        const second = secondPage();
-        const bytes = new Uint8Array(15);
-        const firstSize = pageEnd - at;
-        bytes.set(this.#ram.subarray(at, pageEnd));
-        if (second + 4096 <= this.#ram.length) bytes.set(this.#ram.subarray(second, second + 15 - firstSize), firstSize);
-        insn = this.#decoder.decode(bytes, 0, ripHere, mode);
-        const length = typeof insn === 'string' ? 15 : insn.length;
-        if (length > firstSize) {
-          block.secondStart = second;
-          block.secondSize = length - firstSize;
+        if (end === pageEnd) {
+          const second = secondPage();
+          const bytes = new Uint8Array(15);
+          const firstSize = pageEnd - at;
+          bytes.set(this.#ram.subarray(at, pageEnd));
+          if (second + 4096 <= this.#ram.length) bytes.set(this.#ram.subarray(second, second + 15 - firstSize), firstSize);
+          insn = this.#decoder.decode(bytes.subarray(0, Math.min(15, room)), 0, ripHere, mode);
+          const length = typeof insn === 'string' ? 15 : insn.length;
+          if (length > firstSize) {
+            block.secondStart = second;
+            block.secondSize = length - firstSize;
+          }
         }
       }
-      const length = typeof insn === 'string' ? 1 : insn.length;
+      const length = typeof insn === 'string' ? 15 : insn.length;
       const ends = this.#append(block, insn, ripHere, mode);
       at = Math.min(at + length, pageEnd);
       block.end = at;
