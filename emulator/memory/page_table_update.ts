@@ -27,7 +27,7 @@ export function updateEntry(memory: MachineMemory, maddr: number, entry: bigint,
   let isRefDropped = true;
   if (pte.isPresent(entry)) {
     const isL1 = type === PGT_l1_page_table;
-    const disallowed = isL1 ? (owner.isInitial ? pte.L1_DISALLOW_MASK_IO : pte.L1_DISALLOW_MASK) : pte.UPPER_DISALLOW_MASK;
+    const disallowed = isL1 ? (owner.isInitial ? 0n : pte.L1_DISALLOW_MASK) : pte.UPPER_DISALLOW_MASK;
     if (entry & disallowed) return 'EINVAL';
     if (pte.isSameButHarmless(old, entry)) {
       accepted = isL1 ? pte.adjustL1(entry) : pte.adjustUpper(type, entry);

@@ -90,6 +90,7 @@ function validate(memory: MachineMemory, mfn: number, type: PageType): Refusal |
   if (!isPageTable(type)) throw new Error(`bug: frames of type ${type} have no content to check`);
   const owner = memory.domains.get(memory.owner[mfn]!);
   if (owner === undefined) throw new Error(`bug: frame 0x${mfn.toString(16)} belongs to no registered domain`);
+  if (type === PGT_l1_page_table) return validateL1(memory, mfn, owner);
   const start = mfn * PAGE_SIZE;
   for (let slot = 0; slot < 512; slot++) {
     if (type === PGT_l4_page_table && !pte.isGuestL4Slot(slot)) continue;
@@ -105,6 +106,24 @@ function validate(memory: MachineMemory, mfn: number, type: PageType): Refusal |
   }
   if (type === PGT_l4_page_table) fillHypervisorSlots(memory, mfn, owner);
   memory.written(start, PAGE_SIZE);
+  return undefined;
+}
+
+function validateL1(memory: MachineMemory, mfn: number, owner: MemoryDomain): Refusal | undefined {
+  const { view } = memory;
+  for (let slot = 0; slot < 512; slot++) {
+    const maddr = mfn * PAGE_SIZE + slot * 8;
+    const low = view.getUint32(maddr, true);
+    if (!(low & pte.FLAG_PRESENT)) continue;
+    const high = view.getUint32(maddr + 4, true);
+    const flips = holdFrame(memory, pte.mfnOfHalves(low, high), low & 0xfff, owner, owner.id);
+    if (typeof flips === 'string') {
+      dropEntries(memory, mfn, PGT_l1_page_table, slot - 1);
+      return flips;
+    }
+    pte.storeAdjustedL1(view, maddr, low ^ flips, high);
+  }
+  memory.written(mfn * PAGE_SIZE, PAGE_SIZE);
   return undefined;
 }
 
@@ -124,7 +143,9 @@ function dropEntries(memory: MachineMemory, mfn: number, type: PageTableType, la
   for (let slot = last; slot >= 0; slot--) {
     if (type === PGT_l4_page_table && !pte.isGuestL4Slot(slot)) continue;
     const maddr = mfn * PAGE_SIZE + slot * 8;
-    if (memory.bytes[maddr]! & 1) dropEntry(memory, type, memory.view.getBigUint64(maddr, true), mfn);
+    const low = memory.view.getUint32(maddr, true);
+    if (!(low & pte.FLAG_PRESENT)) continue;
+    dropTarget(memory, type, pte.mfnOfHalves(low, memory.view.getUint32(maddr + 4, true)), low, mfn);
   }
 }
 
@@ -141,7 +162,10 @@ export function takeEntry(
   pgOwner: number,
 ): bigint | Refusal {
   if (!pte.isPresent(entry)) return entry;
-  if (type === PGT_l1_page_table) return takeL1Entry(memory, entry, tableOwner, pgOwner);
+  if (type === PGT_l1_page_table) {
+    const flips = holdFrame(memory, pte.mfnOf(entry), Number(entry & 0xfffn), tableOwner, pgOwner);
+    return typeof flips === 'string' ? flips : pte.adjustL1(entry ^ BigInt(flips));
+  }
   if (entry & pte.UPPER_DISALLOW_MASK) return 'EINVAL';
   const refusal = getPageAndType(memory, pte.mfnOf(entry), (type - 1) as PageTableType, tableOwner.id);
   if (refusal !== undefined && !(refusal === 'EINVAL' && takeLinear(memory, type, entry, mfn, tableOwner.id))) return refusal;
@@ -168,23 +192,26 @@ function takeLinear(memory: MachineMemory, type: PageTableType, entry: bigint, m
   return true;
 }
 
-function takeL1Entry(memory: MachineMemory, entry: bigint, tableOwner: MemoryDomain, pgOwner: number): bigint | Refusal {
-  if (entry & (tableOwner.isInitial ? pte.L1_DISALLOW_MASK_IO : pte.L1_DISALLOW_MASK)) return 'EINVAL';
-  const mfn = pte.mfnOf(entry);
+/**
+ * Takes the frame for an L1 entry with these low 12 bits, in a table of `tableOwner`; says which of the bits to flip
+ * (xen get_page_from_l1e).
+ */
+function holdFrame(memory: MachineMemory, mfn: number, flags: number, tableOwner: MemoryDomain, pgOwner: number): number | Refusal {
+  if (flags & pte.CACHE_FLAGS && !tableOwner.isInitial) return 'EINVAL';
   const frameOwner = memory.isFrame(mfn) ? memory.owner[mfn]! : DOMID_IO;
-  if (frameOwner === DOMID_IO) return takeIoEntry(memory, entry, tableOwner, pgOwner);
+  if (frameOwner === DOMID_IO) return checkIoFrame(memory, mfn, flags, tableOwner, pgOwner);
   if (frameOwner === OWNER_FREE || frameOwner === OWNER_RING) return 'EBUSY';
   if (frameOwner !== pgOwner && (pgOwner === tableOwner.id || !memory.domains.get(pgOwner)?.isInitial)) return 'EBUSY';
   if (!memory.getPage(mfn, frameOwner)) return 'EBUSY';
-  if (entry & pte.PAGE_RW && getPageType(memory, mfn, PGT_writable_page) !== undefined) {
+  if (flags & pte.FLAG_RW && getPageType(memory, mfn, PGT_writable_page) !== undefined) {
     memory.putPage(mfn);
     return 'EBUSY';
   }
-  if (entry & pte.PAGE_CACHE_ATTRS && memory.flags[mfn]! & FRAME_XEN_HEAP) {
-    dropL1Entry(memory, entry, tableOwner.id);
+  if (flags & pte.CACHE_FLAGS && memory.flags[mfn]! & FRAME_XEN_HEAP) {
+    dropFrame(memory, mfn, flags, tableOwner.id);
     return 'EACCES';
   }
-  return pte.adjustL1(entry);
+  return 0;
 }
 
 /** All frames that 40 bits of physical address reach. */
@@ -192,38 +219,38 @@ const IO_FRAMES = 2 ** 28;
 const INVALID_MFN = 2 ** 40 - 1;
 
 /** A mapping of what is no RAM: only the initial domain may, and it is uncached then. No count is kept of it. */
-function takeIoEntry(memory: MachineMemory, entry: bigint, tableOwner: MemoryDomain, pgOwner: number): bigint | Refusal {
-  const mfn = pte.mfnOf(entry);
+function checkIoFrame(memory: MachineMemory, mfn: number, flags: number, tableOwner: MemoryDomain, pgOwner: number): number | Refusal {
   const accessor = pgOwner === DOMID_IO ? tableOwner : memory.domains.get(pgOwner);
   if (mfn >= IO_FRAMES || !accessor?.isInitial || !tableOwner.isInitial) return mfn === INVALID_MFN ? 'EINVAL' : 'EPERM';
-  switch (entry & pte.PAGE_CACHE_ATTRS) {
-    case 0n:
-      return pte.adjustL1(entry ^ (pte.PAGE_PWT | pte.PAGE_PCD));
-    case pte.PAGE_PWT:
-      return pte.adjustL1(entry ^ pte.PAGE_PCD);
-    case pte.PAGE_PWT | pte.PAGE_PAT:
-      return pte.adjustL1(entry ^ (pte.PAGE_PCD | pte.PAGE_PAT));
+  switch (flags & pte.CACHE_FLAGS) {
+    case 0:
+      return pte.FLAG_PWT | pte.FLAG_PCD;
+    case pte.FLAG_PWT:
+      return pte.FLAG_PCD;
+    case pte.FLAG_PWT | pte.FLAG_PAT:
+      return pte.FLAG_PCD | pte.FLAG_PAT;
     default:
-      return pte.adjustL1(entry);
+      return 0;
   }
 }
 
+/** Gives up what `entry` of the table `mfn` refers to. */
 export function dropEntry(memory: MachineMemory, type: PageTableType, entry: bigint, mfn: number): void {
-  if (!pte.isPresent(entry)) return;
-  if (type === PGT_l1_page_table) {
-    dropL1Entry(memory, entry, memory.owner[mfn]!);
-    return;
-  }
-  const target = pte.mfnOf(entry);
-  if (target === mfn) return;
-  putPageType(memory, target, mfn);
-  memory.putPage(target);
+  if (pte.isPresent(entry)) dropTarget(memory, type, pte.mfnOf(entry), Number(entry & 0xfffn), mfn);
 }
 
-function dropL1Entry(memory: MachineMemory, entry: bigint, tableOwner: number): void {
-  const mfn = pte.mfnOf(entry);
+function dropTarget(memory: MachineMemory, type: PageTableType, target: number, flags: number, mfn: number): void {
+  if (type === PGT_l1_page_table) {
+    dropFrame(memory, target, flags, memory.owner[mfn]!);
+  } else if (target !== mfn) {
+    putPageType(memory, target, mfn);
+    memory.putPage(target);
+  }
+}
+
+function dropFrame(memory: MachineMemory, mfn: number, flags: number, tableOwner: number): void {
   if (!memory.isFrame(mfn) || memory.owner[mfn] === DOMID_IO) return;
-  if (entry & pte.PAGE_RW) {
+  if (flags & pte.FLAG_RW) {
     putPageType(memory, mfn);
   } else if (memory.type[mfn] === PGT_seg_desc_page && memory.typeCount[mfn]! > 0 && memory.owner[mfn] === tableOwner) {
     // The mapping may be the one that the LDT was found through.

@@ -22,12 +22,22 @@ export const PAGE_NX = 1n << 63n;
 export const PAGE_CACHE_ATTRS = PAGE_PAT | PAGE_PCD | PAGE_PWT;
 const MFN_MASK = 0xff_ffff_ffffn << 12n;
 
-const BASE_DISALLOW_MASK = PAGE_PWT | PAGE_PCD | PAGE_PSE | PAGE_GLOBAL;
 /** Flags that make an entry of an upper level invalid. */
-export const UPPER_DISALLOW_MASK = BASE_DISALLOW_MASK;
+export const UPPER_DISALLOW_MASK = PAGE_PWT | PAGE_PCD | PAGE_PSE | PAGE_GLOBAL;
 /** Flags that make an L1 entry invalid; the initial domain has I/O resources and may choose caching. */
-export const L1_DISALLOW_MASK = BASE_DISALLOW_MASK & ~PAGE_GLOBAL;
-export const L1_DISALLOW_MASK_IO = L1_DISALLOW_MASK & ~PAGE_CACHE_ATTRS;
+export const L1_DISALLOW_MASK = PAGE_CACHE_ATTRS;
+
+/** The low 12 bits as a number, for the loops over whole tables. */
+export const FLAG_PRESENT = 1;
+export const FLAG_RW = 2;
+export const FLAG_USER = 4;
+export const FLAG_PWT = 8;
+export const FLAG_PCD = 0x10;
+export const FLAG_PAT = 0x80;
+export const FLAG_GLOBAL = 0x100;
+export const CACHE_FLAGS = FLAG_PWT | FLAG_PCD | FLAG_PAT;
+/** Bit 52 in the upper half of an entry. */
+const HIGH_GUEST_KERNEL = 1 << 20;
 
 /** Bits that may change without a look at the frame (xen FASTPATH_FLAG_WHITELIST). */
 const HARMLESS_BITS = PAGE_NX | PAGE_AVAIL_HIGH | PAGE_AVAIL | PAGE_GLOBAL | PAGE_DIRTY | PAGE_ACCESSED | PAGE_USER;
@@ -44,6 +54,11 @@ export function mfnOf(entry: bigint): number {
   return Number((entry & MFN_MASK) >> 12n);
 }
 
+/** The same of an entry read as two 32-bit halves. */
+export function mfnOfHalves(low: number, high: number): number {
+  return (high & 0xf_ffff) * 2 ** 20 + (low >>> 12);
+}
+
 export function entryOf(mfn: number, flags: bigint): bigint {
   return (BigInt(mfn) << 12n) | flags;
 }
@@ -57,6 +72,13 @@ export function adjustL1(entry: bigint): bigint {
   if (!isPresent(entry)) return entry;
   const kernel = entry & PAGE_USER ? entry : entry | PAGE_GUEST_KERNEL | PAGE_USER;
   return kernel & PAGE_GUEST_KERNEL ? kernel : kernel | PAGE_GLOBAL;
+}
+
+/** `adjustL1` of the present entry with these halves, written to `maddr` if that changes it. */
+export function storeAdjustedL1(view: DataView, maddr: number, low: number, high: number): void {
+  const isKernel = !(low & FLAG_USER) || (high & HIGH_GUEST_KERNEL) !== 0;
+  view.setUint32(maddr, isKernel ? low | FLAG_USER : low | FLAG_USER | FLAG_GLOBAL, true);
+  if (isKernel) view.setUint32(maddr + 4, high | HIGH_GUEST_KERNEL, true);
 }
 
 export function adjustUpper(level: 2 | 3 | 4, entry: bigint): bigint {

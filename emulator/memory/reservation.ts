@@ -5,12 +5,12 @@
 import { FRAME_ALLOCATED, FRAME_XEN_HEAP, type MachineMemory } from './machine_memory.ts';
 import type { MemoryDomain } from './memory_domain.ts';
 
-/** MAX_ORDER of an extent that ring -1 hands out to a domain without devices, and to the initial domain. */
+/** Largest order of an extent for a domain without devices, and for the initial one (xen:common/memory.c max_order). */
 const DOMU_MAX_ORDER = 9;
-const HARDWARE_DOMAIN_MAX_ORDER = 12;
+const CONTROL_DOMAIN_MAX_ORDER = 18;
 
 export function isOrderAllowed(domain: MemoryDomain, order: number): boolean {
-  return order <= (domain.isInitial ? HARDWARE_DOMAIN_MAX_ORDER : DOMU_MAX_ORDER);
+  return order <= (domain.isInitial ? CONTROL_DOMAIN_MAX_ORDER : DOMU_MAX_ORDER);
 }
 
 /** `2 ** order` new contiguous frames of the domain, unknown to its m2p; -1: its limit or the machine's memory is reached. */
@@ -55,9 +55,7 @@ export interface ExchangeOptions {
  */
 export function exchange(memory: MachineMemory, domain: MemoryDomain, options: ExchangeOptions): number[] | 'EINVAL' | 'ENOMEM' {
   const { inMfns, outOrder, outPfns } = options;
-  for (const [i, mfn] of inMfns.entries()) {
-    if (!isSoleOwner(memory, domain, mfn) || inMfns.indexOf(mfn) !== i) return 'EINVAL';
-  }
+  if (new Set(inMfns).size !== inMfns.length || !inMfns.every((mfn) => isSoleOwner(memory, domain, mfn))) return 'EINVAL';
   const outMfns: number[] = [];
   for (const _ of outPfns) {
     const mfn = memory.allocate(domain.id, outOrder);
