@@ -2,7 +2,6 @@
  * The machine: one emulated core, its memory, virtual time and the domains on it. Its fields are the block diagram; the
  * loop that drives them is run.ts, what an exit means is trap/, what a hypercall does is hypercalls/.
  */
-
 import { ImageError } from '../firmware/image_error.ts';
 import { buildPvDomain, loadBootRegisters } from '../firmware/pv_domain.ts';
 import { SHUTDOWN_crash } from '../hypercalls/abi/sched.ts';
@@ -183,13 +182,14 @@ export class Machine implements TrapHost {
     raiseVirq(this, vcpu, virqs.VIRQ_CONSOLE);
   }
 
-  /** The vCPU's registers are on the core from here on. */
-  switchTo(vcpu: Vcpu): void {
-    if (vcpu === this.current) return;
+  /** The vCPU's registers are on the core from here on. False: they were. */
+  switchTo(vcpu: Vcpu): boolean {
+    if (vcpu === this.current) return false;
     if (this.current.domain.shutdownReason === undefined) this.current.context = this.cpu.saveContext();
     this.current = vcpu;
     this.cpu.loadContext(vcpu.context!);
     this.memory.flushTlbs();
+    return true;
   }
 
   wake(vcpu: Vcpu): void {

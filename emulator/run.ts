@@ -6,7 +6,7 @@ import { enterCore, leaveCore } from '../hypercalls/vcpu/runstate.ts';
 import type { Exit } from './cpu/exit.ts';
 import type { Machine } from './machine.ts';
 import { handlePvExit } from './trap/pv.ts';
-import { returnToGuest } from './trap/return.ts';
+import { reloadSegments, returnToGuest } from './trap/return.ts';
 import { hex, vectorName } from './trap/trap_host.ts';
 import type { Vcpu } from './vcpu.ts';
 
@@ -61,7 +61,7 @@ function pick(machine: Machine): Vcpu | undefined {
 function putOnCore(machine: Machine, vcpu: Vcpu): void {
   if (machine.onCore === vcpu) return;
   takeOffCore(machine);
-  machine.switchTo(vcpu);
+  if (machine.switchTo(vcpu)) reloadSegments(machine, vcpu);
   machine.onCore = vcpu;
   enterCore(machine, vcpu);
 }

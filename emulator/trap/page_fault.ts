@@ -2,7 +2,6 @@
  * #PF of a PV64 guest: what ring -1 fixes up by itself before the guest hears of it (xen:arch/x86/traps.c
  * fixup_page_fault): the LDT's lazy mapping and writes to read-only page tables.
  */
-
 import { isCanonical } from '../../hypercalls/pv_cpu/canonical.ts';
 import { pvVcpu } from '../../hypercalls/pv_cpu/state.ts';
 import type { Exit } from '../cpu/exit.ts';

@@ -2,7 +2,6 @@
  * Privileged instructions of a PV64 guest, performed after the #GP that they raise at CPL 3 (xen:arch/x86/pv/emul-priv-op.c).
  * Exactly those that Xen performs: HLT, INVLPG, LMSW, SWAPGS and the rest stay #GP for the guest.
  */
-
 import { copyFromGuest, copyToGuest } from '../../hypercalls/guest_memory.ts';
 import { isCanonical } from '../../hypercalls/pv_cpu/canonical.ts';
 import { readDebugRegister, writeDebugRegister } from '../../hypercalls/pv_cpu/debug_registers.ts';
@@ -113,16 +112,16 @@ class Emulation {
       case 'rdtscp':
         return this.#rdtsc();
       case 'cpuid':
-        this.#cpuid();
+        emulateCpuid(this.#host);
+        return 'done';
+      case 'wbinvd':
+      case 'invd':
         return 'done';
     }
     if (!this.#pv.inKernelMode) return 'refused';
     switch (insn.mnemonic) {
       case 'clts':
         return this.#setTaskSwitched(false);
-      case 'wbinvd':
-      case 'invd':
-        return 'done';
       case 'mov_cr':
         return isWrite(insn) ? this.#writeCr(insn.reg, this.#gpr[insn.rm]!) : this.#read(this.#readCr(insn.reg));
       case 'mov_dr':
@@ -220,10 +219,6 @@ class Emulation {
     this.#setEdxEax(clock.tscAt(clock.now()));
     if (this.#insn.mnemonic === 'rdtscp') this.#gpr[RCX] = cpu.readMsr(MSR_TSC_AUX)! & 0xffff_ffffn;
     return 'done';
-  }
-
-  #cpuid(): void {
-    emulateCpuid(this.#host);
   }
 
   #setEdxEax(value: bigint): void {

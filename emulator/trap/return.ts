@@ -1,16 +1,27 @@
 /**
  * The way back into a PV64 guest (xen entry.S test_all_events, restore_all_guest): first what is pending is bounced, then
- * the CPU leaves by SYSRET or IRET. An IRET whose selectors or RIP would fault becomes the failsafe callback.
+ * the CPU leaves by SYSRET or IRET. What an IRET would fault on becomes that exception of the guest, as if its first
+ * instruction there had raised it.
  */
 import { isCanonical } from '../../hypercalls/pv_cpu/canonical.ts';
-import { loadCodeSegment, loadStackSegment } from '../../hypercalls/pv_cpu/segment_load.ts';
-import { FLAT_RING3_CS32, FLAT_RING3_CS64, FLAT_RING3_SS64, flatSegment, SEGMENT_L } from '../../hypercalls/pv_cpu/selectors.ts';
-import { type PvVcpu, pvVcpu, type ReturnSelectors } from '../../hypercalls/pv_cpu/state.ts';
+import { loadCodeSegment, loadDataSegment, loadStackSegment, type SegmentFault } from '../../hypercalls/pv_cpu/segment_load.ts';
+import {
+  FLAT_RING3_CS32,
+  FLAT_RING3_CS64,
+  FLAT_RING3_SS64,
+  flatSegment,
+  nullSegment,
+  SEGMENT_L,
+} from '../../hypercalls/pv_cpu/selectors.ts';
+import { type Callback, type PvVcpu, pvVcpu, type ReturnSelectors } from '../../hypercalls/pv_cpu/state.ts';
 import { isUpcallPending, upcallMask } from '../../hypercalls/pv_cpu/vcpu_info.ts';
 import { type Cpu, R11, RCX } from '../cpu/interface.ts';
 import type { Vcpu } from '../vcpu.ts';
-import { bounce, injectNmi } from './bounce.ts';
+import { bounce, inject, injectNmi } from './bounce.ts';
 import { hex, type TrapHost } from './trap_host.ts';
+
+const VECTOR_GP = 13;
+const GP_0: SegmentFault = { vector: VECTOR_GP, errorCode: 0 };
 
 /** Makes the core ready for the vCPU's next instruction; the domain may be shut down instead. */
 export function returnToGuest(host: TrapHost, vcpu: Vcpu): void {
@@ -19,36 +30,49 @@ export function returnToGuest(host: TrapHost, vcpu: Vcpu): void {
     if (pv.nmiPending && !pv.nmiMasked) {
       injectNmi(host, vcpu);
     } else if (isUpcallPending(host, vcpu) && upcallMask(host, vcpu) === 0) {
-      host.traceTrap?.(vcpu, `event at ${hex(host.cpu.rip)} -> ${hex(pv.event.address)}`);
-      if (!bounce(host, vcpu, pv.event)) crashWithout(host, vcpu, 'event');
-    } else if (leave(host, vcpu, pv)) {
-      return;
+      enter(host, vcpu, 'event', pv.event);
     } else {
-      host.traceTrap?.(vcpu, `failsafe: iret to ${pv.returnSelectors?.cs.toString(16)}:${hex(host.cpu.rip)} would fault`);
-      if (!bounce(host, vcpu, { ...pv.failsafe, isFailsafe: true })) crashWithout(host, vcpu, 'failsafe');
+      const fault = leave(host, vcpu, pv);
+      if (fault === undefined) return;
+      inject(host, vcpu, fault.vector, fault.errorCode);
     }
   }
 }
 
-function crashWithout(host: TrapHost, vcpu: Vcpu, callback: string): void {
-  if (vcpu.domain.shutdownReason === undefined) host.crash(vcpu.domain, `no ${callback} callback is registered`);
+function enter(host: TrapHost, vcpu: Vcpu, name: 'event' | 'failsafe', callback: Callback): void {
+  host.traceTrap?.(vcpu, `${name} at ${hex(host.cpu.rip)} -> ${hex(callback.address)}`);
+  if (bounce(host, vcpu, { ...callback, isFailsafe: name === 'failsafe' })) return;
+  if (vcpu.domain.shutdownReason === undefined) host.crash(vcpu.domain, `no ${name} callback is registered`);
 }
 
-/** False: the IRET would fault; nothing was loaded. */
-function leave(host: TrapHost, vcpu: Vcpu, pv: PvVcpu): boolean {
+/**
+ * The vCPU's registers came back on the core: what its tables no longer allow in DS, ES, FS or GS is cleared, and told
+ * to its kernel by the failsafe callback (xen:arch/x86/domain.c load_segments).
+ */
+export function reloadSegments(host: TrapHost, vcpu: Vcpu): void {
   const { cpu } = host;
+  const pv = pvVcpu.of(vcpu);
+  const lost = (['ds', 'es', 'fs', 'gs'] as const).filter((name) => {
+    const { selector } = cpu.getSegment(name);
+    return selector > 3 && loadDataSegment(host, vcpu, selector) === undefined;
+  });
+  if (lost.length === 0) return;
+  enter(host, vcpu, 'failsafe', pv.failsafe);
+  for (const name of lost) cpu.setSegment(name, nullSegment(0));
+}
+
+/** The fault that the IRET would raise; nothing was loaded then. */
+function leave(host: TrapHost, vcpu: Vcpu, pv: PvVcpu): SegmentFault | undefined {
+  const { cpu } = host;
+  let fault: SegmentFault | undefined;
   if (pv.returnsBySysret && isCanonical(cpu.rip)) {
     sysret(cpu, pv.returnSelectors);
   } else if (pv.returnsBySysret || pv.returnSelectors !== undefined) {
-    const asked = pv.returnSelectors ?? { cs: cpu.getSegment('cs').selector, ss: cpu.getSegment('ss').selector };
-    if (!iret(host, vcpu, asked)) {
-      pv.returnsBySysret = false;
-      return false;
-    }
+    fault = iret(host, vcpu, pv.returnSelectors ?? { cs: cpu.getSegment('cs').selector, ss: cpu.getSegment('ss').selector });
   }
   pv.returnsBySysret = false;
-  pv.returnSelectors = undefined;
-  return true;
+  if (fault === undefined) pv.returnSelectors = undefined;
+  return fault;
 }
 
 function sysret(cpu: Cpu, asked: ReturnSelectors | undefined): void {
@@ -60,16 +84,16 @@ function sysret(cpu: Cpu, asked: ReturnSelectors | undefined): void {
   cpu.gpr[R11] = cpu.rflags;
 }
 
-function iret(host: TrapHost, vcpu: Vcpu, { cs, ss }: ReturnSelectors): boolean {
+function iret(host: TrapHost, vcpu: Vcpu, { cs, ss }: ReturnSelectors): SegmentFault | undefined {
   const { cpu } = host;
   const code = loadCodeSegment(host, vcpu, cs);
-  if (code === undefined) return false;
+  if ('vector' in code) return code;
   const is64 = (code.attributes & SEGMENT_L) !== 0;
-  if (is64 ? !isCanonical(cpu.rip) : Number(cpu.rip & 0xffff_ffffn) > code.limit) return false;
+  if (is64 ? !isCanonical(cpu.rip) : Number(cpu.rip & 0xffff_ffffn) > code.limit) return GP_0;
   const stack = loadStackSegment(host, vcpu, ss);
-  if (stack === undefined) return false;
+  if ('vector' in stack) return stack;
   if (!is64) cpu.rip &= 0xffff_ffffn;
   cpu.setSegment('cs', code);
   cpu.setSegment('ss', stack);
-  return true;
+  return undefined;
 }

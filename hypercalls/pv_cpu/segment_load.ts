@@ -20,6 +20,15 @@ import {
   segmentOf,
 } from './selectors.ts';
 
+/** The fault that a load would raise; its error code names the selector. */
+export interface SegmentFault {
+  readonly vector: number;
+  readonly errorCode: number;
+}
+
+const VECTOR_NP = 11;
+const VECTOR_SS = 12;
+const VECTOR_GP = 13;
 const DPL3 = 3 << 5;
 const LDT_SELECTOR = 0xe050;
 /** A present LDT. */
@@ -42,28 +51,28 @@ export function readDescriptor(host: Host, vcpu: Vcpu, selector: number): bigint
   return translation.ok ? host.memory.view.getBigUint64(translation.maddr, true) : undefined;
 }
 
-/** CS as IRET to ring 3 would load it; undefined: it would fault. */
-export function loadCodeSegment(host: Host, vcpu: Vcpu, selector: number): Segment | undefined {
-  if (selector < 4) return undefined;
-  const descriptor = readDescriptor(host, vcpu, selector);
-  if (descriptor === undefined) return undefined;
+const fault = (vector: number, selector: number): SegmentFault => ({ vector, errorCode: selector & ~3 });
+
+/** CS as IRET to ring 3 would load it. */
+export function loadCodeSegment(host: Host, vcpu: Vcpu, selector: number): Segment | SegmentFault {
+  const descriptor = selector < 4 ? undefined : readDescriptor(host, vcpu, selector);
+  if (descriptor === undefined) return fault(VECTOR_GP, selector);
   const segment = segmentOf(selector, descriptor);
-  const needed = SEGMENT_S | SEGMENT_P | SEGMENT_TYPE_CODE;
   const { attributes } = segment;
-  if ((attributes & needed) !== needed) return undefined;
-  if (!(attributes & SEGMENT_TYPE_CONFORMING) && (attributes & SEGMENT_DPL_MASK) !== DPL3) return undefined;
-  if (attributes & SEGMENT_L && attributes & SEGMENT_DB) return undefined;
-  return segment;
+  const isCode = (attributes & (SEGMENT_S | SEGMENT_TYPE_CODE)) === (SEGMENT_S | SEGMENT_TYPE_CODE);
+  const isForRing3 = (attributes & SEGMENT_TYPE_CONFORMING) !== 0 || (attributes & SEGMENT_DPL_MASK) === DPL3;
+  if (!isCode || !isForRing3 || (attributes & SEGMENT_L && attributes & SEGMENT_DB)) return fault(VECTOR_GP, selector);
+  return attributes & SEGMENT_P ? segment : fault(VECTOR_NP, selector);
 }
 
 /** SS as IRET to ring 3 would load it. A null SS is refused there. */
-export function loadStackSegment(host: Host, vcpu: Vcpu, selector: number): Segment | undefined {
-  if (selector < 4) return undefined;
-  const descriptor = readDescriptor(host, vcpu, selector);
-  if (descriptor === undefined) return undefined;
+export function loadStackSegment(host: Host, vcpu: Vcpu, selector: number): Segment | SegmentFault {
+  const descriptor = selector < 4 ? undefined : readDescriptor(host, vcpu, selector);
+  if (descriptor === undefined) return fault(VECTOR_GP, selector);
   const segment = segmentOf(selector, descriptor);
-  const needed = SEGMENT_S | SEGMENT_P | SEGMENT_TYPE_WRITABLE | DPL3;
-  return (segment.attributes & (needed | SEGMENT_TYPE_CODE)) === needed ? segment : undefined;
+  const needed = SEGMENT_S | SEGMENT_TYPE_WRITABLE | DPL3;
+  if ((segment.attributes & (needed | SEGMENT_TYPE_CODE)) !== needed) return fault(VECTOR_GP, selector);
+  return segment.attributes & SEGMENT_P ? segment : fault(VECTOR_SS, selector);
 }
 
 /** A data segment register loaded at CPL 0 with RPL 3; `selector` is not null. */

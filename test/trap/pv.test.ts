@@ -2,6 +2,7 @@
 import t from 'tap';
 import { R11, RAX, RBX, RCX, RDI, RDX, RSI, RSP } from '../../emulator/cpu/interface.ts';
 import { cpuid } from '../../emulator/trap/cpuid.ts';
+import { reloadSegments } from '../../emulator/trap/return.ts';
 import { TrapBench } from '../support/trap_bench.ts';
 
 const bench = new TrapBench();
@@ -208,27 +209,38 @@ t.test('hypercall iret', async (t) => {
     'VGCF_in_syscall: a SYSRET',
   );
 
-  for (const [claim, frame] of [
-    ['a code selector beyond the table', { cs: 0xfff0n }],
-    ['a null code selector', { cs: 0n }],
-    ["ring -1's code", { cs: 0xe008n }],
-    ['data as code', { cs: 0xe028n }],
-    ['a null stack selector', { ss: 0n }],
-    ['code as stack', { ss: 0xe033n }],
-    ['a RIP that is not canonical', { rip: 0x8000_0000_0000n }],
+  // biome-ignore format: one frame a line
+  for (const [claim, frame, errorCode] of [
+    ['a code selector beyond the table',  { cs: 0xfff0n },                'fff0'],
+    ['a null code selector',              { cs: 0n },                     '0'],
+    ["ring -1's code",                    { cs: 0xe008n },                'e008'],
+    ['data as code',                      { cs: 0xe028n },                'e028'],
+    ['a null stack selector',             { ss: 0n },                     '0'],
+    ['code as stack',                     { ss: 0xe033n },                'e030'],
+    ['a RIP that is not canonical',       { rip: 0x8000_0000_0000n },     '0'],
   ] as const) {
     bench.reset();
-    pv.failsafe.address = HANDLER + 0x20n;
+    bench.setTrap(13, HANDLER + 0x20n);
     iret(frame);
-    t.equal(cpu.rip, HANDLER + 0x20n, `${claim}: the failsafe callback`);
+    t.same([cpu.rip, bench.frame(3)[2]], [HANDLER + 0x20n, errorCode], `${claim}: #GP[${errorCode}]`);
   }
-  t.same(bench.frame(11).slice(2, 8), ['0', '0', '0', '0', '800000000000', 'e030'], 'with DS, ES, FS and GS in the frame');
+  t.same(bench.frame(5).slice(3), ['800000000000', 'e030'], 'at the place where it went');
 
   bench.reset();
   cpu.gpr[RSP] = 0x1000n;
   cpu.gpr[RAX] = BigInt(IRET);
   bench.exit({ kind: 'syscall', opcode: 'syscall', length: 2 });
   t.match(bench.crashed, /IRET context/, 'a frame that cannot be read crashes');
+});
+
+t.test('a selector that is gone when the vCPU comes back on the core is told to the failsafe callback', async (t) => {
+  pv.failsafe.address = HANDLER;
+  cpu.setSegment('es', { selector: 0x13, base: 0n, limit: 0xffff_ffff, attributes: 0xc0f3 });
+  cpu.setSegment('ds', { selector: 0xe02b, base: 0n, limit: 0xffff_ffff, attributes: 0xc0f3 });
+  reloadSegments(bench.trapHost, bench.vcpu);
+  t.equal(cpu.rip, HANDLER);
+  t.same(bench.frame(8).slice(2), ['e02b', '13', '0', '0', hex(code), '10000e030'], 'DS, ES, FS and GS are in the frame');
+  t.same([cpu.getSegment('es').selector, cpu.getSegment('ds').selector], [0, 0xe02b]);
 });
 
 t.test('#NM clears the TS that the guest had set', async (t) => {
@@ -299,6 +311,7 @@ const privileged: readonly Case[] = [
   { claim: 'mov dr0 inside ring -1',           bytes: [0x0f, 0x23, 0xc0], before: { rax: 0xffff_8000_0000_0000n }, after: 'gp' },
   { claim: 'mov dr7 with an I/O breakpoint',   bytes: [0x0f, 0x23, 0xf8], before: { rax: 0x2_0001n }, after: 'gp' },
   { claim: 'wbinvd',                           bytes: [0x0f, 0x09] },
+  { claim: 'wbinvd of a user',                 bytes: [0x0f, 0x09], user: true },
   { claim: 'invd',                             bytes: [0x0f, 0x08] },
   { claim: 'invlpg',                           bytes: [0x0f, 0x01, 0x38],             after: 'gp' },
   { claim: 'lmsw',                             bytes: [0x0f, 0x01, 0xf0],             after: 'gp' },

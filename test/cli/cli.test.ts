@@ -1,0 +1,155 @@
+/** The command `beneath` as a user meets it: what it prints where, and its exit status. */
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import t from 'tap';
+import { makeImage } from '../support/elf_image.ts';
+
+const BENEATH = fileURLToPath(new URL('../../beneath.mjs', import.meta.url));
+const HELLO = 'guests/hello/hello.elf';
+const folder = mkdtempSync(join(tmpdir(), 'beneath-'));
+t.teardown(() => rmSync(folder, { recursive: true }));
+
+interface Outcome {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function beneath(args: readonly string[], input = ''): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, [BENEATH, ...args]);
+    let stdout = '';
+    let stderr = '';
+    child.stdout.on('data', (chunk) => {
+      stdout += chunk;
+    });
+    child.stderr.on('data', (chunk) => {
+      stderr += chunk;
+    });
+    child.on('close', (status) => resolve({ status, stdout, stderr }));
+    child.stdin.on('error', () => {});
+    child.stdin.end(input);
+  });
+}
+
+/** A guest of a few bytes of machine code. */
+function guest(name: string, ...code: number[]): string {
+  const path = join(folder, name);
+  writeFileSync(path, makeImage({ code: Buffer.from(code) }));
+  return path;
+}
+
+const loop = guest('loop.elf', 0xeb, 0xfe); // jmp self
+const text = join(folder, 'text.txt');
+writeFileSync(text, 'no kernel');
+
+// biome-ignore format: one command a line
+const mistakes: readonly (readonly [claim: string, args: string[], message: RegExp])[] = [
+  ['no kernel',                     ['run'],                                       /missing required argument 'kernel'/],
+  ['a command that is none',        ['walk'],                                      /unknown command 'walk'/],
+  ['a flag that is none',           ['run', HELLO, '--memry', '64M'],              /unknown option '--memry'.*Did you mean --memory/],
+  ['a file that is not there',      ['run', 'nowhere.elf'],                        /^beneath: nowhere\.elf: .*there is no such file; check the path/],
+  ['a folder',                      ['run', folder],                               /it is a folder/],
+  ['a file that is no kernel',      ['run', text],                                 /text\.txt: not an ELF file; give /],
+  ['a ramdisk that is not there',   ['run', HELLO, '--ramdisk', 'nowhere'],        /^beneath: nowhere: the ramdisk cannot be read/],
+  ['memory in no unit',             ['run', HELLO, '--memory', '12X'],             /'--memory <size>' argument '12X' is invalid\. Write a size such as 128M/],
+  ['no memory',                     ['run', HELLO, '--memory', '0'],               /argument '0' is invalid\. Give from 4M to 3G/],
+  ['too much memory',               ['run', HELLO, '--memory', '1000G'],           /Give from 4M to 3G/],
+  ['half a page',                   ['run', HELLO, '--memory', '8193K'],           /whole pages/],
+  ['two vCPUs',                     ['run', HELLO, '--vcpus', '2'],                /'2' is invalid\. More than one virtual CPU is not supported yet; use --vcpus 1/],
+  ['no vCPU',                       ['run', HELLO, '--vcpus', '0'],                /Give a whole number from 1/],
+  ['a negative timeout',            ['run', HELLO, '--timeout', '-1'],             /Give seconds, such as 10 or 0\.5/],
+  ['half an instruction',           ['run', HELLO, '--max-instructions', '1.5'],   /Give a whole number/],
+  ['a trace that is none',          ['run', HELLO, '--trace', 'hypercalls,tarps'], /There is no trace 'tarps'; choose of hypercalls, traps, exits/],
+  ['a trace into nowhere',          ['run', HELLO, '--trace', `traps:${folder}/a/b`], /--trace: .*a\/b cannot be written: there is no such file/],
+  ['a domain that is none',         ['run', HELLO, '--as', 'dom1'],                /argument 'dom1' is invalid\. Allowed choices are domU, dom0/],
+];
+
+t.test("a user's mistake is one line with the reason, and status 1", async (t) => {
+  for (const [claim, args, message] of mistakes) {
+    const { status, stdout, stderr } = await beneath(args);
+    t.equal(status, 1, `${claim}: status 1`);
+    t.match(stderr, message, claim);
+    t.match(stderr, /^beneath: [^\n]+\n$/, `${claim}: one line`);
+    t.equal(stdout, '', `${claim}: nothing on stdout`);
+  }
+});
+
+t.test('help and version', async (t) => {
+  const help = await beneath(['--help']);
+  t.equal(help.status, 0);
+  t.match(help.stdout, /Usage: beneath/);
+  const runHelp = await beneath(['run', '--help']);
+  t.equal(runHelp.status, 0);
+  for (const flag of [
+    '--as',
+    '--memory',
+    '--vcpus',
+    '--cmdline',
+    '--ramdisk',
+    '--timeout',
+    '--max-instructions',
+    '--trace',
+    '--deterministic',
+    '--verbose-debug',
+  ]) {
+    t.match(runHelp.stdout, flag);
+  }
+  t.match(runHelp.stdout, /Exit status: 0 the guest powered off, 1 .*, 3 .*, 4 /);
+  const version = await beneath(['--version']);
+  t.equal(version.stdout.trim(), (JSON.parse(readFileSync('package.json', 'utf8')) as { version: string }).version);
+});
+
+t.test('a guest that powers off: its console on stdout, status 0', async (t) => {
+  const domU = await beneath(['run', HELLO, '--timeout', '60']);
+  t.equal(domU.status, 0);
+  t.match(domU.stdout, /domU/);
+  const dom0 = await beneath(['run', HELLO, '--as', 'dom0', '--timeout', '60']);
+  t.equal(dom0.status, 0);
+  t.match(dom0.stdout, /dom0/);
+});
+
+t.test('limits end with status 4', async (t) => {
+  const instructions = await beneath(['run', loop, '--max-instructions', '123457']);
+  t.equal(instructions.status, 4);
+  t.match(instructions.stderr, /beneath: loop was stopped: --max-instructions 123457 is reached\n$/);
+  const time = await beneath(['run', loop, '--timeout', '0.2']);
+  t.equal(time.status, 4);
+  t.match(time.stderr, /--timeout 0\.2 is over/);
+});
+
+t.test('a crash is reported in one piece, status 3', async (t) => {
+  // mov eax, 17; syscall; mov [0x1234], al
+  const crash = guest('crash.elf', 0xb8, 17, 0, 0, 0, 0x0f, 0x05, 0x88, 0x04, 0x25, 0x34, 0x12, 0x00, 0x00);
+  const { status, stderr } = await beneath(['run', crash]);
+  t.equal(status, 3);
+  for (const part of [
+    /beneath: crash crashed: unhandled #PF \[0x2\] at 0xffffffff80100007/,
+    /vCPU d1v0 in guest kernel mode/,
+    /rip ffffffff80100007 {2}rflags/,
+    /\nr12 /,
+    /cr0 0000000080050033 {2}cr2 0000000000001234/,
+    /\ncs {3}e033/,
+    /\n {5}ffffffff80100005 {2}0f 05 .* syscall/,
+    /\n {2}=> ffffffff80100007 {2}88 04 25 34 12 00 00 .* mov byte ptr \[0x1234\], al/,
+    /page walk of 0000000000001234 \(the fault\):\n {2}L4\[0\] at /,
+    /last hypercalls, the latest last:\n {2}xen_version/,
+  ])
+    t.match(stderr, part);
+});
+
+t.test('traces go to a file, and a deterministic run repeats to the byte', async (t) => {
+  const traces: string[] = [];
+  for (const name of ['a', 'b']) {
+    const file = join(folder, name);
+    const { status } = await beneath(['run', HELLO, '--deterministic', '--trace', `hypercalls,traps,exits:${file}`]);
+    t.equal(status, 0);
+    traces.push(readFileSync(file, 'utf8'));
+  }
+  t.match(traces[0], /^d1v0 sched_op\.shutdown\(\{reason=SHUTDOWN_poweroff\}\) = 0$/m);
+  t.match(traces[0], /^d1v0 syscall at 0xffffffff/m);
+  t.equal(traces[0], traces[1]);
+});
