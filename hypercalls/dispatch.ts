@@ -16,6 +16,7 @@ const ARGUMENT_REGISTERS = [7, 6, 2, 10, 8, 9] as const;
 /** Per machine: the call in progress, and the general registers as 32-bit words (no bigint is made to copy one). */
 interface Context {
   readonly call: Call;
+  gpr: BigUint64Array;
   words: Uint32Array;
   trace: ((line: string) => void) | undefined;
 }
@@ -28,7 +29,12 @@ function contextOf(host: Host): Context {
   if (host === lastHost) return lastContext;
   let context = contexts.get(host);
   if (context === undefined) {
-    const made: Context = { call: new Call(host, (nr, args) => performNested(made, nr, args)), words: new Uint32Array(), trace: undefined };
+    const made: Context = {
+      call: new Call(host, (nr, args) => performNested(made, nr, args)),
+      gpr: new BigUint64Array(),
+      words: new Uint32Array(),
+      trace: undefined,
+    };
     context = made;
     contexts.set(host, context);
   }
@@ -49,7 +55,10 @@ export type Dispatched = 'done' | 'again';
 export function dispatch(host: Host, vcpu: Vcpu): Dispatched {
   const context = contextOf(host);
   const gpr = host.cpu.gpr;
-  if (context.words.buffer !== gpr.buffer) context.words = new Uint32Array(gpr.buffer, gpr.byteOffset, gpr.length * 2);
+  if (context.gpr !== gpr) {
+    context.gpr = gpr;
+    context.words = new Uint32Array(gpr.buffer, gpr.byteOffset, gpr.length * 2);
+  }
   const words = context.words;
   const record = callRing.of(vcpu).take();
   record.nr = words[RAX * 2]!;

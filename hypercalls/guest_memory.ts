@@ -9,7 +9,8 @@ const PAGE_SIZE = 4096;
 
 /** `[0x800000000000, 0xffff880000000000)`: non-canonical, or ring -1's own (xen:include/asm/x86_64/uaccess.h access_ok). */
 export function isGuestAddress(vaddr: bigint): boolean {
-  return vaddr < 0x8000_0000_0000n || vaddr >= 0xffff_8800_0000_0000n;
+  const signed = Number(BigInt.asIntN(64, vaddr));
+  return signed < 0x8000_0000_0000 && signed >= -0x7800_0000_0000;
 }
 
 function maddrOf(host: Host, vaddr: bigint, access: 'read' | 'write'): number {
@@ -27,7 +28,7 @@ export function copyFromGuest(host: Host, vaddr: bigint, target: Uint8Array, off
   const ram = host.memory.bytes;
   for (let done = 0; done < size; ) {
     const at = BigInt.asUintN(64, vaddr + BigInt(done));
-    const inPage = Math.min(size - done, PAGE_SIZE - Number(at & 0xfffn));
+    const inPage = Math.min(size - done, PAGE_SIZE - Number(BigInt.asUintN(12, at)));
     const maddr = maddrOf(host, at, 'read');
     if (maddr < 0) return false;
     if (inPage <= 64) for (let i = 0; i < inPage; i++) target[offset + done + i] = ram[maddr + i]!;
@@ -43,7 +44,7 @@ export function copyToGuest(host: Host, vaddr: bigint, source: Uint8Array, offse
   const ram = host.memory.bytes;
   for (let done = 0; done < size; ) {
     const at = BigInt.asUintN(64, vaddr + BigInt(done));
-    const inPage = Math.min(size - done, PAGE_SIZE - Number(at & 0xfffn));
+    const inPage = Math.min(size - done, PAGE_SIZE - Number(BigInt.asUintN(12, at)));
     const maddr = maddrOf(host, at, 'write');
     if (maddr < 0) return false;
     if (inPage <= 64) for (let i = 0; i < inPage; i++) ram[maddr + i] = source[offset + done + i]!;
