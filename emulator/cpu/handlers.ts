@@ -22,7 +22,8 @@ export const handlerImports: readonly ImportedFunction[] = [
   // (branch record or 0) -> record at RIP
   { name: 'dispatch', signature: { params: ['i32'], results: ['i32'] } },
 ];
-const IMPORT_MISS = 0, IMPORT_SPLIT = 1, IMPORT_HELPER = 2, IMPORT_DISPATCH = 3;
+const IMPORT_MISS = 0, IMPORT_SPLIT = 1, IMPORT_HELPER = 2;
+export const IMPORT_DISPATCH = 3;
 
 /** Fields of the access descriptor passed to `miss`. */
 export const ACCESS_WRITE = 1 << 10;

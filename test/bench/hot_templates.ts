@@ -2,11 +2,14 @@
  * `npm run hot-templates`: samples which templates the kernels execute, and writes emulator/cpu/hot_keys.ts. Sampling at
  * a prime number of instructions; a template is hot when it is among the first LIMIT.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import type { CpuCore } from '../../emulator/cpu/index.ts';
 import { Decoder } from '../../emulator/cpu/decoder.ts';
 import { rows } from '../../emulator/cpu/rows/index.ts';
 import { shapeBits } from '../../emulator/cpu/shape.ts';
+import { Domain } from '../../emulator/domain.ts';
+import { Machine } from '../../emulator/machine.ts';
+import { runSlice } from '../../emulator/run.ts';
 import { makeBareCpu } from '../support/bare_cpu.ts';
 import { loadSegments } from './load_segments.ts';
 
@@ -34,6 +37,32 @@ function sampleKernel(elf: Uint8Array, number: number): void {
   cpu.gpr[6] = 1n;
   for (let i = 0; i < 100_000 && cpu.run(STEP).kind === 'budget'; i++) sample(cpu);
 }
+
+/** Boots a guest of ours, or GRUB where it is installed (its image is not part of this repository). */
+function sampleGuest(path: string, keys: string): void {
+  const machine = new Machine({ memorySize: 128 << 20, output: () => {} });
+  const { cpu } = machine;
+  const run = cpu.run.bind(cpu);
+  cpu.run = (budget) => {
+    for (let left = budget; ; left -= STEP) {
+      const exit = run(Math.min(left, STEP));
+      if (exit.kind !== 'budget' || left <= STEP) return exit;
+      sample(cpu as CpuCore);
+    }
+  };
+  const domain = machine.createPvDomain(readFileSync(path), { name: 'hot', isInitial: false, memorySize: 128 << 20 });
+  if (!(domain instanceof Domain)) throw new Error(`${path}: ${domain.message}`);
+  for (let i = 0; i < 400; i++) {
+    if (i === 200) machine.consoles.get(domain.id)!.input(new TextEncoder().encode(keys));
+    if (runSlice(machine, 500_000).kind === 'over') break;
+  }
+}
+
+const guests = ['hello', 'traps', 'rings', 'pagetables', 'clock'].map((name) => new URL(`../guests/${name}/${name}.elf`, import.meta.url).pathname);
+for (const path of guests) sampleGuest(path, '');
+const grub = '/usr/lib/grub-xen/grub-x86_64-xen.bin';
+if (existsSync(grub)) sampleGuest(grub, 'echo hello\rhelp\r');
+else console.log('Debian package grub-xen-host is not installed: GRUB is not sampled');
 
 const kernels = readFileSync(new URL('../test/bench/kernels/kernels.elf', import.meta.url));
 for (let number = 0; number < 6; number++) sampleKernel(kernels, number);
