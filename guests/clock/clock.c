@@ -111,7 +111,8 @@ static void binding(void)
     result("bind to vcpu 7, which does not exist", event_channel_op(EVTCHNOP_bind_virq, &bind));
     status.port = timer;
     result("status", event_channel_op(EVTCHNOP_status, &status));
-    claim("  a virq, the timer's, on vcpu 0", status.status == EVTCHNSTAT_virq && status.u.virq == VIRQ_TIMER && status.vcpu == 0);
+    claim("  a virq, the timer's, on vcpu 0",
+          status.status == EVTCHNSTAT_virq && status.u.virq == VIRQ_TIMER && status.vcpu == 0);
     result("unmask", unmask_port(timer));
     result("unmask port 4096", unmask_port(4096));
 }

@@ -50,6 +50,8 @@ extern char hypercall_page[];
 #define set_gdt(frames, entries)    HYPERCALL2(__HYPERVISOR_set_gdt, frames, entries)
 #define update_descriptor(maddr, desc)      HYPERCALL2(__HYPERVISOR_update_descriptor, maddr, desc)
 #define update_va_mapping(vaddr, pte, flags) HYPERCALL3(__HYPERVISOR_update_va_mapping, vaddr, pte, flags)
+#define update_va_mapping_otherdomain(vaddr, pte, flags, dom) \
+    HYPERCALL(__HYPERVISOR_update_va_mapping_otherdomain, vaddr, pte, flags, dom)
 #define mmu_update(reqs, count, done, dom)  HYPERCALL(__HYPERVISOR_mmu_update, reqs, count, done, dom)
 #define mmuext_op(ops, count, done, dom)    HYPERCALL(__HYPERVISOR_mmuext_op, ops, count, done, dom)
 #define console_io(cmd, count, text)        HYPERCALL3(__HYPERVISOR_console_io, cmd, count, text)

@@ -118,9 +118,12 @@ static void update_one_mapping(void)
     result("flags: UVMF_TLB_FLUSH|UVMF_ALL", update_va_mapping(window, make_pte(window, PTE_DATA), UVMF_TLB_FLUSH | UVMF_ALL));
     result("flags: UVMF_INVLPG|UVMF_ALL", update_va_mapping(window, make_pte(window, PTE_DATA), UVMF_INVLPG | UVMF_ALL));
     result("flags: 3", update_va_mapping(window, make_pte(window, PTE_DATA), 3));
-    result("flags: a wild pointer to a bitmap", update_va_mapping(window, make_pte(window, PTE_DATA), UVMF_INVLPG | (uint64_t)TABLE_VADDR));
-    result("other domain, DOMID_SELF", HYPERCALL(__HYPERVISOR_update_va_mapping_otherdomain, window, make_pte(window, PTE_DATA), UVMF_INVLPG, DOMID_SELF));
-    result("other domain, none of that number", HYPERCALL(__HYPERVISOR_update_va_mapping_otherdomain, window, make_pte(window, PTE_DATA), UVMF_INVLPG, 999));
+    result("flags: a wild pointer to a bitmap",
+           update_va_mapping(window, make_pte(window, PTE_DATA), UVMF_INVLPG | (uint64_t)TABLE_VADDR));
+    result("other domain, DOMID_SELF",
+           update_va_mapping_otherdomain(window, make_pte(window, PTE_DATA), UVMF_INVLPG, DOMID_SELF));
+    result("other domain, none of that number",
+           update_va_mapping_otherdomain(window, make_pte(window, PTE_DATA), UVMF_INVLPG, 999));
 }
 
 /* Which bits may an L1 entry have? One at a time beside PTE_DATA, and what the table then holds. */

@@ -126,7 +126,8 @@ static void model_specific_registers(void)
     static const struct { uint32_t number; const char *name; } rows[] = {
         { 0x00000010, "TSC" }, { 0x0000001b, "APIC_BASE" }, { 0x00000174, "SYSENTER_CS" }, { 0x00000277, "PAT" },
         { 0xc0000080, "EFER" }, { 0xc0000081, "STAR" }, { 0xc0000082, "LSTAR" }, { 0xc0000100, "FS_BASE" },
-        { 0xc0000101, "GS_BASE" }, { 0xc0000102, "KERNEL_GS_BASE" }, { 0xc0000103, "TSC_AUX" }, { 0x12345678, "none of that number" },
+        { 0xc0000101, "GS_BASE" }, { 0xc0000102, "KERNEL_GS_BASE" }, { 0xc0000103, "TSC_AUX" },
+        { 0x12345678, "none of that number" },
     };
 
     section("rdmsr, and wrmsr of the value read, in the kernel");
@@ -306,7 +307,8 @@ static void build_user_tables(void)
     result("new_user_baseptr of no frame", mmuext(MMUEXT_NEW_USER_BASEPTR, 0xfffffffffUL));
     result("new_user_baseptr", mmuext(MMUEXT_NEW_USER_BASEPTR, mfn_of(user_l4)));
     result("stack_switch", stack_switch(KERNEL_SS, trap_stack + sizeof(trap_stack)));
-    print("entries: data %lx, the page without US %lx\n", l1[2] & ~(PTE_FRAME | PTE_A | PTE_D), l1[3] & ~(PTE_FRAME | PTE_A | PTE_D));
+    print("entries: data %lx, the page without US %lx\n", l1[2] & ~(PTE_FRAME | PTE_A | PTE_D),
+          l1[3] & ~(PTE_FRAME | PTE_A | PTE_D));
 }
 
 static void show_user_frame(const char *what)
@@ -317,7 +319,8 @@ static void show_user_frame(const char *what)
 
 static void user_mode(void)
 {
-    struct callback_register callback = { .type = CALLBACKTYPE_syscall, .flags = CALLBACKF_mask_events, .address = (uint64_t)syscall_entry };
+    struct callback_register callback = { .type = CALLBACKTYPE_syscall, .flags = CALLBACKF_mask_events,
+                                          .address = (uint64_t)syscall_entry };
 
     for (unsigned int dpl = 0; dpl < 4; dpl++)
         set_trap(0x20 + dpl, dpl, TRAP_ENTRY(0x20 + dpl));

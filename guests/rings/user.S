@@ -66,7 +66,17 @@ user_programs:
     program "read of Xen's memory"; movabsq $0xffff830000000000, %rax; movq (%rax), %rax; end
     program "read of a non-canonical address"; movabsq $0x800000000000, %rax; movq (%rax), %rax; end
     program "Xen's code segment"; pushq $0xe008; pushq %rdi; lretq; end
-    program "32-bit code"; leaq 1f(%rip), %rax; pushq $0xe023; pushq %rax; lretq; 1: .code32; movl $0x12345678, %eax; incl %eax; int $0x80; .code64; end
+    program "32-bit code"
+    leaq    1f(%rip), %rax
+    pushq   $0xe023
+    pushq   %rax
+    lretq
+1:  .code32
+    movl    $0x12345678, %eax
+    incl    %eax                    /* 0x40 here; in 64-bit mode that byte is a prefix */
+    int     $0x80
+    .code64
+    end
 
     .section .rodata.programs, "a"
     .quad   0

@@ -87,7 +87,7 @@ static void exceptions(void)
     TRY("#UD  push %es", ".byte 0x06");
     TRY("#UD  lock on a register", ".byte 0xf0, 0x01, 0xc0");
     TRY("#UD  aaa", ".byte 0x37");
-    TRY("#GP  an instruction of 16 bytes", ".byte 0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x66,0x90");
+    TRY("#GP  an instruction of 16 bytes", ".fill 15, 1, 0x66; nop");
     TRY("#GP  non-canonical read", "movq $1 << 47, %%rax; movq (%%rax), %%rax");
     TRY_AT("#GP  movaps, not aligned", data + 4, "movaps %%xmm0, (%%rdi)");
     TRY_AT("#GP  cmpxchg16b, not aligned", data + 8, "cmpxchg16b (%%rdi)");
@@ -306,7 +306,8 @@ static void segments(void)
         report("  to ss");
         if (rows[i].descriptor == CODE32)
             continue;                           /* it would work, and run what follows as 32-bit code */
-        PROBE("pushq %%rcx; leaq 8f(%%rip), %%rax; pushq %%rax; lretq; 8: pushq $0xe033; leaq 9f(%%rip), %%rax; pushq %%rax; lretq; 9:",
+        PROBE("pushq %%rcx; leaq 8f(%%rip), %%rax; pushq %%rax; lretq;"
+              "8: pushq $0xe033; leaq 9f(%%rip), %%rax; pushq %%rax; lretq; 9:",
               "+c" (selector) :: "memory", "rax");
         report("  to cs");
     }
@@ -367,7 +368,8 @@ static void return_through(const char *what)
     uint64_t rflags = 0, rcx = 0x2222, r11_out;
 
     probe.target = (void *)way.rip;
-    PROBE("movq $0x1111, %%r11; int3; movq %%r11, %2; pushfq; popq %0; pushq $2; popfq", "=&r" (rflags), "+c" (rcx), "=&r" (r11_out) :: "memory", "r11");
+    PROBE("movq $0x1111, %%r11; int3; movq %%r11, %2; pushfq; popq %0; pushq $2; popfq",
+          "=&r" (rflags), "+c" (rcx), "=&r" (r11_out) :: "memory", "r11");
     report(what);
     if (probe.count)
         show_frame("  its frame:");
@@ -440,8 +442,9 @@ static void failsafe(void)
         sleep_for(10 * MILLISECOND);
     asm volatile ("movl %0, %%es" :: "r" (0));
     claim("it came at most once", failsafes <= 1);
-    claim("if it came, it told the four selectors", failsafes == 0 || (failsafe_selectors[0] == 0 && failsafe_selectors[1] == 0x0b &&
-                                                     failsafe_selectors[2] == 0 && failsafe_selectors[3] == 0));
+    claim("if it came, it told the four selectors",
+          failsafes == 0 || (failsafe_selectors[0] == 0 && failsafe_selectors[1] == 0x0b && failsafe_selectors[2] == 0 &&
+                             failsafe_selectors[3] == 0));
     trap_hook = 0;
 }
 
