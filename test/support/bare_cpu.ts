@@ -1,6 +1,6 @@
 /** A CPU in flat 64-bit mode on identity-mapped RAM, for tests and benches that need no Xen. */
 import { type CpuCore, createCpu } from '../../emulator/cpu/index.ts';
-import type { CpuHost, Intercepts } from '../../emulator/cpu/interface.ts';
+import type { CpuContext, CpuHost, Intercepts } from '../../emulator/cpu/interface.ts';
 
 export interface BareOptions {
   memorySize?: number;
@@ -9,19 +9,18 @@ export interface BareOptions {
   host?: Partial<CpuHost>;
 }
 
+/** As for a PV guest: all that the CPU would deliver through an IDT leaves, all that it can perform it performs. */
+const everyIntercept: Intercepts = { exceptions: 0xffff_ffff, softwareInterrupts: true, syscall: true, instructions: new Set() };
+
 /** Page tables lie in the last MiB of RAM: identity over all of it with 2 MiB user-accessible writable pages. */
 export function makeBareCpu(options: BareOptions = {}): CpuCore {
   const memorySize = options.memorySize ?? 16 << 20;
   const cpu = createCpu({
     memorySize,
     host: { cpuid: () => ({ eax: 0, ebx: 0, ecx: 0, edx: 0 }), readTsc: (instructions) => instructions, ...options.host },
-    intercepts: { exceptions: 0xffff_ffff, softwareInterrupts: true, syscall: true, instructions: new Set(), ...options.intercepts },
+    intercepts: { ...everyIntercept, ...options.intercepts },
   });
-  const tables = memorySize - (1 << 20);
-  const { view } = cpu.memory;
-  view.setBigUint64(tables, BigInt(tables + 0x1000) | 7n, true);
-  view.setBigUint64(tables + 0x1000, BigInt(tables + 0x2000) | 7n, true);
-  for (let i = 0; i < 512; i++) view.setBigUint64(tables + 0x2000 + i * 8, (BigInt(i) << 21n) | 0x87n, true);
+  const tables = writeIdentityTables(cpu);
   cpu.efer = 0xd01n;
   cpu.cr4 = 0x6a0n;
   cpu.cr3 = BigInt(tables);
@@ -35,9 +34,36 @@ export function makeBareCpu(options: BareOptions = {}): CpuCore {
   return cpu;
 }
 
+function writeIdentityTables({ memory: { view, size } }: CpuCore): number {
+  const tables = size - (1 << 20);
+  view.setBigUint64(tables, BigInt(tables + 0x1000) | 7n, true);
+  view.setBigUint64(tables + 0x1000, BigInt(tables + 0x2000) | 7n, true);
+  for (let i = 0; i < 512; i++) view.setBigUint64(tables + 0x2000 + i * 8, (BigInt(i) << 21n) | 0x87n, true);
+  return tables;
+}
+
 /** Puts code at an address and points RIP at it. */
 export function loadCode(cpu: CpuCore, code: Uint8Array | readonly number[], at = 0x10000): void {
   cpu.memory.bytes.set(code, at);
   cpu.memory.written(at, code.length);
   cpu.rip = BigInt(at);
+}
+
+const shared = new Map<number, { cpu: CpuCore; fresh: CpuContext }>();
+
+/** A bare CPU as new, with 16 MiB of zeroed RAM and default intercepts; one is made per CPL and used again. */
+export function freshBareCpu(cpl: 0 | 3 = 3): CpuCore {
+  let present = shared.get(cpl);
+  if (!present) {
+    const cpu = makeBareCpu({ cpl });
+    present = { cpu, fresh: cpu.saveContext() };
+    shared.set(cpl, present);
+  }
+  const { cpu, fresh } = present;
+  cpu.memory.bytes.fill(0);
+  cpu.memory.written(0, cpu.memory.size);
+  writeIdentityTables(cpu);
+  cpu.loadContext(fresh);
+  Object.assign(cpu.intercepts, everyIntercept);
+  return cpu;
 }

@@ -5,8 +5,19 @@ import { type RowSource, row } from '../row.ts';
 import { CS_INDEX, DS_INDEX, ES_INDEX, FS_INDEX, GS_INDEX, SS_INDEX } from '../state.ts';
 import { SYSTEM_CALL_FAR, SYSTEM_IRET, SYSTEM_JMP_FAR, SYSTEM_RET_FAR } from '../system/far.ts';
 import {
-  SYSTEM_LAR, SYSTEM_LLDT, SYSTEM_LOAD_FAR, SYSTEM_LSL, SYSTEM_LTR, SYSTEM_MOV_FROM_SREG, SYSTEM_MOV_TO_SREG, SYSTEM_POP_SREG,
-  SYSTEM_PUSH_SREG, SYSTEM_SLDT, SYSTEM_STR, SYSTEM_VERR, SYSTEM_VERW,
+  SYSTEM_LAR,
+  SYSTEM_LLDT,
+  SYSTEM_LOAD_FAR,
+  SYSTEM_LSL,
+  SYSTEM_LTR,
+  SYSTEM_MOV_FROM_SREG,
+  SYSTEM_MOV_TO_SREG,
+  SYSTEM_POP_SREG,
+  SYSTEM_PUSH_SREG,
+  SYSTEM_SLDT,
+  SYSTEM_STR,
+  SYSTEM_VERR,
+  SYSTEM_VERW,
 } from '../system/segment_instructions.ts';
 import { performed } from './system.ts';
 

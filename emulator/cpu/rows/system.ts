@@ -9,21 +9,55 @@ import type { Value } from '../ir.ts';
 import { CPL, FLAGS_REST } from '../layout.ts';
 import { type Attribute, type RowSource, row } from '../row.ts';
 import {
-  SYSTEM_CLTS, SYSTEM_INVLPG, SYSTEM_LGDT, SYSTEM_LIDT, SYSTEM_LMSW, SYSTEM_MOV_FROM_CR, SYSTEM_MOV_FROM_DR, SYSTEM_MOV_TO_CR,
-  SYSTEM_MOV_TO_DR, SYSTEM_SGDT, SYSTEM_SIDT, SYSTEM_SMSW, SYSTEM_WBINVD,
+  SYSTEM_CLTS,
+  SYSTEM_INVLPG,
+  SYSTEM_LGDT,
+  SYSTEM_LIDT,
+  SYSTEM_LMSW,
+  SYSTEM_MOV_FROM_CR,
+  SYSTEM_MOV_FROM_DR,
+  SYSTEM_MOV_TO_CR,
+  SYSTEM_MOV_TO_DR,
+  SYSTEM_SGDT,
+  SYSTEM_SIDT,
+  SYSTEM_SMSW,
+  SYSTEM_WBINVD,
 } from '../system/control.ts';
-import { SYSTEM_HLT, SYSTEM_INT, SYSTEM_INT1, SYSTEM_INT3, SYSTEM_INTO, SYSTEM_POPF, SYSTEM_STI, SYSTEM_VMCALL, SYSTEM_VMMCALL } from '../system/flags.ts';
+import {
+  SYSTEM_HLT,
+  SYSTEM_INT,
+  SYSTEM_INT1,
+  SYSTEM_INT3,
+  SYSTEM_INTO,
+  SYSTEM_POPF,
+  SYSTEM_STI,
+  SYSTEM_VMCALL,
+  SYSTEM_VMMCALL,
+} from '../system/flags.ts';
 import { SYSTEM_IN_DX, SYSTEM_IN_IMM, SYSTEM_INS, SYSTEM_OUT_DX, SYSTEM_OUT_IMM, SYSTEM_OUTS } from '../system/io.ts';
 import { SYSTEM_CPUID, SYSTEM_RDMSR, SYSTEM_RDPMC, SYSTEM_RDTSC, SYSTEM_RDTSCP, SYSTEM_WRMSR } from '../system/msr.ts';
 import {
-  SYSTEM_RDFSBASE, SYSTEM_RDGSBASE, SYSTEM_SWAPGS, SYSTEM_SYSCALL, SYSTEM_SYSENTER, SYSTEM_SYSRET, SYSTEM_WRFSBASE, SYSTEM_WRGSBASE,
+  SYSTEM_RDFSBASE,
+  SYSTEM_RDGSBASE,
+  SYSTEM_SWAPGS,
+  SYSTEM_SYSCALL,
+  SYSTEM_SYSENTER,
+  SYSTEM_SYSRET,
+  SYSTEM_WRFSBASE,
+  SYSTEM_WRGSBASE,
 } from '../system/syscall.ts';
 import { push, setStackPointer, stackOffset, stackPointer, stackPtr } from './stack.ts';
 
 const VM = 1 << 17;
 
 /** A row that the system unit performs. */
-export function performed(mnemonic: string, operands: string, opcode: string, attributes: Attribute | '' | `${Attribute} ${Attribute}`, name: number): RowSource {
+export function performed(
+  mnemonic: string,
+  operands: string,
+  opcode: string,
+  attributes: Attribute | '' | `${Attribute} ${Attribute}`,
+  name: number,
+): RowSource {
   return row(mnemonic, operands, opcode, `system ${attributes}`, (q) => q.system(name));
 }
 

@@ -5,20 +5,48 @@
 import type { CpuCore } from '../cpu.ts';
 import type { Insn } from '../decoder.ts';
 import { DB, Fault, GP, UD } from '../fault.ts';
-import * as L from '../layout.ts';
 import {
-  CR0_PE, CR0_PG, CR0_TS, CR4_DE, CR4_FSGSBASE, CR4_OSFXSR, CR4_OSXMMEXCPT, CR4_PAE, CR4_PCE, CR4_PGE, CR4_PSE, CR4_SMEP, CR4_TSD, CR4_UMIP,
-  EFER_LMA, EFER_LME, PHYSICAL_ADDRESS_BITS,
+  CR0_PE,
+  CR0_PG,
+  CR0_TS,
+  CR4_DE,
+  CR4_FSGSBASE,
+  CR4_OSFXSR,
+  CR4_OSXMMEXCPT,
+  CR4_PAE,
+  CR4_PCE,
+  CR4_PGE,
+  CR4_PSE,
+  CR4_SMEP,
+  CR4_TSD,
+  CR4_UMIP,
+  EFER_LMA,
+  EFER_LME,
+  PHYSICAL_ADDRESS_BITS,
 } from '../mmu.ts';
 import { ATTR_L, CS_INDEX } from '../state.ts';
 import { defineSystem, intercepted } from './index.ts';
-import { getRegister, isCanonical, linearAddress, memoryOffset, readMemory, readOperand, setRegister, writeMemory, writeOperand } from './operand.ts';
+import {
+  getRegister,
+  isCanonical,
+  linearAddress,
+  memoryOffset,
+  readMemory,
+  readOperand,
+  setRegister,
+  writeMemory,
+  writeOperand,
+} from './operand.ts';
 
-const CR0_CD = 0x4000_0000n, CR0_NW = 0x2000_0000n, CR0_ET = 0x10n;
+const CR0_CD = 0x4000_0000n,
+  CR0_NW = 0x2000_0000n,
+  CR0_ET = 0x10n;
 /** The bits that exist: PE MP EM TS ET NE WP AM NW CD PG. Others below bit 32 stay clear whatever is written. */
 const CR0_BITS = 0xe005_003fn;
 const CR4_MCE = 0x40;
-const CR4_BITS = BigInt(CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE | CR4_SMEP);
+const CR4_BITS = BigInt(
+  CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE | CR4_SMEP,
+);
 const DR7_GD = 0x2000n;
 const DR6_BD = 0x2000;
 
@@ -30,7 +58,10 @@ function requireCpl0(cpu: CpuCore): void {
 const width = (insn: Insn): number => (insn.shape.mode === 64 ? 8 : 4);
 
 function writeCr0(cpu: CpuCore, value: bigint): void {
-  const pg = BigInt(CR0_PG), pe = BigInt(CR0_PE), lme = BigInt(EFER_LME), lma = BigInt(EFER_LMA);
+  const pg = BigInt(CR0_PG),
+    pe = BigInt(CR0_PE),
+    lme = BigInt(EFER_LME),
+    lma = BigInt(EFER_LMA);
   const old = cpu.cr0;
   if (value >> 32n || (value & pg && !(value & pe)) || (value & CR0_NW && !(value & CR0_CD))) throw new Fault(GP, 0);
   const isLongCode = (cpu.state.getSegment(CS_INDEX).attributes & ATTR_L) !== 0;
@@ -54,19 +85,15 @@ function writeCr4(cpu: CpuCore, value: bigint): void {
 }
 
 function writeControl(cpu: CpuCore, number: number, value: bigint): void {
-  switch (number) {
-    case 0: return writeCr0(cpu, value);
-    case 2:
-      cpu.cr2 = value;
-      return;
-    case 3:
-      if (value >> BigInt(PHYSICAL_ADDRESS_BITS)) throw new Fault(GP, 0);
-      cpu.cr3 = value;
-      return;
-    case 4: return writeCr4(cpu, value);
-    default:
-      if (value > 15n) throw new Fault(GP, 0);
-      cpu.cr8 = value;
+  if (number === 0) writeCr0(cpu, value);
+  else if (number === 2) cpu.cr2 = value;
+  else if (number === 3) {
+    if (value >> BigInt(PHYSICAL_ADDRESS_BITS)) throw new Fault(GP, 0);
+    cpu.cr3 = value;
+  } else if (number === 4) writeCr4(cpu, value);
+  else {
+    if (value > 15n) throw new Fault(GP, 0);
+    cpu.cr8 = value;
   }
 }
 

@@ -9,9 +9,34 @@ import { AC, ARITHMETIC, DF, ID, IF, IOPL_SHIFT, NT, RF, TF } from '../flags.ts'
 import { CS_INDEX, SS_INDEX } from '../state.ts';
 import { defineSystem, type SystemResult } from './index.ts';
 import { isCanonical, moveStack, pushAll, RSP, readMemory, readStack, stackImage } from './operand.ts';
-import { checkStack, checkTarget, codeOf, type Descriptor, dropDataSegments, hasValidCodeSize, isCode, isConforming, isLongCode, isLongMode, isNull, markAccessed, needDescriptor, nullStack, readTss, readUpperHalf, refuseLegacy, setCodeSegment, setStackPointer, TYPE_CALL_GATE, toSegment, tssStack } from './segments.ts';
+import {
+  checkStack,
+  checkTarget,
+  codeOf,
+  type Descriptor,
+  dropDataSegments,
+  hasValidCodeSize,
+  isCode,
+  isConforming,
+  isLongCode,
+  isLongMode,
+  isNull,
+  markAccessed,
+  needDescriptor,
+  nullStack,
+  readTss,
+  readUpperHalf,
+  refuseLegacy,
+  setCodeSegment,
+  setStackPointer,
+  TYPE_CALL_GATE,
+  toSegment,
+  tssStack,
+} from './segments.ts';
 
-const VM = 1 << 17, VIF = 1 << 19, VIP = 1 << 20;
+const VM = 1 << 17,
+  VIF = 1 << 19,
+  VIP = 1 << 20;
 
 const nextRip = (cpu: CpuCore, insn: Insn): bigint => BigInt.asUintN(insn.shape.mode === 64 ? 64 : 32, cpu.rip + BigInt(insn.length));
 const csSelector = (cpu: CpuCore): bigint => BigInt(cpu.state.getSegment(CS_INDEX).selector);

@@ -46,7 +46,9 @@ function softwareInterrupt(cpu: CpuCore, insn: Insn, vector: number, opcode: Opc
 
 export const SYSTEM_INT = defineSystem((cpu, insn) => softwareInterrupt(cpu, insn, Number(insn.imm), 'int'));
 export const SYSTEM_INT3 = defineSystem((cpu, insn) => softwareInterrupt(cpu, insn, BP, 'int3'));
-export const SYSTEM_INTO = defineSystem((cpu, insn) => (cpu.state.flags & OF ? softwareInterrupt(cpu, insn, OF_VECTOR, 'into') : undefined));
+export const SYSTEM_INTO = defineSystem((cpu, insn) =>
+  cpu.state.flags & OF ? softwareInterrupt(cpu, insn, OF_VECTOR, 'into') : undefined,
+);
 
 /** INT1 is a #DB trap, so RIP is behind it, without a condition in DR6; its gate's DPL does not count. */
 export const SYSTEM_INT1 = defineSystem((cpu, insn) => {

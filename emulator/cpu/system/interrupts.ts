@@ -4,12 +4,28 @@
  */
 import type { CpuCore } from '../cpu.ts';
 import type { Exit } from '../exit.ts';
-import { DB, DE, DOUBLE_FAULT, Fault, GP, NP, OF_VECTOR, BP, MC, NMI, PF_VECTOR, SS, TS } from '../fault.ts';
+import { BP, DB, DE, DOUBLE_FAULT, Fault, GP, MC, NMI, NP, OF_VECTOR, PF_VECTOR, SS, TS } from '../fault.ts';
 import { IF, NT, RF, TF } from '../flags.ts';
 import * as L from '../layout.ts';
 import { ATTR_DB, ATTR_L, CS_INDEX, SS_INDEX } from '../state.ts';
 import { isCanonical, RSP, stackImage } from './operand.ts';
-import { checkTarget, codeOf, isCode, isConforming, isLongMode, isNull, markAccessed, needDescriptor, nullStack, readTss, refuseLegacy, setCodeSegment, TYPE_INTERRUPT_GATE, TYPE_TRAP_GATE, tssStack } from './segments.ts';
+import {
+  checkTarget,
+  codeOf,
+  isCode,
+  isConforming,
+  isLongMode,
+  isNull,
+  markAccessed,
+  needDescriptor,
+  nullStack,
+  readTss,
+  refuseLegacy,
+  setCodeSegment,
+  TYPE_INTERRUPT_GATE,
+  TYPE_TRAP_GATE,
+  tssStack,
+} from './segments.ts';
 
 export interface CpuEvent {
   readonly vector: number;
@@ -95,16 +111,24 @@ export function deliverEvent(cpu: CpuCore, event: CpuEvent): void {
   const selector = Number((low >> 16n) & 0xffffn);
   if (isNull(selector)) throw new Fault(GP, external);
   const code = needDescriptor(cpu, selector, GP, external);
-  if (!isCode(code) || code.dpl > cpl || (code.attributes & (ATTR_L | ATTR_DB)) !== ATTR_L) throw new Fault(GP, codeOf(selector) | external);
+  if (!isCode(code) || code.dpl > cpl || (code.attributes & (ATTR_L | ATTR_DB)) !== ATTR_L)
+    throw new Fault(GP, codeOf(selector) | external);
   if (!code.isPresent) throw new Fault(NP, codeOf(selector) | external);
   const target = (low & 0xffffn) | ((low >> 32n) & 0xffff_0000n) | ((high & 0xffff_ffffn) << 32n);
 
   const newCpl = isConforming(code) ? cpl : code.dpl;
   const ist = Number((low >> 32n) & 7n);
   const isInner = newCpl < cpl;
-  const top = ist > 0 ? readTss(cpu, IST1 + 8 * (ist - 1), 8, external) : isInner ? readTss(cpu, tssStack(newCpl), 8, external) : cpu.gpr[RSP]!;
+  const top =
+    ist > 0 ? readTss(cpu, IST1 + 8 * (ist - 1), 8, external) : isInner ? readTss(cpu, tssStack(newCpl), 8, external) : cpu.gpr[RSP]!;
   const start = top & ~0xfn;
-  const frame = [BigInt(state.getSegment(SS_INDEX).selector), cpu.gpr[RSP]!, BigInt(event.flags >>> 0), BigInt(state.getSegment(CS_INDEX).selector), event.rip];
+  const frame = [
+    BigInt(state.getSegment(SS_INDEX).selector),
+    cpu.gpr[RSP]!,
+    BigInt(event.flags >>> 0),
+    BigInt(state.getSegment(CS_INDEX).selector),
+    event.rip,
+  ];
   if (event.errorCode !== undefined) frame.push(BigInt(event.errorCode));
   const rsp = BigInt.asUintN(64, start - BigInt(8 * frame.length));
   if (!isCanonical(rsp)) throw new Fault(SS, external);
@@ -126,4 +150,3 @@ export function deliverSoftwareInterrupt(cpu: CpuCore, vector: number, length: n
   const rip = BigInt.asUintN(64, cpu.rip + BigInt(length));
   deliverEvent(cpu, { vector, errorCode: undefined, isSoftware: true, rip, flags: cpu.state.flags & ~RF });
 }
-

@@ -9,7 +9,7 @@ import { Fault, GP } from '../fault.ts';
 import { DF, IOPL_SHIFT } from '../flags.ts';
 import { ATTR_P, ES_INDEX, TR_INDEX } from '../state.ts';
 import { defineSystem, intercepted, type SystemFunction, type SystemResult } from './index.ts';
-import { getRegister, RAX, RCX, RDI, RDX, readAt, RSI, setRegister, sizeMask, writeAt } from './operand.ts';
+import { getRegister, RAX, RCX, RDI, RDX, RSI, readAt, setRegister, sizeMask, writeAt } from './operand.ts';
 
 const TSS_IO_BASE = 102;
 
@@ -26,14 +26,16 @@ function checkPort(cpu: CpuCore, port: number, size: number): void {
 /** Ports are at most 4 bytes wide, whatever the prefixes. */
 const portSize = (insn: Insn): number => Math.min(insn.shape.size, 4);
 
-const direct = (name: 'in' | 'out', isByDx: boolean): SystemFunction => (cpu, insn) => {
-  const size = portSize(insn);
-  checkPort(cpu, Number(isByDx ? getRegister(cpu, RDX, 2) : insn.imm & 0xffn), size);
-  const exit = intercepted(cpu, insn, name);
-  if (exit) return exit;
-  if (name === 'in') setRegister(cpu, RAX, size, sizeMask(size));
-  return undefined;
-};
+const direct =
+  (name: 'in' | 'out', isByDx: boolean): SystemFunction =>
+  (cpu, insn) => {
+    const size = portSize(insn);
+    checkPort(cpu, Number(isByDx ? getRegister(cpu, RDX, 2) : insn.imm & 0xffn), size);
+    const exit = intercepted(cpu, insn, name);
+    if (exit) return exit;
+    if (name === 'in') setRegister(cpu, RAX, size, sizeMask(size));
+    return undefined;
+  };
 
 export const SYSTEM_IN_IMM = defineSystem(direct('in', false));
 export const SYSTEM_IN_DX = defineSystem(direct('in', true));

@@ -11,7 +11,10 @@ import { defineSystem, intercepted } from './index.ts';
 import { isCanonical, RAX, RBX, RCX, RDX, setRegister } from './operand.ts';
 import { segmentBase } from './segments.ts';
 
-const MSR_TSC = 0x10, MSR_EFER = 0xc0000080, MSR_FS_BASE = 0xc0000100, MSR_GS_BASE = 0xc0000101;
+const MSR_TSC = 0x10,
+  MSR_EFER = 0xc0000080,
+  MSR_FS_BASE = 0xc0000100,
+  MSR_GS_BASE = 0xc0000101;
 
 type Check = (value: bigint) => boolean;
 const anything: Check = () => true;
@@ -62,7 +65,8 @@ export function writeMsr(cpu: CpuCore, index: number, value: bigint): boolean {
 /** LMA follows from LME and paging and is not written; LME stands while paging is on (APM2 3.1.7). */
 function writeEfer(cpu: CpuCore, value: bigint): boolean {
   const old = cpu.efer;
-  const lma = BigInt(EFER_LMA), lme = BigInt(EFER_LME);
+  const lma = BigInt(EFER_LMA),
+    lme = BigInt(EFER_LME);
   if (value & ~BigInt(EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)) return false;
   if ((value ^ old) & lme && cpu.cr0 & BigInt(CR0_PG)) return false;
   cpu.efer = (value & ~lma) | (old & lma);
@@ -95,7 +99,13 @@ export const SYSTEM_CPUID = defineSystem((cpu, insn) => {
   const exit = intercepted(cpu, insn, 'cpuid');
   if (exit) return exit;
   const { eax, ebx, ecx, edx } = cpu.host.cpuid(Number(cpu.gpr[RAX]! & 0xffff_ffffn), Number(cpu.gpr[RCX]! & 0xffff_ffffn));
-  for (const [number, value] of [[RAX, eax], [RBX, ebx], [RCX, ecx], [RDX, edx]] as const) cpu.gpr[number] = BigInt(value >>> 0);
+  for (const [number, value] of [
+    [RAX, eax],
+    [RBX, ebx],
+    [RCX, ecx],
+    [RDX, edx],
+  ] as const)
+    cpu.gpr[number] = BigInt(value >>> 0);
   return undefined;
 });
 

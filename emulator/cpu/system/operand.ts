@@ -8,7 +8,14 @@ import { AC_VECTOR, Fault, GP, SS } from '../fault.ts';
 import * as L from '../layout.ts';
 import { SS_INDEX } from '../state.ts';
 
-export const RAX = 0, RCX = 1, RDX = 2, RBX = 3, RSP = 4, RSI = 6, RDI = 7, R11 = 11;
+export const RAX = 0,
+  RCX = 1,
+  RDX = 2,
+  RBX = 3,
+  RSP = 4,
+  RSI = 6,
+  RDI = 7,
+  R11 = 11;
 
 export const sizeMask = (size: number): bigint => (1n << BigInt(size * 8)) - 1n;
 

@@ -7,7 +7,25 @@ import { CR4_UMIP } from '../mmu.ts';
 import { CS_INDEX, DS_INDEX, ES_INDEX, FS_INDEX, GS_INDEX, LDTR_INDEX, SS_INDEX, TR_INDEX } from '../state.ts';
 import { defineSystem, type SystemFunction, type SystemResult } from './index.ts';
 import { moveStack, pushAll, readMemory, readOperand, readStack, setRegister, writeOperand } from './operand.ts';
-import { codeOf, type Descriptor, findDescriptor, isCode, isConforming, isLongMode, isNull, isWritableData, loadSegment, needDescriptor, readUpperHalf, TYPE_CALL_GATE, TYPE_LDT, TYPE_READABLE, TYPE_TSS_AVAILABLE, TYPE_TSS_BUSY, writeType } from './segments.ts';
+import {
+  codeOf,
+  type Descriptor,
+  findDescriptor,
+  isCode,
+  isConforming,
+  isLongMode,
+  isNull,
+  isWritableData,
+  loadSegment,
+  needDescriptor,
+  readUpperHalf,
+  TYPE_CALL_GATE,
+  TYPE_LDT,
+  TYPE_READABLE,
+  TYPE_TSS_AVAILABLE,
+  TYPE_TSS_BUSY,
+  writeType,
+} from './segments.ts';
 
 /** ModRM.reg as a segment register; REX.R does not count. */
 function segmentOperand(insn: Insn): number {
@@ -31,30 +49,36 @@ export const SYSTEM_MOV_TO_SREG = defineSystem((cpu, insn) => {
   return afterLoad(index);
 });
 
-const pushSegment = (index: number): SystemFunction => (cpu, insn) => {
-  pushAll(cpu, insn, insn.shape.size, [BigInt(cpu.state.getSegment(index).selector)]);
-  return undefined;
-};
+const pushSegment =
+  (index: number): SystemFunction =>
+  (cpu, insn) => {
+    pushAll(cpu, insn, insn.shape.size, [BigInt(cpu.state.getSegment(index).selector)]);
+    return undefined;
+  };
 
-const popSegment = (index: number): SystemFunction => (cpu, insn) => {
-  const { size, mode } = insn.shape;
-  loadSegment(cpu, index, Number(readStack(cpu, insn, 0, size) & 0xffffn), mode === 64);
-  moveStack(cpu, insn, size);
-  return afterLoad(index);
-};
+const popSegment =
+  (index: number): SystemFunction =>
+  (cpu, insn) => {
+    const { size, mode } = insn.shape;
+    loadSegment(cpu, index, Number(readStack(cpu, insn, 0, size) & 0xffffn), mode === 64);
+    moveStack(cpu, insn, size);
+    return afterLoad(index);
+  };
 
 const all = [ES_INDEX, CS_INDEX, SS_INDEX, DS_INDEX, FS_INDEX, GS_INDEX];
 export const SYSTEM_PUSH_SREG = all.map((index) => defineSystem(pushSegment(index)));
 export const SYSTEM_POP_SREG = all.map((index) => defineSystem(popSegment(index)));
 
 /** A far pointer into a segment register and a general one; REX.W does not widen it in memory, as on AMD. */
-const loadFarPointer = (index: number): SystemFunction => (cpu, insn) => {
-  const size = Math.min(insn.shape.size, 4);
-  const offset = readMemory(cpu, insn, size);
-  loadSegment(cpu, index, Number(readMemory(cpu, insn, 2, size)), insn.shape.mode === 64);
-  setRegister(cpu, insn.regNumber, insn.shape.size, offset);
-  return undefined;
-};
+const loadFarPointer =
+  (index: number): SystemFunction =>
+  (cpu, insn) => {
+    const size = Math.min(insn.shape.size, 4);
+    const offset = readMemory(cpu, insn, size);
+    loadSegment(cpu, index, Number(readMemory(cpu, insn, 2, size)), insn.shape.mode === 64);
+    setRegister(cpu, insn.regNumber, insn.shape.size, offset);
+    return undefined;
+  };
 
 export const SYSTEM_LOAD_FAR = all.map((index) => defineSystem(loadFarPointer(index)));
 
@@ -62,11 +86,13 @@ function refuseUmip(cpu: CpuCore): void {
   if (cpu.cr4 & BigInt(CR4_UMIP) && cpu.cpl !== 0) throw new Fault(GP, 0);
 }
 
-const storeSelector = (index: number): SystemFunction => (cpu, insn) => {
-  refuseUmip(cpu);
-  writeOperand(cpu, insn, insn.shape.size, 2, BigInt(cpu.state.getSegment(index).selector));
-  return undefined;
-};
+const storeSelector =
+  (index: number): SystemFunction =>
+  (cpu, insn) => {
+    refuseUmip(cpu);
+    writeOperand(cpu, insn, insn.shape.size, 2, BigInt(cpu.state.getSegment(index).selector));
+    return undefined;
+  };
 
 export const SYSTEM_SLDT = defineSystem(storeSelector(LDTR_INDEX));
 export const SYSTEM_STR = defineSystem(storeSelector(TR_INDEX));

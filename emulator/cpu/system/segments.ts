@@ -6,13 +6,36 @@ import type { CpuCore } from '../cpu.ts';
 import { Fault, GP, NP, SS, TS } from '../fault.ts';
 import type { Segment } from '../interface.ts';
 import * as L from '../layout.ts';
-import { ATTR_DB, ATTR_G, ATTR_L, ATTR_P, ATTR_S, CS_INDEX, DS_INDEX, ES_INDEX, FS_INDEX, GS_INDEX, LDTR_INDEX, SS_INDEX, TR_INDEX } from '../state.ts';
+import {
+  ATTR_DB,
+  ATTR_G,
+  ATTR_L,
+  ATTR_P,
+  ATTR_S,
+  CS_INDEX,
+  DS_INDEX,
+  ES_INDEX,
+  FS_INDEX,
+  GS_INDEX,
+  LDTR_INDEX,
+  SS_INDEX,
+  TR_INDEX,
+} from '../state.ts';
 import { isCanonical } from './operand.ts';
 
 /** Types of system descriptors in long mode (SDM 3A 3.5, table 3-2). */
-export const TYPE_LDT = 2, TYPE_TSS_AVAILABLE = 9, TYPE_TSS_BUSY = 11, TYPE_CALL_GATE = 12, TYPE_INTERRUPT_GATE = 14, TYPE_TRAP_GATE = 15;
+export const TYPE_LDT = 2,
+  TYPE_TSS_AVAILABLE = 9,
+  TYPE_TSS_BUSY = 11,
+  TYPE_CALL_GATE = 12,
+  TYPE_INTERRUPT_GATE = 14,
+  TYPE_TRAP_GATE = 15;
 /** Bits of a code or data segment's type. */
-export const TYPE_ACCESSED = 1, TYPE_WRITABLE = 2, TYPE_READABLE = 2, TYPE_CONFORMING = 4, TYPE_CODE = 8;
+export const TYPE_ACCESSED = 1,
+  TYPE_WRITABLE = 2,
+  TYPE_READABLE = 2,
+  TYPE_CONFORMING = 4,
+  TYPE_CODE = 8;
 
 export interface Descriptor {
   readonly selector: number;
@@ -42,7 +65,10 @@ export function parseDescriptor(raw: bigint, selector: number, vaddr: bigint): D
   const attributes = access | (Number((raw >> 52n) & 15n) << 12);
   const rawLimit = Number((raw & 0xffffn) | ((raw >> 32n) & 0xf0000n));
   return {
-    selector, vaddr, raw, attributes,
+    selector,
+    vaddr,
+    raw,
+    attributes,
     type: access & 15,
     isSystem: (access & ATTR_S) === 0,
     dpl: (access >> 5) & 3,
@@ -105,7 +131,13 @@ export function nullStack(selector: number, cpl: number): Segment {
 const unusable = (selector: number): Segment => ({ selector, base: 0n, limit: 0, attributes: 0 });
 
 /** A selector for SS at a privilege level: its descriptor, or undefined when null is allowed (SDM 3A 5.7). */
-export function checkStack(cpu: CpuCore, selector: number, cpl: number, isLongCode: boolean, options: { vector?: number; external?: number } = {}): Descriptor | undefined {
+export function checkStack(
+  cpu: CpuCore,
+  selector: number,
+  cpl: number,
+  isLongCode: boolean,
+  options: { vector?: number; external?: number } = {},
+): Descriptor | undefined {
   const { vector = GP, external = 0 } = options;
   if (isNull(selector)) {
     if (isLongCode && cpl < 3 && (selector & 3) === cpl) return undefined;

@@ -12,7 +12,9 @@ import { defineSystem, type SystemFunction } from './index.ts';
 import { getRegister, isCanonical, R11, RCX, setRegister } from './operand.ts';
 import { isLongMode, segmentBase } from './segments.ts';
 
-const CODE64 = 0xa09b, CODE32 = 0xc09b, DATA = 0xc093;
+const CODE64 = 0xa09b,
+  CODE32 = 0xc09b,
+  DATA = 0xc093;
 
 /** Both instructions load fixed flat segments; no descriptor is read. */
 function loadFlat(cpu: CpuCore, cs: number, ss: number, code: number, cpl: number): void {
@@ -72,19 +74,23 @@ function requireFsGsBase(cpu: CpuCore): void {
   if (!(cpu.cr4 & BigInt(CR4_FSGSBASE))) throw new Fault(UD);
 }
 
-const readBase = (segment: number): SystemFunction => (cpu, insn) => {
-  requireFsGsBase(cpu);
-  setRegister(cpu, insn.rmNumber, insn.shape.size, segmentBase(cpu, segment));
-  return undefined;
-};
+const readBase =
+  (segment: number): SystemFunction =>
+  (cpu, insn) => {
+    requireFsGsBase(cpu);
+    setRegister(cpu, insn.rmNumber, insn.shape.size, segmentBase(cpu, segment));
+    return undefined;
+  };
 
-const writeBase = (segment: number): SystemFunction => (cpu, insn) => {
-  requireFsGsBase(cpu);
-  const base = getRegister(cpu, insn.rmNumber, insn.shape.size);
-  if (!isCanonical(base)) throw new Fault(GP, 0);
-  cpu.state.view.setBigUint64(L.SEG_BASE + 8 * segment, base, true);
-  return undefined;
-};
+const writeBase =
+  (segment: number): SystemFunction =>
+  (cpu, insn) => {
+    requireFsGsBase(cpu);
+    const base = getRegister(cpu, insn.rmNumber, insn.shape.size);
+    if (!isCanonical(base)) throw new Fault(GP, 0);
+    cpu.state.view.setBigUint64(L.SEG_BASE + 8 * segment, base, true);
+    return undefined;
+  };
 
 export const SYSTEM_RDFSBASE = defineSystem(readBase(FS_INDEX));
 export const SYSTEM_RDGSBASE = defineSystem(readBase(GS_INDEX));
