@@ -9,6 +9,8 @@ import { virqs } from '../hypercalls/abi/xen.ts';
 import { ConsoleRing } from '../hypercalls/console/ring.ts';
 import { traceHypercalls } from '../hypercalls/dispatch.ts';
 import { connectToHost, type HostChannel, raiseVirq } from '../hypercalls/event_channel/ports.ts';
+import { GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE, seedGrant } from '../hypercalls/grant_table/table.ts';
+import { setMemoryMap } from '../hypercalls/memory/op.ts';
 import { TSS_SELECTOR } from '../hypercalls/pv_cpu/selectors.ts';
 import { becomeRunnable } from '../hypercalls/vcpu/runstate.ts';
 import { writeWallClock } from '../hypercalls/vcpu/time.ts';
@@ -25,6 +27,8 @@ import type { TrapHost } from './trap/trap_host.ts';
 import { Vcpu } from './vcpu.ts';
 
 const MIB = 1024 * 1024;
+/** Pages that xl lets a domain have beyond its memory. */
+const MAXMEM_SLACK = 256;
 
 export interface MachineOptions {
   /** Bytes of RAM for all domains; ring -1 takes its own on top. */
@@ -126,7 +130,8 @@ export class Machine implements TrapHost {
   /** Builds a PV64 domain with one vCPU, which `run` then starts. */
   createPvDomain(image: Uint8Array, spec: DomainSpec): Domain | ImageError {
     const id = spec.isInitial ? 0 : this.domains.size;
-    const maxPages = Math.floor(spec.memorySize / PAGE_SIZE);
+    const pages = Math.floor(spec.memorySize / PAGE_SIZE);
+    const maxPages = spec.isInitial ? pages : pages + MAXMEM_SLACK;
     const domain = new Domain({ id, type: 'pv', name: spec.name, isInitial: spec.isInitial, maxPages });
     const vcpu = new Vcpu(domain, 0);
     domain.vcpus.push(vcpu);
@@ -134,7 +139,7 @@ export class Machine implements TrapHost {
     const xenstore = spec.isInitial ? undefined : this.#connect(domain, () => xenstoreRing?.onEvent());
     const consolePort = spec.isInitial ? undefined : this.#connect(domain, () => consoleRing?.onEvent());
     const boot = buildPvDomain(this.memory, domain, image, {
-      memoryPages: maxPages,
+      memoryPages: pages,
       cmdline: spec.cmdline ?? '',
       ...(spec.ramdisk && { ramdisk: spec.ramdisk }),
       ...(xenstore && { xenstorePort: xenstore.port }),
@@ -154,6 +159,9 @@ export class Machine implements TrapHost {
         store: { port: xenstore.port, mfn: boot.xenstoreMfn },
         console: { port: consolePort.port, mfn: boot.consoleMfn },
       });
+      setMemoryMap(domain, pages);
+      seedGrant(this, domain, GNTTAB_RESERVED_CONSOLE, 0, boot.consoleMfn);
+      seedGrant(this, domain, GNTTAB_RESERVED_XENSTORE, 0, boot.xenstoreMfn);
       xenstoreRing = new XenstoreRing(this.xenstore, domain, this.memory.ram, boot.xenstoreMfn, xenstore.notify);
       const ring = new ConsoleRing(this.memory.ram, boot.consoleMfn, (bytes) => this.#output(domain, bytes), consolePort.notify);
       consoleRing = ring;

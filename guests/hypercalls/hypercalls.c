@@ -18,6 +18,7 @@
 
 static unsigned char page[2 * PAGE_SIZE] __attribute__((aligned(4096)));
 static unsigned char info_page[PAGE_SIZE] __attribute__((aligned(4096)));
+static unsigned char spare[PAGE_SIZE] __attribute__((aligned(4096)));         /* its frame comes and goes */
 static char line[64];
 
 /* "name 17" */
@@ -439,22 +440,22 @@ static void memory(void)
     result("operation 63", memory_op(63, page));
 
     section("memory_op: frames");
-    frame = mfn_of(page + PAGE_SIZE);
+    frame = mfn_of(spare);
     in_list[0] = in_list[1] = frame;
     reservation(XENMEM_decrease_reservation, "decrease, dom 999", 999, in_list, 1, 0);
     reservation(XENMEM_decrease_reservation, "decrease, dom 0", 0, in_list, 1, 0);
     reservation(XENMEM_decrease_reservation, "decrease, order 40", DOMID_SELF, in_list, 1, 40);
     reservation(XENMEM_decrease_reservation, "decrease, 2^60 extents", DOMID_SELF, in_list, 1UL << 60, 0);
     reservation(XENMEM_decrease_reservation, "decrease, wild list", DOMID_SELF, (uint64_t *)UNMAPPED, 1, 0);
-    remap(page + PAGE_SIZE, 0);
+    remap(spare, 0);
     reservation(XENMEM_decrease_reservation, "decrease, the same frame twice", DOMID_SELF, in_list, 2, 0);
     in_list[0] = -1UL;
     reservation(XENMEM_decrease_reservation, "decrease, no frame", DOMID_SELF, in_list, 1, 0);
-    out_list[0] = pfn_of(page + PAGE_SIZE);
+    out_list[0] = pfn_of(spare);
     reservation(XENMEM_populate_physmap, "populate", DOMID_SELF, out_list, 1, 0);
-    claim("  the machine-to-physical table has it", machine_to_physical[out_list[0]] == pfn_of(page + PAGE_SIZE));
+    claim("  the machine-to-physical table has it", machine_to_physical[out_list[0]] == pfn_of(spare));
     in_list[0] = out_list[0];
-    out_list[0] = pfn_of(page + PAGE_SIZE);
+    out_list[0] = pfn_of(spare);
     set_xen_guest_handle(exchange.in.extent_start, in_list);
     set_xen_guest_handle(exchange.out.extent_start, out_list);
     exchange.in.extent_order = 20;
@@ -475,7 +476,7 @@ static void memory(void)
     exchange.nr_exchanged = 0;
     result("exchange", memory_op(XENMEM_exchange, &exchange));
     print("  exchanged %lu\n", exchange.nr_exchanged);
-    claim("  the machine-to-physical table has it", machine_to_physical[out_list[0]] == pfn_of(page + PAGE_SIZE));
+    claim("  the machine-to-physical table has it", machine_to_physical[out_list[0]] == pfn_of(spare));
     exchange.nr_exchanged = 0;
     result("exchange of what is gone", memory_op(XENMEM_exchange, &exchange));
     print("  exchanged %lu\n", exchange.nr_exchanged);
@@ -483,7 +484,7 @@ static void memory(void)
     result("exchange of a mapped page", memory_op(XENMEM_exchange, &exchange));
     set_xen_guest_handle(exchange.in.extent_start, (xen_pfn_t *)UNMAPPED);
     result("exchange, wild list", memory_op(XENMEM_exchange, &exchange));
-    result("the new frame is mapped", update_va_mapping(page + PAGE_SIZE, out_list[0] * PAGE_SIZE | PTE_DATA, UVMF_INVLPG));
+    result("the new frame is mapped", update_va_mapping(spare, out_list[0] * PAGE_SIZE | PTE_DATA, UVMF_INVLPG));
 }
 
 static void grants(void)

@@ -43,11 +43,11 @@ export const gnttab_get_version = struct('gnttab_get_version', { dom: domid_t, p
 export const grant_table_op = hypercall('grant_table_op', 20, { pv64: true, pvh: true }, { cmd: u32, uop: ptr(void_), count: u32 }, {
   map_grant_ref:    refused(0, 'ENOSYS', 'Map a page that another domain granted.'),
   unmap_grant_ref:  refused(1, 'ENOSYS', 'Undo map_grant_ref.'),
-  setup_table:      op(2, gnttab_setup_table, 'Grow the grant table and learn its frames.', ['EINVAL']),
+  setup_table:      op(2, gnttab_setup_table, 'Grow the grant table and learn its frames.'),
   dump_table:       refused(3, 'ENOSYS', 'Debugging aid of old.'),
   transfer:         refused(4, 'ENOSYS', 'Give a page away for good.'),
   copy:             refused(5, 'ENOSYS', 'Copy between granted pages.'),
-  query_size:       op(6, gnttab_query_size, 'Frames of the table now and at most.', ['EINVAL']),
+  query_size:       op(6, gnttab_query_size, 'Frames of the table now and at most.'),
   unmap_and_replace: refused(7, 'ENOSYS', 'Unmap and put another page there.'),
   set_version:      op(8, gnttab_set_version, 'Choose the layout of entries; only 1 here.', ['EINVAL', 'ENOSYS']),
   get_status_frames: refused(9, 'ENOSYS', 'Version 2\'s status frames.'),

@@ -1,7 +1,7 @@
 /** xen:public/memory.h: how much memory a domain has, and getting, giving back and exchanging it. */
 import { hypercall, op, refused } from './hypercall.ts';
-import { inout, out, struct } from './struct.ts';
-import { hex, ptr, typedef, u8, u32, u64, void_ } from './types.ts';
+import { inout, out, pad, struct } from './struct.ts';
+import { hex, ptr, typedef, u8, u16, u32, u64, void_ } from './types.ts';
 import { domid_t, xen_pfn_t, xen_ulong_t } from './xen.ts';
 
 /** Bits of the command above the op: extents done before a continuation. */
@@ -35,6 +35,16 @@ export const xen_machphys_mapping = struct('xen_machphys_mapping', {
 });
 export const xen_memory_map = struct('xen_memory_map', { nr_entries: inout(u32), buffer: ptr(u8) });
 
+/** Only what its refusal looks at. */
+export const xen_vnuma_topology_info = struct('xen_vnuma_topology_info', {
+  domid: domid_t,
+  pad: u16,
+  nr_vnodes: u32,
+  nr_vcpus: u32,
+  nr_vmemranges: u32,
+  handles: pad(24, 8),
+});
+
 /** An E820 entry is packed: 8 + 8 + 4 bytes. */
 export const E820_ENTRY_SIZE = 20;
 export const E820_RAM = 1;
@@ -66,6 +76,6 @@ export const memory_op = hypercall('memory_op', 12, { pv64: true, pvh: true }, {
   add_to_physmap_batch:  refused(23, 'EACCES', 'Place pages at gfns (translated guests).', { reads: 32 }),
   claim_pages:           refused(24, 'EPERM', 'Set memory aside for a domain.', { reads: 32 }),
   machphys_compat_mfn_list: refused(25, 'EOPNOTSUPP', '32-bit machine-to-physical table.'),
-  get_vnumainfo:         refused(26, 'EOPNOTSUPP', 'Virtual NUMA; the domain has none.', { reads: 48 }),
+  get_vnumainfo:         op(26, xen_vnuma_topology_info, 'Virtual NUMA; no domain has any.', ['ESRCH', 'EPERM', 'EOPNOTSUPP']),
   acquire_resource:      refused(28, 'EPERM', 'Map another domain\'s special pages.', { reads: 40 }),
 }, { cmdMask: MEMOP_CMD_MASK });

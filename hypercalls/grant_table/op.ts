@@ -18,11 +18,12 @@ const INT_MAX = 0x7fff_ffff;
 /** Bits of the command above the op are a continuation's, which only cache_flush has. */
 const GNTTABOP_CMD_MASK = 0xfffff;
 
+const { setup_table, query_size } = grant_table_op.body;
+
 const grantTable = implement(
   grant_table_op,
   {
-    setup_table(call, { dom, nr_frames, frame_list, count }) {
-      if (count !== 1) return 'EINVAL';
+    setup_table(call, { dom, nr_frames, frame_list }) {
       const domain = tableOwner(call, dom);
       if (typeof domain === 'string') return { status: GNTST[domain] };
       if (nr_frames > MAX_GRANT_FRAMES || !growTo(call.host, domain, nr_frames)) return { status: GNTST.general_error };
@@ -35,8 +36,7 @@ const grantTable = implement(
       return { status };
     },
 
-    query_size(call, { dom, count }) {
-      if (count !== 1) return 'EINVAL';
+    query_size(call, { dom }) {
       const domain = tableOwner(call, dom);
       if (typeof domain === 'string') return { nr_frames: 0, max_nr_frames: 0, status: GNTST[domain] };
       return { nr_frames: grantFrames(call.host, domain).length, max_nr_frames: MAX_GRANT_FRAMES, status: GNTST.okay };
@@ -54,7 +54,11 @@ const grantTable = implement(
       return { version: 1 };
     },
   },
-  (call, { count }) => (count > INT_MAX || Number(call.args[0]! & 0xffff_ffffn) > GNTTABOP_CMD_MASK ? 'EINVAL' : undefined),
+  (call, { count }) => {
+    const cmd = Number(call.args[0]! & 0xffff_ffffn);
+    const isSingle = cmd === setup_table.cmd || cmd === query_size.cmd;
+    return count > INT_MAX || cmd > GNTTABOP_CMD_MASK || (isSingle && count !== 1) ? 'EINVAL' : undefined;
+  },
 );
 
 export const grantTableFamily = [grantTable];

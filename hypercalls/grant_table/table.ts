@@ -6,6 +6,9 @@ import { GTF_permit_access, grant_entry_v1 } from '../abi/grant_table.ts';
 
 /** xl's and Xen's default. */
 export const MAX_GRANT_FRAMES = 64;
+/** The entries that a toolstack fills before the domain starts. */
+export const GNTTAB_RESERVED_CONSOLE = 0;
+export const GNTTAB_RESERVED_XENSTORE = 1;
 const ENTRIES_PER_FRAME = 4096 / grant_entry_v1.size;
 
 const framesOf = defineSlot<Domain, number[]>(() => []);

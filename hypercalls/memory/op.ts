@@ -89,6 +89,11 @@ const memory = implement(memory_op, {
   },
 
   machphys_mapping: () => ({ v_start: M2P_VIRT_START, v_end: M2P_VIRT_END, max_mfn: MAX_MFN }),
+  get_vnumainfo(call, { domid }) {
+    const domain = askedDomain(call, domid);
+    return typeof domain === 'string' ? domain : 'EOPNOTSUPP';
+  },
+
   get_sharing_freed_pages: () => undefined,
   get_sharing_shared_pages: () => undefined,
 });

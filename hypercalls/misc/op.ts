@@ -33,9 +33,12 @@ const vmAssist = implement(
   (_call, { type }) => (type < 64 && ((ASSISTS >> BigInt(type)) & 1n) !== 0n ? undefined : 'EINVAL'),
 );
 
+/** Below TRC_SUBCLS_SHIFT. */
+const MAX_TRACE_EVENT = 0xfff;
+
 const hvm = implement(hvm_op, {
   get_time: (call) => ({ now: call.host.clock.now() }),
-  xentrace: (_call, { extra_bytes }) => (extra_bytes > 28 ? 'EINVAL' : undefined),
+  xentrace: (_call, { event, extra_bytes }) => (extra_bytes > 28 || event > MAX_TRACE_EVENT ? 'EINVAL' : undefined),
 });
 
 /** Their headers' version is judged first, then the caller; the toolstack of this ring -1 is not a guest. */
