@@ -3,9 +3,11 @@
  * and result, so that only the precision flag is in question. It is found by error-free transformations (Dekker 1971).
  */
 const PE = 32;
-const MIN_F64 = 2 ** -1022, MIN_F32 = 2 ** -126;
+const MIN_F64 = 2 ** -1022,
+  MIN_F32 = 2 ** -126;
 /** Between these the partial products of `productIs` neither overflow nor lose bits. */
-const SMALL = 2 ** -400, LARGE = 2 ** 400;
+const SMALL = 2 ** -400,
+  LARGE = 2 ** 400;
 
 export type QuickOp = 'add' | 'sub' | 'mul' | 'div' | 'sqrt';
 export interface QuickResult {
@@ -32,8 +34,10 @@ function isSumExact(a: number, b: number, sum: number): boolean {
 /** Whether a * b is `product` exactly. */
 function productIs(a: number, b: number, product: number): boolean {
   if (a * b !== product) return false;
-  const aHigh = a * 134217729 - (a * 134217729 - a), aLow = a - aHigh;
-  const bHigh = b * 134217729 - (b * 134217729 - b), bLow = b - bHigh;
+  const aHigh = a * 134217729 - (a * 134217729 - a),
+    aLow = a - aHigh;
+  const bHigh = b * 134217729 - (b * 134217729 - b),
+    bLow = b - bHigh;
   return aHigh * bHigh - product + aHigh * bLow + aLow * bHigh + aLow * bLow === 0;
 }
 
@@ -74,8 +78,6 @@ function quick32(op: QuickOp, a: number, b: number): QuickResult | undefined {
   const magnitude = Math.abs(value);
   if (!(magnitude < Number.POSITIVE_INFINITY) || (magnitude <= MIN_F32 && wide !== 0)) return undefined;
   const isExact =
-    op === 'sqrt' ? value * value === b
-    : op === 'div' ? value * b === a
-    : value === wide && (op === 'mul' || isSumExact(a, addend, wide));
+    op === 'sqrt' ? value * value === b : op === 'div' ? value * b === a : value === wide && (op === 'mul' || isSumExact(a, addend, wide));
   return { value, flags: isExact ? 0 : PE };
 }

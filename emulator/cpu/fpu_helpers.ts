@@ -6,15 +6,27 @@
 import type { CpuCore } from './cpu.ts';
 import { Fault, UD, XM } from './fault.ts';
 import { sseReciprocal, sseReciprocalSqrt } from './float/reciprocal.ts';
-import { type SseArithOp, type SseResult, sseArith, sseComi, sseCompare, sseConvertFloat, sseExceptions, sseFromInteger, sseToInteger } from './float/sse.ts';
+import {
+  type SseArithOp,
+  type SseResult,
+  sseArith,
+  sseComi,
+  sseCompare,
+  sseConvertFloat,
+  sseExceptions,
+  sseFromInteger,
+  sseToInteger,
+} from './float/sse.ts';
 import { type QuickOp, quickArith } from './float_quick.ts';
-import { defineHelper } from './helpers.ts';
-import { ARGS, MXCSR, SYS_CR4 } from './layout.ts';
+import { defineHelper, helpers } from './helpers.ts';
+import { ARGS, FSW, FTW, MXCSR, SYS_CR4 } from './layout.ts';
 import { CR4_OSXMMEXCPT } from './mmu.ts';
 
 export type LaneSize = 4 | 8;
 
-const A = ARGS, B = ARGS + 16, C = ARGS + 32;
+const A = ARGS,
+  B = ARGS + 16,
+  C = ARGS + 32;
 /** MXCSR without its flags: everything masked, round to nearest, denormals as they are. */
 const DEFAULT_CONTROL = 0x1f80;
 
@@ -48,7 +60,7 @@ function exactLanes(cpu: CpuCore, count: number, sourceSize: LaneSize, size: Lan
     flags |= outcome.flags;
   }
   raise(cpu, flags);
-  results.forEach((result, i) => writeLane(view, size, i, result));
+  for (const [i, result] of results.entries()) writeLane(view, size, i, result);
 }
 
 /** False, with nothing done, when a lane needs exact arithmetic. */
@@ -93,7 +105,13 @@ export function compareHelper(size: LaneSize, count: number): number {
 export function comiHelper(isSignalling: boolean, size: LaneSize): number {
   return defineHelper((cpu) => {
     const { view } = cpu.state;
-    const { eflags, flags } = sseComi(isSignalling, size, readLane(view, A, size, 0), readLane(view, B, size, 0), view.getInt32(MXCSR, true));
+    const { eflags, flags } = sseComi(
+      isSignalling,
+      size,
+      readLane(view, A, size, 0),
+      readLane(view, B, size, 0),
+      view.getInt32(MXCSR, true),
+    );
     raise(cpu, flags);
     view.setBigUint64(A, BigInt(eflags), true);
   });
@@ -105,7 +123,9 @@ export function convertFloatHelper(size: LaneSize, count: number): number {
 }
 
 export function toIntegerHelper(size: LaneSize, integerSize: LaneSize, isTruncating: boolean, count: number): number {
-  return defineHelper((cpu) => exactLanes(cpu, count, size, integerSize, (_, b, mxcsr) => sseToInteger(size, integerSize, isTruncating, b, mxcsr)));
+  return defineHelper((cpu) =>
+    exactLanes(cpu, count, size, integerSize, (_, b, mxcsr) => sseToInteger(size, integerSize, isTruncating, b, mxcsr)),
+  );
 }
 
 export function fromIntegerHelper(size: LaneSize, integerSize: LaneSize, count: number): number {
@@ -116,4 +136,14 @@ export function fromIntegerHelper(size: LaneSize, integerSize: LaneSize, count: 
 export function reciprocalHelper(isRoot: boolean, count: number): number {
   const operation = isRoot ? sseReciprocalSqrt : sseReciprocal;
   return defineHelper((cpu) => exactLanes(cpu, count, 4, 4, (_, b) => ({ result: operation(b), flags: 0 })));
+}
+
+/** For conversions on MMX registers: these are in use even when the conversion ends in #XM, as on real processors. */
+export function enteringMmx(helper: number): number {
+  return defineHelper((cpu, record, insn) => {
+    const { view } = cpu.state;
+    view.setUint16(FSW, view.getUint16(FSW, true) & ~0x3800, true);
+    view.setUint16(FTW, 0, true);
+    helpers[helper]!(cpu, record, insn);
+  });
 }

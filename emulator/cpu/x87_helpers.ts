@@ -5,7 +5,7 @@ import type { CpuCore } from './cpu.ts';
 import type { Insn } from './decoder.ts';
 import { Fault, GP, MF, UD } from './fault.ts';
 import { readArithmeticFlags, writeArithmeticFlags } from './flags.ts';
-import { executeX87, fxrstorX87, fxsaveX87, x87MemoryOperand, type X87Operand, type X87State } from './float/x87.ts';
+import { executeX87, fxrstorX87, fxsaveX87, type X87Operand, type X87State, x87MemoryOperand } from './float/x87.ts';
 import { defineHelper } from './helpers.ts';
 import * as L from './layout.ts';
 import { CS_INDEX, SS_INDEX } from './state.ts';
@@ -14,17 +14,25 @@ import { CS_INDEX, SS_INDEX } from './state.ts';
 export const MXCSR_MASK = 0xffff;
 
 /** x87 registers lie at ST by their physical number, so that MMX registers are their significands. */
-class X87Registers implements X87State {
+export class X87Registers implements X87State {
   readonly #view: DataView;
 
   constructor(view: DataView) {
     this.#view = view;
   }
 
-  get control(): number { return this.#view.getUint16(L.FCW, true); }
-  set control(value: number) { this.#view.setUint16(L.FCW, value, true); }
-  get status(): number { return this.#view.getUint16(L.FSW, true); }
-  set status(value: number) { this.#view.setUint16(L.FSW, value, true); }
+  get control(): number {
+    return this.#view.getUint16(L.FCW, true);
+  }
+  set control(value: number) {
+    this.#view.setUint16(L.FCW, value, true);
+  }
+  get status(): number {
+    return this.#view.getUint16(L.FSW, true);
+  }
+  set status(value: number) {
+    this.#view.setUint16(L.FSW, value, true);
+  }
   /** FTW keeps two bits a register, of which only 'empty' (3) counts: the rest follows from the contents. */
   get valid(): number {
     const tags = this.#view.getUint16(L.FTW, true);
@@ -37,19 +45,43 @@ class X87Registers implements X87State {
     for (let r = 0; r < 8; r++) if (((value >> r) & 1) === 0) tags |= 3 << (2 * r);
     this.#view.setUint16(L.FTW, tags, true);
   }
-  get opcode(): number { return this.#view.getUint16(L.FOP, true); }
-  set opcode(value: number) { this.#view.setUint16(L.FOP, value, true); }
-  get instructionPointer(): bigint { return this.#view.getBigUint64(L.FIP, true); }
-  set instructionPointer(value: bigint) { this.#view.setBigUint64(L.FIP, value, true); }
-  get codeSelector(): number { return this.#view.getUint16(L.FIP_SELECTOR, true); }
-  set codeSelector(value: number) { this.#view.setUint16(L.FIP_SELECTOR, value, true); }
-  get dataPointer(): bigint { return this.#view.getBigUint64(L.FDP, true); }
-  set dataPointer(value: bigint) { this.#view.setBigUint64(L.FDP, value, true); }
-  get dataSelector(): number { return this.#view.getUint16(L.FDP_SELECTOR, true); }
-  set dataSelector(value: number) { this.#view.setUint16(L.FDP_SELECTOR, value, true); }
+  get opcode(): number {
+    return this.#view.getUint16(L.FOP, true);
+  }
+  set opcode(value: number) {
+    this.#view.setUint16(L.FOP, value, true);
+  }
+  get instructionPointer(): bigint {
+    return this.#view.getBigUint64(L.FIP, true);
+  }
+  set instructionPointer(value: bigint) {
+    this.#view.setBigUint64(L.FIP, value, true);
+  }
+  get codeSelector(): number {
+    return this.#view.getUint16(L.FIP_SELECTOR, true);
+  }
+  set codeSelector(value: number) {
+    this.#view.setUint16(L.FIP_SELECTOR, value, true);
+  }
+  get dataPointer(): bigint {
+    return this.#view.getBigUint64(L.FDP, true);
+  }
+  set dataPointer(value: bigint) {
+    this.#view.setBigUint64(L.FDP, value, true);
+  }
+  get dataSelector(): number {
+    return this.#view.getUint16(L.FDP_SELECTOR, true);
+  }
+  set dataSelector(value: number) {
+    this.#view.setUint16(L.FDP_SELECTOR, value, true);
+  }
 
-  signExponent(register: number): number { return this.#view.getUint16(L.ST + 16 * register + 8, true); }
-  significand(register: number): bigint { return this.#view.getBigUint64(L.ST + 16 * register, true); }
+  signExponent(register: number): number {
+    return this.#view.getUint16(L.ST + 16 * register + 8, true);
+  }
+  significand(register: number): bigint {
+    return this.#view.getBigUint64(L.ST + 16 * register, true);
+  }
   setRegister(register: number, signExponent: number, significand: bigint): void {
     this.#view.setBigUint64(L.ST + 16 * register, significand, true);
     this.#view.setUint16(L.ST + 16 * register + 8, signExponent, true);
@@ -94,7 +126,11 @@ export const HELPER_X87_IMAGE = defineHelper((cpu, _record, insn) => {
   const isUser = cpu.cpl === 3;
   const image = operand.access === 'w' ? new Uint8Array(operand.size) : cpu.mmu.readBytes(linear, operand.size, isUser, isStack(insn!));
   if (operand.access === 'w') checkWrite(cpu, linear, operand.size, insn!);
-  execute(cpu, insn!, { view: new DataView(image.buffer, image.byteOffset, image.length), offset: 0, vaddr: view.getBigUint64(L.ARGS + 16, true) });
+  execute(cpu, insn!, {
+    view: new DataView(image.buffer, image.byteOffset, image.length),
+    offset: 0,
+    vaddr: view.getBigUint64(L.ARGS + 16, true),
+  });
   if (operand.access === 'w') cpu.mmu.writeBytes(linear, image, isUser, isStack(insn!));
 });
 
@@ -109,7 +145,8 @@ function checkWrite(cpu: CpuCore, linear: bigint, size: number, insn: Insn): voi
   cpu.mmu.locate(BigInt.asUintN(64, linear + BigInt(size - 1)), 'write', isUser, isStack(insn));
 }
 
-const FXSAVE_SIZE = 512, FXSAVE_XMM = 160;
+const FXSAVE_SIZE = 512,
+  FXSAVE_XMM = 160;
 
 /** XMM registers that the mode has, as FXSAVE's area holds them. */
 function xmmSize(insn: Insn): number {

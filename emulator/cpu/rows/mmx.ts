@@ -2,12 +2,13 @@
 import type { Builder } from '../builder.ts';
 import { FTW } from '../layout.ts';
 import { type RowSource, row } from '../row.ts';
-import { checkPending, enterMmx, low64, mmRm, setMm, splat, zeroVector } from './sse_operands.ts';
 import { maskedStore } from './sse_move.ts';
+import { checkPending, enterMmx, low64, mmRm, splat, zeroVector } from './sse_operands.ts';
 
 /** An MMX instruction: its operands are read and checked by `read`, which returns what commits. */
 function mmx(read: (q: Builder) => () => void): (q: Builder) => void {
   return (q) => {
+    checkPending(q);
     const commit = read(q);
     enterMmx(q);
     commit();
@@ -34,6 +35,7 @@ export const mmxRows: RowSource[] = [
   row('movq',     'Pq,Qq', 'NP 0F 6F /r', 'mmx', mmx((q) => { const value = mmRm(q); return () => q.setMmx('reg', value); })),
   row('emms',     '',      'NP 0F 77',    'mmx', (q) => {
     checkPending(q);
+    enterMmx(q);
     q.setState('i32.store16', FTW, q.con32(0xffff));
   }),
   row('movd',     'Ey,Pq', 'NP 0F 7E /r', 'mmx', toGeneral),
@@ -45,6 +47,7 @@ export const mmxRows: RowSource[] = [
   })),
   row('movntq',   'Mq,Pq', 'NP 0F E7 /r', 'mmx', store),
   row('maskmovq', 'Pq,Nq', 'NP 0F F7 /r', 'mmx', (q) => {
+    checkPending(q);
     maskedStore(q, 8, () => {
       enterMmx(q);
       return { bytes: splat(q, q.getMmx('reg')), mask: splat(q, q.getMmx('rm')) };

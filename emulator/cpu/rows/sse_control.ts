@@ -1,9 +1,9 @@
 /** MXCSR, fences, cache hints and PAUSE (SDM 1 10.4.6, 11.4.4). Fences and hints have nothing to order or to fetch here. */
 import { GP } from '../fault.ts';
 import { MXCSR } from '../layout.ts';
-import { MXCSR_MASK } from '../x87_helpers.ts';
 import { type RowSource, row } from '../row.ts';
 import { defineSystem } from '../system/index.ts';
+import { MXCSR_MASK } from '../x87_helpers.ts';
 
 const SYSTEM_PAUSE = defineSystem((cpu, insn) =>
   cpu.intercepts.instructions.has('pause') ? { kind: 'instruction', name: 'pause', length: insn.length } : undefined,

@@ -3,7 +3,7 @@
  * or when the result is exact; else a helper.
  */
 import type { Builder } from '../builder.ts';
-import { convertFloatHelper, fromIntegerHelper, type LaneSize, toIntegerHelper } from '../fpu_helpers.ts';
+import { convertFloatHelper, enteringMmx, fromIntegerHelper, type LaneSize, toIntegerHelper } from '../fpu_helpers.ts';
 import type { Value } from '../ir.ts';
 import { type RowSource, row } from '../row.ts';
 import { both, double, type Format, holds, isPlainLane, mxcsrIs, orHelper, scalarConstant, single, vectorConstant } from './sse_float.ts';
@@ -67,29 +67,43 @@ function doubleToSingle(q: Builder): void {
   const narrow = q.op('f32.demote_f64', x);
   const fast = q.lane('f32x4.replace_lane', 0, a, narrow);
   const magnitude = q.op('f32.abs', narrow);
-  const isSafe = both(q, q.op('f32.gt', magnitude, scalarConstant(q, single, single.min)), q.op('f32.lt', magnitude, scalarConstant(q, single, single.infinity)));
+  const isSafe = both(
+    q,
+    q.op('f32.gt', magnitude, scalarConstant(q, single, single.min)),
+    q.op('f32.lt', magnitude, scalarConstant(q, single, single.infinity)),
+  );
   const isQuiet = either(q, mayRound(q), q.op('f64.eq', q.op('f64.promote_f32', narrow), x));
   const ok = either(q, both(q, isSafe, isQuiet), q.op('f64.eq', x, scalarConstant(q, double, 0n)));
   q.setXmm('reg', orHelper(q, ok, fast, CONVERT_SD2SS, [a, b]));
 }
 
-const CONVERT_SS2SD = convertFloatHelper(4, 1), CONVERT_SD2SS = convertFloatHelper(8, 1);
+const CONVERT_SS2SD = convertFloatHelper(4, 1),
+  CONVERT_SD2SS = convertFloatHelper(8, 1);
 
 // Packed: from a vector whose unused lanes repeat used ones or are zero
 
-type Conversion = (q: Builder, source: Value) => Value;
+type File = 'xmm' | 'mmx';
+type Conversion = (q: Builder, source: Value, file: File) => Value;
 
-const FROM_INTEGER = fromIntegerHelper(4, 4, 4);
-const integersToSingles: Conversion = (q, source) => {
-  const isExact = q.op('i32x4.all_true', q.op('i32x4.le_u', q.op('i32x4.abs', source), q.conVector(0x0100_0000_0100_0000n, 0x0100_0000_0100_0000n)));
-  return orHelper(q, either(q, isExact, mayRound(q)), q.op('f32x4.convert_i32x4_s', source), FROM_INTEGER, [zeroVector(q), source]);
+/** The helper for instructions on XMM registers only, and for those on an MMX register. */
+function pair(helper: number): Record<File, number> {
+  return { xmm: helper, mmx: enteringMmx(helper) };
+}
+
+const FROM_INTEGER = pair(fromIntegerHelper(4, 4, 4));
+const integersToSingles: Conversion = (q, source, file) => {
+  const isExact = q.op(
+    'i32x4.all_true',
+    q.op('i32x4.le_u', q.op('i32x4.abs', source), q.conVector(0x0100_0000_0100_0000n, 0x0100_0000_0100_0000n)),
+  );
+  return orHelper(q, either(q, isExact, mayRound(q)), q.op('f32x4.convert_i32x4_s', source), FROM_INTEGER[file], [zeroVector(q), source]);
 };
 
 const integersToDoubles: Conversion = (q, source) => q.op('f64x2.convert_low_i32x4_s', source);
 
 const toIntegerHelpers = {
-  4: { true: toIntegerHelper(4, 4, true, 4), false: toIntegerHelper(4, 4, false, 4) },
-  8: { true: toIntegerHelper(8, 4, true, 2), false: toIntegerHelper(8, 4, false, 2) },
+  4: { true: pair(toIntegerHelper(4, 4, true, 4)), false: pair(toIntegerHelper(4, 4, false, 4)) },
+  8: { true: pair(toIntegerHelper(8, 4, true, 2)), false: pair(toIntegerHelper(8, 4, false, 2)) },
 };
 
 /** To 32-bit integers; doubles leave two, and zeros above. */
@@ -97,17 +111,22 @@ function toIntegers(f: Format, isTruncating: boolean): Conversion {
   const helper = toIntegerHelpers[f.size][`${isTruncating}`];
   const limit = f.size === 4 ? 0x4f00_0000n : 0x41e0_0000_0000_0000n;
   const sign = f.size === 4 ? 0x8000_0000n : 1n << 63n;
-  return (q, source) => {
+  return (q, source, file) => {
     const whole = q.op(`${f.vector}.${isTruncating ? 'trunc' : 'nearest'}`, source);
-    const isInRange = q.op('v128.and', q.op(`${f.vector}.ge`, whole, vectorConstant(q, f, limit | sign)), q.op(`${f.vector}.lt`, whole, vectorConstant(q, f, limit)));
+    const isInRange = q.op(
+      'v128.and',
+      q.op(`${f.vector}.ge`, whole, vectorConstant(q, f, limit | sign)),
+      q.op(`${f.vector}.lt`, whole, vectorConstant(q, f, limit)),
+    );
     const isExact = holds(q, f, q.op(`${f.vector}.eq`, whole, source), false);
     const ok = both(q, holds(q, f, isInRange, false), either(q, isExact, isTruncating ? mayTruncate(q) : mayRound(q)));
     const fast = q.op(f.size === 4 ? 'i32x4.trunc_sat_f32x4_s' : 'i32x4.trunc_sat_f64x2_s_zero', whole);
-    return orHelper(q, ok, fast, helper, [zeroVector(q), source]);
+    return orHelper(q, ok, fast, helper[file], [zeroVector(q), source]);
   };
 }
 
-const SINGLES_TO_DOUBLES = convertFloatHelper(4, 2), DOUBLES_TO_SINGLES = convertFloatHelper(8, 2);
+const SINGLES_TO_DOUBLES = convertFloatHelper(4, 2),
+  DOUBLES_TO_SINGLES = convertFloatHelper(8, 2);
 
 const singlesToDoubles: Conversion = (q, source) => {
   const plain = q.op('i64.eq', low64(q, isPlainLane(q, single, source)), q.con(-1n));
@@ -129,24 +148,31 @@ const doublesToSingles: Conversion = (q, source) => {
   return orHelper(q, ok, fast, DOUBLES_TO_SINGLES, [zeroVector(q), source]);
 };
 
-const xmm = (conversion: Conversion, size: 8 | 16) => (q: Builder): void => q.setXmm('reg', conversion(q, xmmRm(q, size)));
+const xmm =
+  (conversion: Conversion, size: 8 | 16) =>
+  (q: Builder): void =>
+    q.setXmm('reg', conversion(q, xmmRm(q, size), 'xmm'));
 
 /** To an MMX register; `size` bytes of a memory source, of which the low half is repeated when they are 8. */
-const toMmx = (conversion: Conversion, size: 8 | 16) => (q: Builder): void => {
-  const source = xmmRm(q, size);
-  checkPending(q);
-  setMm(q, low64(q, conversion(q, size === 8 ? splat(q, low64(q, source)) : source)));
-};
+const toMmx =
+  (conversion: Conversion, size: 8 | 16) =>
+  (q: Builder): void => {
+    checkPending(q);
+    const source = xmmRm(q, size);
+    setMm(q, low64(q, conversion(q, size === 8 ? splat(q, low64(q, source)) : source, 'mmx')));
+  };
 
 /** From an MMX register or 8 bytes of memory. */
-const fromMmx = (conversion: Conversion, merges: boolean) => (q: Builder): void => {
-  const isRegister = q.shape.ea === 'reg';
-  const source = splat(q, mmRm(q));
-  if (isRegister) checkPending(q);
-  const result = conversion(q, source);
-  if (isRegister) enterMmx(q);
-  q.setXmm('reg', merges ? merge64(q, result, q.getXmm('reg')) : result);
-};
+const fromMmx =
+  (conversion: Conversion, merges: boolean) =>
+  (q: Builder): void => {
+    const isRegister = q.shape.ea === 'reg';
+    if (isRegister) checkPending(q);
+    const source = splat(q, mmRm(q));
+    const result = conversion(q, source, isRegister ? 'mmx' : 'xmm');
+    if (isRegister) enterMmx(q);
+    q.setXmm('reg', merges ? merge64(q, result, q.getXmm('reg')) : result);
+  };
 
 // biome-ignore format: one row a line
 export const sseConvertRows: RowSource[] = [

@@ -23,7 +23,14 @@ export interface Format {
 }
 
 export const single: Format = { size: 4, scalar: 'f32', vector: 'f32x4', masks: 'i32x4', min: 0x0080_0000n, infinity: 0x7f80_0000n };
-export const double: Format = { size: 8, scalar: 'f64', vector: 'f64x2', masks: 'i64x2', min: 0x0010_0000_0000_0000n, infinity: 0x7ff0_0000_0000_0000n };
+export const double: Format = {
+  size: 8,
+  scalar: 'f64',
+  vector: 'f64x2',
+  masks: 'i64x2',
+  min: 0x0010_0000_0000_0000n,
+  infinity: 0x7ff0_0000_0000_0000n,
+};
 
 export function both(q: Builder, ...conditions: Value[]): Value {
   return conditions.reduce((a, b) => q.op('i32.and', a, b));
@@ -84,7 +91,7 @@ export function holds(q: Builder, f: Format, mask: Value, isScalar: boolean): Va
   return f.size === 4 ? q.lane('i32x4.extract_lane', 0, mask) : q.wrap(q.lane('i64x2.extract_lane', 0, mask));
 }
 
-const isFinite = (q: Builder, f: Format, v: Value): Value =>
+const isFiniteLane = (q: Builder, f: Format, v: Value): Value =>
   cmp(q, f, 'lt', q.op(`${f.vector}.abs`, v), vectorConstant(q, f, f.infinity));
 
 interface Arithmetic {
@@ -98,10 +105,10 @@ interface Arithmetic {
 
 // biome-ignore format: one instruction a line
 const arithmetics: readonly Arithmetic[] = [
-  { name: 'add', opcode: '58', canUnderflow: false, isSafe: (q, f, _a, _b, r) => isFinite(q, f, r) },
+  { name: 'add', opcode: '58', canUnderflow: false, isSafe: (q, f, _a, _b, r) => isFiniteLane(q, f, r) },
   { name: 'mul', opcode: '59', canUnderflow: true,  isSafe: (q, f, a, b, r) =>
     or(q, isSafeLane(q, f, r), and(q, isZeroLane(q, f, r), or(q, isZeroLane(q, f, a), isZeroLane(q, f, b)))) },
-  { name: 'sub', opcode: '5C', canUnderflow: false, isSafe: (q, f, _a, _b, r) => isFinite(q, f, r) },
+  { name: 'sub', opcode: '5C', canUnderflow: false, isSafe: (q, f, _a, _b, r) => isFiniteLane(q, f, r) },
   { name: 'div', opcode: '5E', canUnderflow: true,  isSafe: (q, f, a, _b, r) =>
     or(q, isSafeLane(q, f, r), and(q, isZeroLane(q, f, r), isZeroLane(q, f, a))) },
 ];
@@ -160,7 +167,9 @@ function squareRoot(f: Format, isScalar: boolean): (q: Builder) => void {
   return (q) => {
     const b = isScalar ? xmmRm(q, f.size) : xmmRm(q);
     const a = q.getXmm('reg');
-    const fast = isScalar ? q.lane(`${f.vector}.replace_lane`, 0, a, q.op(`${f.scalar}.sqrt`, first(q, f, b))) : q.op(`${f.vector}.sqrt`, b);
+    const fast = isScalar
+      ? q.lane(`${f.vector}.replace_lane`, 0, a, q.op(`${f.scalar}.sqrt`, first(q, f, b)))
+      : q.op(`${f.vector}.sqrt`, b);
     const isPositive = and(q, cmp(q, f, 'ge', b, vectorConstant(q, f, f.min)), cmp(q, f, 'lt', b, vectorConstant(q, f, f.infinity)));
     const ok = both(q, isDefault(q), holds(q, f, or(q, isPositive, isZeroLane(q, f, b)), isScalar));
     q.setXmm('reg', orHelper(q, ok, fast, helper, [a, b]));
@@ -187,7 +196,11 @@ function compareLanes(f: Format, isScalar: boolean): (q: Builder) => void {
     const a = q.getXmm('reg');
     const predicate = q.wrap(q.imm(1));
     const bit = (mask: number): Value => q.op('i32.and', predicate, q.con32(mask));
-    const less = q.select(bit(2), q.select(bit(1), q.conVector(0n, 0n), cmp(q, f, 'le', a, b)), q.select(bit(1), cmp(q, f, 'lt', a, b), cmp(q, f, 'eq', a, b)));
+    const less = q.select(
+      bit(2),
+      q.select(bit(1), q.conVector(0n, 0n), cmp(q, f, 'le', a, b)),
+      q.select(bit(1), cmp(q, f, 'lt', a, b), cmp(q, f, 'eq', a, b)),
+    );
     const mask = q.op('v128.xor', less, q.select(bit(4), q.conVector(-1n, -1n), q.conVector(0n, 0n)));
     const fast = isScalar ? q.lane(`${f.vector}.replace_lane`, 0, a, first(q, f, mask)) : mask;
     q.setXmm('reg', orHelper(q, holds(q, f, arePlain(q, f, a, b), isScalar), fast, helper, [a, b, predicate]));
@@ -221,7 +234,12 @@ function reciprocal(isRoot: boolean, isScalar: boolean): (q: Builder) => void {
 }
 
 /** The four rows of an instruction that exists packed and scalar, single and double. */
-function fourForms(name: string, opcode: string, lower: (f: Format, isScalar: boolean) => (q: Builder) => void, immediate = ''): RowSource[] {
+function fourForms(
+  name: string,
+  opcode: string,
+  lower: (f: Format, isScalar: boolean) => (q: Builder) => void,
+  immediate = '',
+): RowSource[] {
   return [
     row(`${name}ps`, `Vps,Wps${immediate}`, `NP 0F ${opcode} /r`, 'sse', lower(single, false)),
     row(`${name}pd`, `Vpd,Wpd${immediate}`, `66 0F ${opcode} /r`, 'sse', lower(double, false)),

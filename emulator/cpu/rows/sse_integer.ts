@@ -5,9 +5,12 @@
 import type { Builder } from '../builder.ts';
 import type { Value } from '../ir.ts';
 import { type RowSource, row } from '../row.ts';
-import { lanes, low64, mmRm, range, setMm, splat, splatConstant, type VectorOp, xmmRm, zeroVector } from './sse_operands.ts';
+import { checkPending, lanes, low64, mmRm, range, setMm, splat, splatConstant, type VectorOp, xmmRm, zeroVector } from './sse_operands.ts';
 
-const op = (name: string): VectorOp => (q, a, b) => q.op(name, a, b);
+const op =
+  (name: string): VectorOp =>
+  (q, a, b) =>
+    q.op(name, a, b);
 
 /** Alternates elements of a and b, from byte `start` of each. */
 export function interleave(width: number, start: number): VectorOp {
@@ -18,7 +21,8 @@ export function interleave(width: number, start: number): VectorOp {
 /** The high 16 bits of each 32-bit product. */
 function mulHigh(signedness: 's' | 'u'): VectorOp {
   const highs = Array.from({ length: 8 }, (_, i) => [4 * i + 2, 4 * i + 3]).flat();
-  return (q, a, b) => q.shuffle(q.op(`i32x4.extmul_low_i16x8_${signedness}`, a, b), q.op(`i32x4.extmul_high_i16x8_${signedness}`, a, b), highs);
+  return (q, a, b) =>
+    q.shuffle(q.op(`i32x4.extmul_low_i16x8_${signedness}`, a, b), q.op(`i32x4.extmul_high_i16x8_${signedness}`, a, b), highs);
 }
 
 const evenDwords = [...range(0, 4), ...range(8, 4), ...range(0, 4), ...range(8, 4)];
@@ -117,6 +121,7 @@ const binaries: readonly (readonly [string, string, Meaning])[] = [
 
 function mmBinary(meaning: VectorOp, size: 4 | 8 = 8): (q: Builder) => void {
   return (q) => {
+    checkPending(q);
     const b = splat(q, mmRm(q, size));
     setMm(q, low64(q, meaning(q, splat(q, q.getMmx('reg')), b)));
   };
@@ -131,26 +136,35 @@ export function xmmBinary(meaning: VectorOp): (q: Builder) => void {
 
 const binaryRows = binaries.flatMap(([name, opcode, meaning]): RowSource[] => {
   const { xmm, mm } = typeof meaning === 'function' ? { xmm: meaning, mm: meaning } : meaning;
-  return [
-    row(name, 'Pq,Qq',   `NP 0F ${opcode} /r`, 'mmx', mmBinary(mm)),
-    row(name, 'Vdq,Wdq', `66 0F ${opcode} /r`, 'sse', xmmBinary(xmm)),
-  ];
+  return [row(name, 'Pq,Qq', `NP 0F ${opcode} /r`, 'mmx', mmBinary(mm)), row(name, 'Vdq,Wdq', `66 0F ${opcode} /r`, 'sse', xmmBinary(xmm))];
 });
 
 /** The MMX form reads only 4 bytes of memory. */
-const unpackLowRows = ([['punpcklbw', '60', 1], ['punpcklwd', '61', 2], ['punpckldq', '62', 4]] as const).flatMap(([name, opcode, width]) => [
-  row(name, 'Pq,Qd',   `NP 0F ${opcode} /r`, 'mmx', mmBinary(interleave(width, 0), 4)),
+const unpackLowRows = (
+  [
+    ['punpcklbw', '60', 1],
+    ['punpcklwd', '61', 2],
+    ['punpckldq', '62', 4],
+  ] as const
+).flatMap(([name, opcode, width]) => [
+  row(name, 'Pq,Qd', `NP 0F ${opcode} /r`, 'mmx', mmBinary(interleave(width, 0), 4)),
   row(name, 'Vdq,Wdq', `66 0F ${opcode} /r`, 'sse', xmmBinary(interleave(width, 0))),
 ]);
 
 const immediateShifts = [
-  ['psrlw', '71 /2', 'i16x8.shr_u', 16], ['psraw', '71 /4', 'i16x8.shr_s', 16], ['psllw', '71 /6', 'i16x8.shl', 16],
-  ['psrld', '72 /2', 'i32x4.shr_u', 32], ['psrad', '72 /4', 'i32x4.shr_s', 32], ['pslld', '72 /6', 'i32x4.shl', 32],
-  ['psrlq', '73 /2', 'i64x2.shr_u', 64], ['psllq', '73 /6', 'i64x2.shl', 64],
+  ['psrlw', '71 /2', 'i16x8.shr_u', 16],
+  ['psraw', '71 /4', 'i16x8.shr_s', 16],
+  ['psllw', '71 /6', 'i16x8.shl', 16],
+  ['psrld', '72 /2', 'i32x4.shr_u', 32],
+  ['psrad', '72 /4', 'i32x4.shr_s', 32],
+  ['pslld', '72 /6', 'i32x4.shl', 32],
+  ['psrlq', '73 /2', 'i64x2.shr_u', 64],
+  ['psllq', '73 /6', 'i64x2.shl', 64],
 ] as const;
 
 const immediateShiftRows = immediateShifts.flatMap(([name, opcode, operation, width]): RowSource[] => [
-  row(name, 'Nq,Ib',  `NP 0F ${opcode}`, 'mmx', (q) => {
+  row(name, 'Nq,Ib', `NP 0F ${opcode}`, 'mmx', (q) => {
+    checkPending(q);
     const result = low64(q, shiftBy(q, operation, width, splat(q, q.getMmx('rm')), q.imm(1)));
     setMm(q, result, 'rm');
   }),

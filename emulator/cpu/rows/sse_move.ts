@@ -4,22 +4,31 @@ import type { Value } from '../ir.ts';
 import { type RowSource, row } from '../row.ts';
 import { lanes, low64, merge64, range, storeVector, xmmRm, zeroVector } from './sse_operands.ts';
 
-const load = (align: 1 | 16) => (q: Builder): void => q.setXmm('reg', xmmRm(q, 16, align));
-const store = (align: 1 | 16) => (q: Builder): void => {
-  if (q.shape.ea === 'reg') q.setXmm('rm', q.getXmm('reg'));
-  else storeVector(q, q.getXmm('reg'), 16, align);
-};
+const load =
+  (align: 1 | 16) =>
+  (q: Builder): void =>
+    q.setXmm('reg', xmmRm(q, 16, align));
+const store =
+  (align: 1 | 16) =>
+  (q: Builder): void => {
+    if (q.shape.ea === 'reg') q.setXmm('rm', q.getXmm('reg'));
+    else storeVector(q, q.getXmm('reg'), 16, align);
+  };
 
 /** From memory zeros above, from a register the rest stays. */
-const loadScalar = (size: 4 | 8) => (q: Builder): void => {
-  const value = xmmRm(q, size);
-  q.setXmm('reg', q.shape.ea === 'reg' ? q.shuffle(value, q.getXmm('reg'), lanes(range(0, size), range(16 + size, 16 - size))) : value);
-};
-const storeScalar = (size: 4 | 8) => (q: Builder): void => {
-  const value = q.getXmm('reg');
-  if (q.shape.ea === 'reg') q.setXmm('rm', q.shuffle(value, q.getXmm('rm'), lanes(range(0, size), range(16 + size, 16 - size))));
-  else storeVector(q, value, size);
-};
+const loadScalar =
+  (size: 4 | 8) =>
+  (q: Builder): void => {
+    const value = xmmRm(q, size);
+    q.setXmm('reg', q.shape.ea === 'reg' ? q.shuffle(value, q.getXmm('reg'), lanes(range(0, size), range(16 + size, 16 - size))) : value);
+  };
+const storeScalar =
+  (size: 4 | 8) =>
+  (q: Builder): void => {
+    const value = q.getXmm('reg');
+    if (q.shape.ea === 'reg') q.setXmm('rm', q.shuffle(value, q.getXmm('rm'), lanes(range(0, size), range(16 + size, 16 - size))));
+    else storeVector(q, value, size);
+  };
 
 const loadLow = (q: Builder): void => {
   const value = xmmRm(q, 8);
@@ -55,7 +64,10 @@ const toGeneral = (q: Builder): void => {
   const to = q.rm('w');
   to.set(low64(q, q.getXmm('reg')));
 };
-const signs = (bitmask: string) => (q: Builder): void => q.set('reg', q.widen(q.op(bitmask, q.getXmm('rm'))), 4);
+const signs =
+  (bitmask: string) =>
+  (q: Builder): void =>
+    q.set('reg', q.widen(q.op(bitmask, q.getXmm('rm'))), 4);
 
 /** MASKMOV: stores the bytes whose mask byte has its top bit set, at DS:RDI. `operands` runs once the place is accessible. */
 export function maskedStore(q: Builder, size: 8 | 16, operands: () => { bytes: Value; mask: Value }): void {

@@ -28,14 +28,13 @@ export function mmRm(q: Builder, size: 4 | 8 = 8): Value {
   return q.load(q.ptr(q.ea(size), size, 'r'), size);
 }
 
-/** #MF when an unmasked x87 exception waits: after the faults of the memory operand (SDM 3A 6.9). */
+/** #MF when an unmasked x87 exception waits: real processors look before they touch the memory operand. */
 export function checkPending(q: Builder): void {
   q.fault(q.op('i32.and', q.getState('i32.load16_u', FSW), q.con32(0x80)), MF);
 }
 
-/** #MF, else TOP = 0 and all registers valid: once all operands are there, and before anything else is written. */
+/** TOP = 0 and all registers valid; a commit. */
 export function enterMmx(q: Builder): void {
-  checkPending(q);
   q.setState('i32.store16', FSW, q.op('i32.and', q.getState('i32.load16_u', FSW), q.con32(~0x3800)));
   q.setState('i32.store16', FTW, q.con32(0));
 }

@@ -5,8 +5,8 @@
 import type { Builder } from '../builder.ts';
 import type { Value } from '../ir.ts';
 import { type RowSource, row } from '../row.ts';
-import { enterMmx, lanes, low64, mmRm, range, setMm, splat, splatConstant, xmmRm } from './sse_operands.ts';
 import { interleave, xmmBinary } from './sse_integer.ts';
+import { checkPending, enterMmx, lanes, low64, mmRm, range, setMm, splat, splatConstant, xmmRm } from './sse_operands.ts';
 
 /** Field i of the immediate (two bits each) in 32-bit lane i, as four byte indices. */
 function dwordIndices(q: Builder): Value {
@@ -31,9 +31,10 @@ function shuffleWords(half: 'low' | 'high'): (q: Builder) => void {
     const source = xmmRm(q);
     const indices = wordIndices(q);
     const identity = q.conVector(...WORD_IDENTITY);
-    const all = half === 'low'
-      ? q.shuffle(indices, identity, lanes(range(0, 8), range(24, 8)))
-      : q.shuffle(identity, q.op('i8x16.add', indices, splatConstant(q, 8n, 8)), lanes(range(0, 8), range(24, 8)));
+    const all =
+      half === 'low'
+        ? q.shuffle(indices, identity, lanes(range(0, 8), range(24, 8)))
+        : q.shuffle(identity, q.op('i8x16.add', indices, splatConstant(q, 8n, 8)), lanes(range(0, 8), range(24, 8)));
     q.setXmm('reg', q.op('i8x16.swizzle', source, all));
   };
 }
@@ -74,6 +75,7 @@ export const sseShuffleRows: RowSource[] = [
   row('unpckhps', 'Vps,Wps',    'NP 0F 15 /r', 'sse', xmmBinary(interleave(4, 8))),
   row('unpckhpd', 'Vpd,Wpd',    '66 0F 15 /r', 'sse', xmmBinary(interleave(8, 8))),
   row('pshufw',   'Pq,Qq,Ib',   'NP 0F 70 /r', 'mmx', (q) => {
+    checkPending(q);
     setMm(q, low64(q, q.op('i8x16.swizzle', splat(q, mmRm(q)), wordIndices(q))));
   }),
   row('pshufd',   'Vdq,Wdq,Ib', '66 0F 70 /r', 'sse', (q) => q.setXmm('reg', q.op('i8x16.swizzle', xmmRm(q), dwordIndices(q)))),
@@ -82,6 +84,7 @@ export const sseShuffleRows: RowSource[] = [
   row('shufps',   'Vps,Wps,Ib', 'NP 0F C6 /r', 'sse', shuffleSingles),
   row('shufpd',   'Vpd,Wpd,Ib', '66 0F C6 /r', 'sse', shuffleDoubles),
   row('pinsrw',   'Pq,Ew,Ib',   'NP 0F C4 /r', 'mmx', (q) => {
+    checkPending(q);
     const value = q.rm('r').get();
     setMm(q, low64(q, insertWord(q, splat(q, q.getMmx('reg')), value, 3)));
   }),
@@ -90,6 +93,7 @@ export const sseShuffleRows: RowSource[] = [
     q.setXmm('reg', insertWord(q, q.getXmm('reg'), value, 7));
   }),
   row('pextrw',   'Gd,Nq,Ib',   'NP 0F C5 /r', 'mmx', (q) => {
+    checkPending(q);
     const value = extractWord(q, splat(q, q.getMmx('rm')), 3);
     enterMmx(q);
     q.set('reg', value, 4);

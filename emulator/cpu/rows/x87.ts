@@ -23,10 +23,12 @@ const memoryMnemonics = [
 /** What crosses a page in SCRATCH fits its half of it. */
 const MAX_TRANSLATED = 32;
 
-function memory(opcode: number, reg: number): (q: Builder) => void {
+/** The control instructions with N in their names do not wait for a pending exception. */
+function memory(opcode: number, reg: number, isWaiting: boolean): (q: Builder) => void {
   return (q) => {
     const operand = x87MemoryOperand(opcode, reg << 3, q.size === 2 ? 2 : 4);
     if (operand === 'ud' || operand.access === 'none') throw new Error('bug: an x87 row without a memory form');
+    if (isWaiting) checkPending(q);
     const offset = q.offset();
     const linear = q.ea(operand.size);
     if (operand.size > MAX_TRANSLATED) q.call(HELPER_X87_IMAGE, [linear, offset]);
@@ -35,10 +37,18 @@ function memory(opcode: number, reg: number): (q: Builder) => void {
 }
 
 const memoryRows = memoryMnemonics.flatMap((names, i) =>
-  names.split(' ').flatMap((name, reg) => (name === '-' ? [] : [row(name, 'M', `D${(8 + i).toString(16).toUpperCase()} /${reg}`, 'x87', memory(0xd8 + i, reg))])),
+  names
+    .split(' ')
+    .flatMap((name, reg) =>
+      name === '-'
+        ? []
+        : [row(name, 'M', `D${(8 + i).toString(16).toUpperCase()} /${reg}`, 'x87', memory(0xd8 + i, reg, !name.startsWith('fn')))],
+    ),
 );
 
-const registerRows = memoryMnemonics.map((_, i) => row('x87', 'R', `D${(8 + i).toString(16).toUpperCase()} /r`, 'x87', (q) => void q.call(HELPER_X87, [])));
+const registerRows = memoryMnemonics.map((_, i) =>
+  row('x87', 'R', `D${(8 + i).toString(16).toUpperCase()} /r`, 'x87', (q) => void q.call(HELPER_X87, [])),
+);
 
 // biome-ignore format: one row a line
 export const x87Rows: RowSource[] = [
