@@ -3,7 +3,8 @@
  * all others called through the table; the dispatcher that finds the record at RIP in the jump cache; and the two pseudo
  * handlers (go on elsewhere; ask TypeScript for a lookup).
  */
-import { emitInline, HANDLER_SIGNATURE, handlerImports, IMPORT_DISPATCH } from './handlers.ts';
+import { HANDLER_SIGNATURE, handlerImports, IMPORT_DISPATCH } from './emitter.ts';
+import { emitInline } from './handlers.ts';
 import type { Op } from './ir.ts';
 import * as L from './layout.ts';
 import type { Shape } from './shape.ts';

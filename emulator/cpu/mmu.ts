@@ -6,7 +6,7 @@
 import type { Breakpoints } from './breakpoints.ts';
 import type { Access, Translation, WalkStep } from './interface.ts';
 import { AC_VECTOR, Fault, GP, PF_VECTOR, SS } from './fault.ts';
-import { ACCESS_ALIGN_CHECK, ACCESS_ALIGN_SHIFT, ACCESS_STACK, ACCESS_WRITE } from './handlers.ts';
+import { ACCESS_ALIGN_CHECK, ACCESS_ALIGN_SHIFT, ACCESS_STACK, ACCESS_WRITE } from './emitter.ts';
 import * as L from './layout.ts';
 
 export const PTE_P = 1, PTE_RW = 2, PTE_US = 4, PTE_A = 32, PTE_D = 64, PTE_PS = 128, PTE_G = 256;

@@ -3,7 +3,8 @@
  * index is its handler's place in the function table.
  */
 import { Builder } from './builder.ts';
-import { emitHandler, HANDLER_SIGNATURE, handlerImports } from './handlers.ts';
+import { HANDLER_SIGNATURE, handlerImports } from './emitter.ts';
+import { emitHandler } from './handlers.ts';
 import { FIRST_TEMPLATE, type HotTemplate } from './interpreter.ts';
 import { type Op, verify } from './ir.ts';
 import { type Shape, shapeKey } from './shape.ts';
