@@ -24,8 +24,11 @@ const EXITS_PER_SLICE = 10_000;
 /** A vCPU's turn while others wait, in virtual time. */
 const TURN_NS = 10_000_000n;
 
-/** Runs at most `budget` instructions, exactly that many unless the slice ends for another reason. */
-export function runSlice(machine: Machine, budget: number): Slice {
+/**
+ * Runs at most `budget` instructions, exactly that many unless the slice ends for another reason. Without `mayJump` an idle
+ * machine's time stands still, so that its driver may wait for input first.
+ */
+export function runSlice(machine: Machine, budget: number, mayJump = true): Slice {
   const { cpu, clock, timers } = machine;
   const end = cpu.instructions + BigInt(budget);
   for (let exits = 0; exits < EXITS_PER_SLICE; exits++) {
@@ -34,7 +37,7 @@ export function runSlice(machine: Machine, budget: number): Slice {
     if (vcpu === undefined) {
       if (machine.runQueue.every(({ domain }) => domain.shutdownReason !== undefined)) return { kind: 'over' };
       const deadline = timers.next();
-      if (deadline === undefined || !clock.idleUntil(deadline)) return { kind: 'idle', deadline };
+      if (deadline === undefined || !mayJump || !clock.idleUntil(deadline)) return { kind: 'idle', deadline };
       continue;
     }
     putOnCore(machine, vcpu);

@@ -2,7 +2,6 @@
  * What is left of a vCPU, for a person to read: why it stopped, registers, the code around RIP, the page walk of the address
  * that mattered, the last hypercalls. Also printed when the emulator itself has a bug.
  */
-
 import { SHUTDOWN_crash } from '../../hypercalls/abi/sched.ts';
 import { pvVcpu } from '../../hypercalls/pv_cpu/state.ts';
 import { isUpcallPending, upcallMask } from '../../hypercalls/pv_cpu/vcpu_info.ts';

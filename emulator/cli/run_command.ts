@@ -2,7 +2,7 @@
  * `beneath run`: builds the machine, then alternates slices of the guest with looks at the keyboard, the clock and the
  * limits, until the guest ends or a limit does.
  */
-import { basename } from 'node:path';
+import { parse } from 'node:path';
 import { ImageError } from '../../firmware/image_error.ts';
 import { SHUTDOWN_poweroff, SHUTDOWN_reboot, SHUTDOWN_suspend } from '../../hypercalls/abi/sched.ts';
 import type { Domain } from '../domain.ts';
@@ -48,7 +48,7 @@ export async function runCommand(kernelPath: string, options: RunOptions): Promi
     ...optional('traceExit', traced('exits')),
   });
   const domain = machine.createPvDomain(image, {
-    name: basename(kernelPath).replace(/\.elf$/, ''),
+    name: parse(kernelPath).name,
     isInitial: options.as === 'dom0',
     memorySize: options.memory,
     cmdline: options.cmdline,
@@ -96,7 +96,8 @@ async function drive(
   for (;;) {
     const left = options.maxInstructions === undefined ? Number.POSITIVE_INFINITY : options.maxInstructions - Number(cpu.instructions);
     const before = performance.now();
-    const slice = runSlice(machine, Math.min(size, left));
+    // While keys may still come, an idle guest waits for them in real time; after that its timers come at once.
+    const slice = runSlice(machine, Math.min(size, left), keyboard?.isOver ?? true);
     const after = performance.now();
     trace?.flush();
     if (slice.kind === 'over') return undefined;
@@ -110,6 +111,7 @@ async function drive(
         return limit(domain, 'it waits for an event that cannot come: no timer is set and the input has ended');
       }
       await keyboard?.wait(idleMs(machine, slice, endsAt - after));
+      if (slice.deadline !== undefined) passTime(machine, slice.deadline, performance.now() - after);
     } else {
       if (!isFixed) size = fit(size, after - before);
       await new Promise(setImmediate);
@@ -126,6 +128,12 @@ function fit(size: number, ms: number): number {
 function idleMs(machine: Machine, slice: Slice & { kind: 'idle' }, left: number): number | undefined {
   const ms = slice.deadline === undefined ? left : Math.min(left, Number(slice.deadline - machine.clock.now()) / 1e6);
   return ms === Number.POSITIVE_INFINITY ? undefined : Math.min(Math.max(0, Math.ceil(ms)), 0x7fff_ffff);
+}
+
+/** What the host waited passes for the guest too, up to its next timer. */
+function passTime({ clock }: Machine, deadline: bigint, ms: number): void {
+  const now = clock.now() + BigInt(Math.ceil(ms * 1e6));
+  clock.idleUntil(now < deadline ? now : deadline);
 }
 
 function limit(domain: Domain, why: string): number {

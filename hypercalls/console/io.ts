@@ -34,7 +34,11 @@ const consoleIo = implement(
       return copyToGuest(call.host, buffer, bytes) ? bytes.length : 'EFAULT';
     },
   },
-  (call) => (call.domain.isInitial || (call.host.verboseDebug && Number(call.args[0]! & 0xffff_ffffn) === 0) ? undefined : 'EPERM'),
+  (call) => {
+    if (call.domain.isInitial || (call.host.verboseDebug && Number(call.args[0]! & 0xffff_ffffn) === 0)) return undefined;
+    call.host.consoleRefused?.(call.domain);
+    return 'EPERM';
+  },
 );
 
 export const consoleFamily = [consoleIo];

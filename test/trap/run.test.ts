@@ -1,0 +1,162 @@
+/** The run loop: exact instruction counts, virtual time, turns, idle vCPUs, and a crash that stays in its domain. */
+import t from 'tap';
+import type { Domain } from '../../emulator/domain.ts';
+import { Machine, type MachineOptions } from '../../emulator/machine.ts';
+import { runSlice } from '../../emulator/run.ts';
+import { InstructionClock, WallClock } from '../../emulator/scheduler/clock.ts';
+import { TimerQueue } from '../../emulator/scheduler/timers.ts';
+import { ImageError } from '../../firmware/image_error.ts';
+import { makeImage } from '../support/elf_image.ts';
+
+const MIB = 1024 * 1024;
+
+function boot(machine: Machine, code: readonly number[], isInitial = false): Domain {
+  const domain = machine.createPvDomain(makeImage({ code: Buffer.from(code) }), { name: 'test', isInitial, memorySize: 8 * MIB });
+  if (domain instanceof ImageError) throw new Error(domain.message);
+  return domain;
+}
+
+const makeMachine = (options: Partial<MachineOptions> = {}): Machine => new Machine({ memorySize: 32 * MIB, output: () => {}, ...options });
+
+const LOOP = [0xeb, 0xfe]; // jmp self
+const UD2 = [0x0f, 0x0b];
+// mov eax, 29 (sched_op); mov edi, 1 (block); syscall; jmp self
+const BLOCK = [0xb8, 29, 0, 0, 0, 0xbf, 1, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xfe];
+// push 0 (poweroff); mov eax, 29; mov edi, 2; mov rsi, rsp; syscall
+const POWEROFF = [0x6a, 0, 0xb8, 29, 0, 0, 0, 0xbf, 2, 0, 0, 0, 0x48, 0x89, 0xe6, 0x0f, 0x05];
+
+t.test('a slice runs exactly as many instructions as it may', async (t) => {
+  const machine = makeMachine();
+  boot(machine, LOOP);
+  for (const budget of [1, 999, 123_456]) {
+    const before = machine.cpu.instructions;
+    t.same(runSlice(machine, budget), { kind: 'running' });
+    t.equal(machine.cpu.instructions - before, BigInt(budget));
+  }
+});
+
+t.test('virtual time is the number of instructions', async (t) => {
+  const machine = makeMachine();
+  boot(machine, LOOP);
+  runSlice(machine, 100_000);
+  t.equal(machine.clock.now(), 1_000_000n, '10 ns each');
+  t.equal(machine.clock.tscAt(1_000_000n), 2_000_000n, 'a TSC of 2 GHz');
+});
+
+t.test('timers fire at their instruction', async (t) => {
+  const machine = makeMachine();
+  boot(machine, LOOP);
+  const fired: bigint[] = [];
+  for (const ns of [5_000n, 20_000n, 5_000n]) machine.timers.set(ns, () => fired.push(machine.cpu.instructions));
+  runSlice(machine, 10_000);
+  t.same(fired, [500n, 500n, 2000n]);
+});
+
+t.test('when all are idle, time jumps to the next timer, or waits for whoever may bring input', async (t) => {
+  const machine = makeMachine();
+  const domain = boot(machine, BLOCK);
+  const deadline = 7_000_000_000n;
+  machine.timers.set(deadline, () => machine.shutdown(domain, 0));
+  t.match(runSlice(machine, 1000, false), { kind: 'idle' });
+  t.ok(machine.clock.now() < deadline);
+  t.same(runSlice(machine, 1000), { kind: 'over' });
+  t.equal(machine.clock.now(), deadline);
+});
+
+t.test('idle without a timer', async (t) => {
+  const machine = makeMachine();
+  boot(machine, BLOCK);
+  t.same(runSlice(machine, 1000), { kind: 'idle', deadline: undefined });
+});
+
+t.test('a domain powers off; another crashes; a third does not notice and has the core to itself', async (t) => {
+  const machine = makeMachine();
+  const off = boot(machine, POWEROFF);
+  const crashed = boot(machine, UD2);
+  const lives = boot(machine, LOOP);
+  runSlice(machine, 10_000);
+  t.same(
+    [off, crashed, lives].map(({ shutdownReason }) => shutdownReason),
+    [0, 3, undefined],
+  );
+  t.match(machine.crashes.get(crashed)?.why, /unhandled #UD at 0xffffffff80100000/);
+  t.equal(machine.crashes.get(crashed)?.vcpu.name, 'd2v0');
+});
+
+t.test('two that never stop take turns', async (t) => {
+  const machine = makeMachine();
+  boot(machine, LOOP);
+  boot(machine, [0xff, 0xc0, ...LOOP]); // inc eax first
+  const turns = new Set<string>();
+  for (let i = 0; i < 8; i++) {
+    runSlice(machine, 500_000);
+    turns.add(machine.current.name);
+  }
+  t.same([...turns].sort(), ['d1v0', 'd2v0']);
+});
+
+t.test('console_io of a domU is refused, told once; of the initial domain it is the console', async (t) => {
+  // mov eax, 18 (console_io); xor edi, edi; mov esi, 2; lea rdx, [rip - 15]; syscall; twice; then power off
+  const write = [0xb8, 18, 0, 0, 0, 0x31, 0xff, 0xbe, 2, 0, 0, 0, 0x48, 0x8d, 0x15, 0, 0, 0, 0, 0x0f, 0x05];
+  for (const [isInitial, verboseDebug, output, refusals] of [
+    [false, false, '', 1],
+    [false, true, '\x0f\x05\x0f\x05', 0],
+    [true, false, '\x0f\x05\x0f\x05', 0],
+  ] as const) {
+    let written = '';
+    let refused = 0;
+    const machine = makeMachine({
+      verboseDebug,
+      output: (_domain, bytes) => {
+        written += Buffer.from(bytes).toString('latin1');
+      },
+      consoleIoRefused: () => refused++,
+    });
+    boot(machine, [...write, ...write, ...POWEROFF], isInitial);
+    t.same(runSlice(machine, 1000), { kind: 'over' });
+    t.same([written, refused], [output, refusals], isInitial ? 'dom0' : verboseDebug ? 'domU, verbose debug' : 'domU');
+  }
+});
+
+t.test('the instruction clock tells how far it is to a deadline, rounded up', async (t) => {
+  let instructions = 0n;
+  const clock = new InstructionClock(() => instructions, 5n);
+  // biome-ignore format: one deadline a line
+  for (const [deadline, count] of [[1n, 1], [10n, 1], [11n, 2], [0n, 1], [1n << 60n, 0x7fff_ffff]] as const) {
+    t.equal(clock.instructionsUntil(deadline), count, `${deadline} ns`);
+  }
+  instructions = 3n;
+  t.equal(clock.nowAt(5n), 50n);
+  t.ok(clock.idleUntil(1000n));
+  t.equal(clock.now(), 1000n);
+  t.ok(clock.idleUntil(10n), 'a deadline that is over does not turn time back');
+  t.equal(clock.now(), 1000n);
+  t.equal(clock.wallClockAtStart, 5n);
+});
+
+t.test("the wall clock follows the host's", async (t) => {
+  let host = 1_000n;
+  const clock = new WallClock(() => host, 0n);
+  t.equal(clock.now(), 0n);
+  host += 500n;
+  t.equal(clock.now(), 500n);
+  t.notOk(clock.idleUntil(501n), 'the host must wait itself');
+  host += 1n;
+  t.ok(clock.idleUntil(501n));
+});
+
+t.test('timers fire in order, the cancelled never', async (t) => {
+  const timers = new TimerQueue();
+  const fired: number[] = [];
+  const set = (deadline: bigint, id: number) => timers.set(deadline, () => fired.push(id));
+  set(30n, 1);
+  const cancelled = set(10n, 2);
+  set(20n, 3);
+  set(20n, 4);
+  timers.set(5n, () => set(6n, 5));
+  timers.cancel(cancelled);
+  t.equal(timers.next(), 5n);
+  timers.fireDue(20n);
+  t.same(fired, [5, 3, 4]);
+  t.equal(timers.next(), 30n);
+});
