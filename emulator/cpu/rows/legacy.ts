@@ -4,64 +4,38 @@
  */
 import type { CpuCore } from '../cpu.ts';
 import type { Insn } from '../decoder.ts';
-import { BR, DE, Fault, GP, SS } from '../fault.ts';
+import { BR, DE, Fault } from '../fault.ts';
 import { AF, CF, OF, PF, SF, ZF } from '../flags.ts';
-import * as L from '../layout.ts';
 import { type RowSource, row } from '../row.ts';
 import { SS_INDEX } from '../state.ts';
 import { defineSystem, type SystemFunction } from '../system/index.ts';
+import {
+  getRegister, linearAddress, memoryOffset, moveStack, pushAll, RAX, readAt, readMemory, readStack, RSP, setRegister, sizeMask, writeAt,
+} from '../system/operand.ts';
 
-const RAX = 0, RSP = 4, RBP = 5;
-
-const mask = (size: number): bigint => (1n << BigInt(size * 8)) - 1n;
-
-function getRegister(cpu: CpuCore, number: number, size: number): bigint {
-  return cpu.gpr[number]! & mask(size);
-}
-
-function setRegister(cpu: CpuCore, number: number, size: number, value: bigint): void {
-  const kept = size >= 4 ? 0n : cpu.gpr[number]! & ~mask(size);
-  cpu.gpr[number] = kept | (value & mask(size));
-}
-
-/** Linear address of `size` bytes at an offset of a segment; #SS or #GP outside its limits. */
-function linear(cpu: CpuCore, insn: Insn, segment: number, offset: bigint, size: number): bigint {
-  const { view } = cpu.state;
-  if (insn.shape.mode === 64) return BigInt.asUintN(64, offset + (segment >= 4 ? view.getBigUint64(L.SEG_BASE + 8 * segment, true) : 0n));
-  const low = BigInt(view.getUint32(L.SEG_LOW + 4 * segment, true));
-  const high = BigInt(view.getUint32(L.SEG_HIGH + 4 * segment, true));
-  if (offset < low || offset + BigInt(size - 1) > high) throw new Fault(segment === SS_INDEX ? SS : GP, 0);
-  return BigInt.asUintN(32, offset + view.getBigUint64(L.SEG_BASE + 8 * segment, true));
-}
+const RBP = 5;
 
 const isUser = (cpu: CpuCore): boolean => cpu.cpl === 3;
 
-function readStack(cpu: CpuCore, insn: Insn, offset: bigint, size: number): bigint {
-  return cpu.mmu.read(linear(cpu, insn, SS_INDEX, offset & mask(insn.shape.stackSize), size), size, isUser(cpu), true);
+function readStackAt(cpu: CpuCore, insn: Insn, offset: bigint, size: number): bigint {
+  return readAt(cpu, insn, SS_INDEX, offset & sizeMask(insn.shape.stackSize), size);
 }
 
 function writeStack(cpu: CpuCore, insn: Insn, offset: bigint, size: number, value: bigint): void {
-  cpu.mmu.write(linear(cpu, insn, SS_INDEX, offset & mask(insn.shape.stackSize), size), size, value, isUser(cpu), true);
-}
-
-/** Offset of the memory operand; `sp` stands for RSP, which POP has moved by then. */
-function memoryOffset(cpu: CpuCore, insn: Insn, sp: bigint): bigint {
-  const register = (number: number): bigint => (number < 0 ? 0n : number === RSP ? sp : cpu.gpr[number]!);
-  const base = insn.shape.ea === 'rip' ? cpu.rip + BigInt(insn.length) : register(insn.baseNumber);
-  return (base + (register(insn.indexNumber) << BigInt(insn.scale)) + BigInt(insn.disp)) & mask(insn.shape.addressSize);
+  writeAt(cpu, insn, SS_INDEX, offset & sizeMask(insn.shape.stackSize), size, value);
 }
 
 const popRm: SystemFunction = (cpu, insn) => {
   const { size, stackSize, ea } = insn.shape;
   const sp = getRegister(cpu, RSP, stackSize);
-  const value = readStack(cpu, insn, sp, size);
-  const moved = (sp + BigInt(size)) & mask(stackSize);
+  const value = readStackAt(cpu, insn, sp, size);
+  const moved = (sp + BigInt(size)) & sizeMask(stackSize);
   if (ea === 'reg') {
     setRegister(cpu, RSP, stackSize, moved);
     setRegister(cpu, insn.rmNumber, size, value);
     return;
   }
-  cpu.mmu.write(linear(cpu, insn, insn.segment, memoryOffset(cpu, insn, moved), size), size, value, isUser(cpu));
+  writeAt(cpu, insn, insn.segment, memoryOffset(cpu, insn, moved), size, value);
   setRegister(cpu, RSP, stackSize, moved);
 };
 
@@ -70,54 +44,46 @@ const enter: SystemFunction = (cpu, insn) => {
   const level = Number(insn.imm >> 16n) & 31;
   const step = BigInt(size);
   let sp = getRegister(cpu, RSP, stackSize) - step;
-  const frame = sp & mask(stackSize);
+  const frame = sp & sizeMask(stackSize);
   const pushes: [bigint, bigint][] = [[sp, getRegister(cpu, RBP, size)]];
   let from = getRegister(cpu, RBP, stackSize);
   for (let i = 1; i < level; i++) {
     from -= step;
     sp -= step;
-    pushes.push([sp, readStack(cpu, insn, from, size)]);
+    pushes.push([sp, readStackAt(cpu, insn, from, size)]);
   }
   if (level > 0) {
     sp -= step;
-    pushes.push([sp, frame & mask(size)]);
+    pushes.push([sp, frame & sizeMask(size)]);
   }
   const top = sp - (insn.imm & 0xffffn);
   // The new top must be writable before anything is pushed (SDM 2A ENTER).
-  cpu.mmu.locate(linear(cpu, insn, SS_INDEX, top & mask(stackSize), size), 'write', isUser(cpu), true);
-  for (const [offset] of pushes) cpu.mmu.locate(linear(cpu, insn, SS_INDEX, offset & mask(stackSize), size), 'write', isUser(cpu), true);
+  cpu.mmu.locate(linearAddress(cpu, insn, SS_INDEX, top & sizeMask(stackSize), size, true), 'write', isUser(cpu), true);
+  for (const [offset] of pushes) cpu.mmu.locate(linearAddress(cpu, insn, SS_INDEX, offset & sizeMask(stackSize), size, true), 'write', isUser(cpu), true);
   for (const [offset, value] of pushes) writeStack(cpu, insn, offset, size, value);
   setRegister(cpu, RBP, size, frame);
   setRegister(cpu, RSP, stackSize, top);
 };
 
-const pushAll: SystemFunction = (cpu, insn) => {
-  const { size, stackSize } = insn.shape;
-  const sp = getRegister(cpu, RSP, stackSize);
-  const bytes = new Uint8Array(size * 8);
-  for (let i = 0; i < 8; i++) {
-    let value = getRegister(cpu, 7 - i, size);
-    for (let b = 0; b < size; b++, value >>= 8n) bytes[i * size + b] = Number(value & 0xffn);
-  }
-  const top = (sp - BigInt(size * 8)) & mask(stackSize);
-  cpu.mmu.writeBytes(linear(cpu, insn, SS_INDEX, top, size * 8), bytes, isUser(cpu), true);
-  setRegister(cpu, RSP, stackSize, top);
+const pusha: SystemFunction = (cpu, insn) => {
+  const { size } = insn.shape;
+  pushAll(cpu, insn, size, Array.from({ length: 8 }, (_, i) => getRegister(cpu, i, size)));
+  return undefined;
 };
 
-const popAll: SystemFunction = (cpu, insn) => {
-  const { size, stackSize } = insn.shape;
-  const sp = getRegister(cpu, RSP, stackSize);
-  const values = Array.from({ length: 8 }, (_, i) => readStack(cpu, insn, sp + BigInt(i * size), size));
+const popa: SystemFunction = (cpu, insn) => {
+  const { size } = insn.shape;
+  const values = Array.from({ length: 8 }, (_, i) => readStack(cpu, insn, i, size));
   for (let i = 0; i < 8; i++) if (7 - i !== RSP) setRegister(cpu, 7 - i, size, values[i]!);
-  setRegister(cpu, RSP, stackSize, sp + BigInt(size * 8));
+  moveStack(cpu, insn, 8 * size);
+  return undefined;
 };
 
 const bound: SystemFunction = (cpu, insn) => {
   const { size } = insn.shape;
-  const at = linear(cpu, insn, insn.segment, memoryOffset(cpu, insn, cpu.gpr[RSP]!), size * 2);
   const signed = (value: bigint): bigint => BigInt.asIntN(size * 8, value);
-  const lower = signed(cpu.mmu.read(at, size, isUser(cpu)));
-  const upper = signed(cpu.mmu.read(at + BigInt(size), size, isUser(cpu)));
+  const lower = signed(readMemory(cpu, insn, size));
+  const upper = signed(readMemory(cpu, insn, size, size));
   const index = signed(cpu.gpr[insn.regNumber]!);
   if (index < lower || index > upper) throw new Fault(BR);
   return undefined;
@@ -194,8 +160,8 @@ const system = (mnemonic: string, operands: string, opcode: string, attributes: 
 export const legacyRows: RowSource[] = [
   system('pop',   'Ev',     '8F /0', 'd64', popRm),
   system('enter', 'Iw,Ib2', 'C8',    'd64', enter),
-  system('pusha', '',       '60',    'i64', pushAll),
-  system('popa',  '',       '61',    'i64', popAll),
+  system('pusha', '',       '60',    'i64', pusha),
+  system('popa',  '',       '61',    'i64', popa),
   system('bound', 'Gv,Mv',  '62 /r', 'i64', bound),
   system('daa',   '',       '27',    'i64 u:o', decimalAdjust(true)),
   system('das',   '',       '2F',    'i64 u:o', decimalAdjust(false)),

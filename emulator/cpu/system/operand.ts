@@ -45,9 +45,9 @@ export function linearAddress(cpu: CpuCore, insn: Insn, segment: number, offset:
   return BigInt.asUintN(32, offset + base);
 }
 
-/** Offset of the memory operand in its segment. */
-export function memoryOffset(cpu: CpuCore, insn: Insn): bigint {
-  const register = (number: number): bigint => (number < 0 ? 0n : cpu.gpr[number]!);
+/** Offset of the memory operand in its segment; `rsp` stands for RSP, which POP has moved by then. */
+export function memoryOffset(cpu: CpuCore, insn: Insn, rsp = cpu.gpr[RSP]!): bigint {
+  const register = (number: number): bigint => (number < 0 ? 0n : number === RSP ? rsp : cpu.gpr[number]!);
   const base = insn.shape.ea === 'rip' ? insn.rip + BigInt(insn.length) : register(insn.baseNumber);
   return (base + (register(insn.indexNumber) << BigInt(insn.scale)) + BigInt(insn.disp)) & sizeMask(insn.shape.addressSize);
 }
