@@ -84,6 +84,8 @@ export class CompiledOp {
   readonly name: string;
   readonly row: AnyOp | Refused;
   readonly struct: AnyStruct | null;
+  /** The handler follows the pointer itself. */
+  readonly follows: boolean;
   readonly handler: AnyHandler | undefined;
   readonly batch: AnyBatchHandler | undefined;
   readonly countIndex: number;
@@ -92,6 +94,7 @@ export class CompiledOp {
     this.name = name;
     this.row = row;
     this.struct = row.kind === 'op' ? row.arg : null;
+    this.follows = row.kind === 'op' && row.follows !== undefined;
     const isBatch = row.kind === 'op' && row.count !== undefined;
     this.handler = row.kind === 'op' && !isBatch ? (handler as AnyHandler) : undefined;
     this.batch = isBatch ? (handler as AnyBatchHandler) : undefined;

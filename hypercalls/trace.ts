@@ -25,7 +25,7 @@ export function formatCall(record: CallRecord, implementation: Implementation | 
     const value = type.read(record.argView, index * 8);
     if (!isArgumentPointer(type)) shown.push(type.format(value));
     else if (struct?.hasIn) shown.push(formatFirst(record, struct.formatIn(struct.read(record.view, 0)), isBatch ? op.countIndex : -1));
-    else if (op === undefined || op.struct?.hasIn || (op.struct === null && value !== 0n)) shown.push(type.format(value));
+    else if (op === undefined || op.struct?.hasIn || op.follows) shown.push(type.format(value));
   });
   const isDone = record.state === 'done' && typeof record.result === 'number' && record.result >= 0;
   const out =

@@ -26,6 +26,8 @@ export interface Op<A extends AnyStruct | null, E extends ErrnoName, R extends R
   readonly returns: R;
   /** Done for each of an array of `arg`: the parameter that counts them. */
   readonly count: B extends true ? string : undefined;
+  /** The struct at the pointer where `arg` is null because the handler reads it itself. */
+  readonly follows: AnyStruct | undefined;
 }
 
 /** A (sub-)operation that this kind of guest, or this release, never gets. */
@@ -43,6 +45,7 @@ export type AnyOp = Op<any, any, any, any>;
 
 interface OpOptions<R extends Returns> {
   readonly returns?: R;
+  readonly follows?: AnyStruct;
 }
 
 /** Sub-operation `cmd` of a hypercall, with the struct that its pointer names (null: the pointer is not looked at). */
@@ -53,7 +56,7 @@ export function op<A extends AnyStruct | null, const E extends ErrnoName = never
   errnos: readonly E[] = [],
   options: OpOptions<R> = {},
 ): Op<A, E, R, false> {
-  return { kind: 'op', cmd, arg, doc, errnos, returns: options.returns ?? ('nothing' as R), count: undefined };
+  return { kind: 'op', cmd, arg, doc, errnos, returns: options.returns ?? ('nothing' as R), count: undefined, follows: options.follows };
 }
 
 /** A hypercall without sub-operations. */

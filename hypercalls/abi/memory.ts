@@ -50,16 +50,17 @@ export const E820_ENTRY_SIZE = 20;
 export const E820_RAM = 1;
 
 const value = { returns: 'value' } as const;
+const reservation = { returns: 'value', follows: xen_memory_reservation } as const;
 
 // biome-ignore format: one op a line
 export const memory_op = hypercall('memory_op', 12, { pv64: true, pvh: true }, { cmd: u64, arg: ptr(void_) }, {
-  increase_reservation:  op(0, null, 'More pages; RAX is how many extents were done.', [], value),
-  decrease_reservation:  op(1, null, 'Give pages back; RAX is how many extents were done.', [], value),
+  increase_reservation:  op(0, null, 'More pages; RAX is how many extents were done.', [], reservation),
+  decrease_reservation:  op(1, null, 'Give pages back; RAX is how many extents were done.', [], reservation),
   maximum_ram_page:      op(2, null, 'Highest machine frame.', [], value),
   current_reservation:   op(3, xen_memory_domain, 'Pages that a domain has.', ['ESRCH', 'EPERM'], value),
   maximum_reservation:   op(4, xen_memory_domain, 'Pages that a domain may have.', ['ESRCH', 'EPERM'], value),
   machphys_mfn_list:     op(5, xen_machphys_mfn_list, 'Frames of the machine-to-physical table, one per 2 MiB.'),
-  populate_physmap:      op(6, null, 'Pages at given pfns; RAX is how many extents were done.', [], value),
+  populate_physmap:      op(6, null, 'Pages at given pfns; RAX is how many extents were done.', [], reservation),
   add_to_physmap:        refused(7, 'EACCES', 'Place a special page at a gfn (translated guests).', { reads: 32 }),
   memory_map:            op(9, xen_memory_map, 'The domain\'s pseudo-physical E820.', ['ENOSYS', 'EINVAL']),
   machine_memory_map:    refused(10, 'EPERM', 'The machine\'s E820.'),

@@ -26,7 +26,7 @@ function opRow(name: string, op: AnyOp | Refused): string {
   const rax = op.returns === 'value' ? 'a value' : '0';
   const batch = op.count === undefined ? '' : `array of ${op.count} `;
   const errnos = op.errnos.map((errno: string) => `-${errno}`).join(' ');
-  return `| ${number}${name} | ${batch}${formatStruct(op.arg)} | ${cell(op.doc)} | ${errnos} | ${rax} |`;
+  return `| ${number}${name} | ${batch}${formatStruct(op.arg ?? op.follows ?? null)} | ${cell(op.doc)} | ${errnos} | ${rax} |`;
 }
 
 function* section(row: Hypercall): Generator<string> {
