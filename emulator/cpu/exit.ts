@@ -13,7 +13,10 @@ export type Exit =
   | HaltExit
   | ShutdownExit;
 
-/** The instruction budget is spent: exactly that many instructions retired. */
+/**
+ * The instruction budget is spent: exactly that many instructions retired. Fewer only when a guest's exception handlers
+ * do nothing but fault, so that no instruction would ever retire.
+ */
 export interface BudgetExit {
   readonly kind: 'budget';
 }
@@ -46,7 +49,7 @@ export interface SyscallExit {
   readonly length: number;
 }
 
-/** VMCALL or VMMCALL. */
+/** VMCALL or VMMCALL, where 'hypercall' is among the intercepted instructions; #UD elsewhere. */
 export interface HypercallExit {
   readonly kind: 'hypercall';
   readonly opcode: 'vmcall' | 'vmmcall';
@@ -60,6 +63,7 @@ export interface InstructionExit {
   readonly length: number;
 }
 
+/** 'mov_cr' stands for CLTS and LMSW, too. */
 export type InterceptedInstruction =
   | 'cpuid' | 'rdtsc' | 'rdtscp' | 'rdpmc' | 'rdmsr' | 'wrmsr' | 'in' | 'out' | 'ins' | 'outs' | 'invlpg' | 'xsetbv' | 'mov_cr' | 'mov_dr' | 'monitor' | 'mwait' | 'pause';
 

@@ -40,6 +40,7 @@ export interface Intercepts {
   exceptions: number;
   softwareInterrupts: boolean;
   syscall: boolean;
+  /** Names as in InterceptedInstruction, and 'hypercall'. */
   instructions: ReadonlySet<string>;
 }
 
