@@ -1,0 +1,114 @@
+/** Our own guests print here what they print on the real Xen (guests/record-xen.sh), and are what their sources make. */
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import { SHUTDOWN_poweroff } from '../../hypercalls/abi/sched.ts';
+import { beneath, type Outcome, runCommand } from '../support/command.ts';
+import { expectedConsole, GuestRun, guestFile, guestKernel, guestNames, kinds } from '../support/guest_run.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'beneath-'));
+t.teardown(() => rmSync(folder, { recursive: true }));
+
+t.test('each guest prints what it prints on the real Xen, and powers off', async (t) => {
+  for (const name of guestNames) {
+    for (const as of kinds) {
+      const run = GuestRun.bootFile(guestKernel(name), { as });
+      run.run();
+      t.equal(run.console, expectedConsole(name, as), `${name} as ${as}: its console`);
+      t.equal(run.shutdownReason, SHUTDOWN_poweroff, `${name} as ${as}: powers off`);
+    }
+  }
+});
+
+t.test('keys typed come out as on the real Xen', async (t) => {
+  for (const name of guestNames.filter((name) => existsSync(guestFile(name, 'input.txt')))) {
+    for (const as of kinds) {
+      const run = GuestRun.bootFile(guestKernel(name), { as, cmdline: 'wait' });
+      run.run({ limit: 1_000_000 });
+      t.equal(run.shutdownReason, undefined, `${name} as ${as}: waits`);
+      run.type(readFileSync(guestFile(name, 'input.txt')));
+      run.run();
+      t.equal(run.console, readFileSync(guestFile(name, 'expected-input.txt'), 'latin1'), `${name} as ${as}: its console`);
+      t.equal(run.shutdownReason, SHUTDOWN_poweroff, `${name} as ${as}: powers off`);
+    }
+  }
+});
+
+t.test('how a run is sliced does not show on the console', async (t) => {
+  for (const name of guestNames) {
+    const run = GuestRun.bootFile(guestKernel(name));
+    run.run({ size: 7919 });
+    t.equal(run.console, expectedConsole(name, 'domU'), name);
+  }
+});
+
+t.test('an instruction budget is met to the instruction, and a run up to there repeats', async (t) => {
+  for (const name of guestNames) {
+    for (const limit of name === 'hello' ? [1, 2, 1009] : [300_007]) {
+      const [first, second] = [1, 2].map(() => {
+        const run = GuestRun.bootFile(guestKernel(name));
+        run.run({ limit });
+        return run;
+      });
+      if (first!.shutdownReason === undefined) t.equal(first!.instructions, limit, `${name}: stops after ${limit}`);
+      t.same(second!.trace, first!.trace, `${name}: ${limit} instructions leave the same trace`);
+      t.equal(second!.machine.cpu.rip, first!.machine.cpu.rip);
+    }
+  }
+});
+
+t.test('the command runs them: console on stdout, status 0', async (t) => {
+  const check = (claim: string, outcome: Outcome, console: string) => {
+    t.equal(outcome.stdout, console, `${claim}: stdout`);
+    t.equal(outcome.status, 0, `${claim}: status`);
+  };
+  for (const as of kinds) check(`traps as ${as}`, await beneath(['run', guestKernel('traps'), '--as', as]), expectedConsole('traps', as));
+  check('clock in virtual time', await beneath(['run', guestKernel('clock'), '--deterministic']), expectedConsole('clock', 'domU'));
+  const input = readFileSync(guestFile('keys', 'input.txt'), 'latin1');
+  const typed = readFileSync(guestFile('keys', 'expected-input.txt'), 'latin1');
+  for (const as of kinds) {
+    const args = ['run', guestKernel('keys'), '--cmdline', 'wait', '--as', as];
+    check(`keys from a pipe as ${as}`, await beneath(args, input), typed);
+    check(`keys from a pipe as ${as} in virtual time`, await beneath([...args, '--deterministic'], input), typed);
+  }
+});
+
+t.test('--deterministic gives the same trace twice, to the byte', async (t) => {
+  const traces: string[] = [];
+  for (const name of ['a', 'b']) {
+    const file = join(folder, name);
+    await beneath(['run', guestKernel('clock'), '--deterministic', '--trace', `hypercalls,traps,exits:${file}`]);
+    traces.push(readFileSync(file, 'utf8'));
+  }
+  t.equal(traces[1], traces[0]);
+  t.match(traces[0], /^d1v0 vcpu_op\.set_periodic_timer\(0, \{period_ns=\d+\}\) = 0$/m);
+  t.match(traces[0], /^d1v0 event at /m);
+  t.match(traces[0], /^d1v0 budget at /m);
+});
+
+t.test('the committed kernels are what gcc makes of the sources', { skip: await compilerIsMissing() }, async (t) => {
+  const copy = join(folder, 'guests');
+  cpSync('guests', copy, { recursive: true, filter: (path) => !/\.elf$|\.build$/.test(path) });
+  const { status, stderr } = await runCommand('make', ['-s', '-j2', '-C', copy]);
+  t.equal(status, 0, stderr);
+  for (const name of guestNames) {
+    t.ok(readFileSync(join(copy, name, `${name}.elf`)).equals(readFileSync(guestKernel(name))), `${name}: the same bytes; npm run guests`);
+  }
+});
+
+/** Why the kernels cannot be rebuilt here, if so. */
+async function compilerIsMissing(): Promise<string | false> {
+  const needs = 'needs gcc 12.2, binutils 2.40, make and libxen-dev of Debian 12';
+  if (process.arch !== 'x64') return `${needs}; this is ${process.arch}`;
+  for (const [command, option, version] of [
+    ['gcc', '-dumpfullversion', /^12\.2\./],
+    ['ld', '--version', / 2\.40\b/],
+    ['make', '--version', /^GNU Make/],
+  ] as const) {
+    const found = await runCommand(command, [option]).catch(() => undefined);
+    if (found === undefined) return `${needs}; there is no ${command}`;
+    if (!version.test(found.stdout)) return `${needs}; ${command} is ${found.stdout.split('\n')[0]}`;
+  }
+  return existsSync('/usr/include/xen/xen.h') ? false : `${needs}; libxen-dev is not installed`;
+}

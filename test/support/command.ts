@@ -1,0 +1,33 @@
+/** The built command `beneath` in a process of its own. */
+import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+/** From dist/test/FOLDER/x.test.mjs, where this is bundled into. */
+export const BENEATH = fileURLToPath(new URL('../../beneath.mjs', import.meta.url));
+
+export interface Outcome {
+  readonly status: number | null;
+  /** Bytes as characters. */
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs any command; what it reads from stdin is `input`, then the end. */
+export function runCommand(command: string, args: readonly string[], { input = '', cwd = '.' } = {}): Promise<Outcome> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { cwd });
+    const texts = { stdout: '', stderr: '' };
+    for (const name of ['stdout', 'stderr'] as const) {
+      child[name].setEncoding('latin1').on('data', (text: string) => {
+        texts[name] += text;
+      });
+    }
+    child.on('error', reject);
+    child.on('close', (status) => resolve({ status, ...texts }));
+    child.stdin.on('error', () => {});
+    child.stdin.end(input, 'latin1');
+  });
+}
+
+export const beneath = (args: readonly string[], input = ''): Promise<Outcome> =>
+  runCommand(process.execPath, [BENEATH, ...args], { input });

@@ -1,0 +1,12 @@
+/** Debian's GRUB for Xen PV guests, which nobody here wrote, and what it shows of a line typed at its prompt. */
+import { existsSync } from 'node:fs';
+
+export const GRUB = '/usr/lib/grub-xen/grub-x86_64-xen.bin';
+
+export const grubIsMissing: string | false = existsSync(GRUB) ? false : `${GRUB} is not there: install the Debian package grub-xen-host`;
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: a terminal's escape sequences begin with one
+const ESCAPE = /\x1b\[[0-9;?]*[A-Za-z]/g;
+
+/** What a person reads: no cursor movements, no colours, lines as they are. */
+export const readable = (console: string): string => console.replaceAll(ESCAPE, '').replaceAll('\r', '');
