@@ -193,7 +193,7 @@ export class Machine implements TrapHost {
   /** The vCPU's registers are on the core from here on. False: they were. */
   switchTo(vcpu: Vcpu): boolean {
     if (vcpu === this.current) return false;
-    if (this.current.domain.shutdownReason === undefined) this.current.context = this.cpu.saveContext();
+    this.current.context = this.cpu.saveContext();
     this.current = vcpu;
     this.cpu.loadContext(vcpu.context!);
     this.memory.flushTlbs();

@@ -6,6 +6,7 @@ import { runCommand } from './run_command.ts';
 import { UserError } from './user_error.ts';
 
 const EXIT_USAGE = 1;
+const EXIT_BUG = 70;
 
 const program = new Command('beneath')
   .description(packageJson.description)
@@ -41,5 +42,8 @@ try {
   else if (error instanceof UserError) {
     process.stderr.write(`beneath: ${error.message}\n`);
     process.exitCode = EXIT_USAGE;
-  } else throw error;
+  } else {
+    process.stderr.write(`beneath: this is a bug in beneath itself: ${error instanceof Error ? error.stack : error}\n`);
+    process.exitCode = EXIT_BUG;
+  }
 }

@@ -24,8 +24,8 @@ export interface RunOptions {
   readonly timeout?: number;
   readonly maxInstructions?: number;
   readonly trace?: TraceOption;
-  readonly deterministic: boolean;
-  readonly verboseDebug: boolean;
+  readonly deterministic?: boolean;
+  readonly verboseDebug?: boolean;
 }
 
 const MIB = 1024 * 1024;
@@ -82,6 +82,6 @@ export function addRunOptions(command: Command): Command {
     .addOption(new Option('--timeout <seconds>', 'stop after so long').argParser(parseSeconds))
     .addOption(new Option('--max-instructions <count>', 'stop after exactly so many instructions').argParser(parseCount))
     .addOption(new Option('--trace <kinds[:file]>', 'print hypercalls, traps, exits (a list with commas)').argParser(parseTrace))
-    .addOption(new Option('--deterministic', 'virtual time only: the same run gives the same trace').default(false))
-    .addOption(new Option('--verbose-debug', 'let a domU print by console_io, as a Xen with that build option does').default(false));
+    .addOption(new Option('--deterministic', 'virtual time only: the same run gives the same trace'))
+    .addOption(new Option('--verbose-debug', 'let a domU print by console_io, as a Xen with that build option does'));
 }

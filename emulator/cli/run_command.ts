@@ -6,7 +6,7 @@ import { parse } from 'node:path';
 import { ImageError } from '../../firmware/image_error.ts';
 import { SHUTDOWN_poweroff, SHUTDOWN_reboot, SHUTDOWN_suspend } from '../../hypercalls/abi/sched.ts';
 import type { Domain } from '../domain.ts';
-import { Machine } from '../machine.ts';
+import { Machine, type MachineOptions } from '../machine.ts';
 import { runSlice, type Slice } from '../run.ts';
 import { bugReport, crashReport } from './crash_report.ts';
 import { type Keyboard, openKeyboard, readWholeInput } from './keyboard.ts';
@@ -19,6 +19,8 @@ const EXIT_POWEROFF = 0;
 const EXIT_CRASH = 3;
 const EXIT_LIMIT = 4;
 const EXIT_BUG = 70;
+/** Nobody reads the output any more: as a shell shows SIGPIPE. */
+const EXIT_PIPE = 141;
 
 /** Instructions of a slice: fixed where the run must be repeatable, else fitted to what takes about 8 ms. */
 const DETERMINISTIC_SLICE = 200_000;
@@ -30,15 +32,15 @@ const EPOCH_NS = 1_704_067_200_000_000_000n;
 
 /** The exit status. */
 export async function runCommand(kernelPath: string, options: RunOptions): Promise<number> {
+  process.stdout.on('error', () => process.exit(EXIT_PIPE));
   const image = readUserFile(kernelPath, 'kernel');
   const ramdisk = options.ramdisk === undefined ? undefined : readUserFile(options.ramdisk, 'ramdisk');
   const trace = options.trace && new TraceWriter(options.trace);
   const traced = (kind: TraceKind) => (trace && options.trace?.kinds.has(kind) ? trace.line : undefined);
   const followsWall = !options.deterministic && process.stdin.isTTY === true;
-  const machine = new Machine({
-    memorySize: options.memory,
+  const machine = makeMachine(options.memory, {
     wallClockAtStart: options.deterministic ? EPOCH_NS : BigInt(Date.now()) * 1_000_000n,
-    verboseDebug: options.verboseDebug,
+    verboseDebug: options.verboseDebug ?? false,
     output: (_domain, bytes) => void process.stdout.write(bytes),
     consoleIoRefused: () =>
       process.stderr.write('beneath: console_io of a domU answers -EPERM as on a stock Xen; --verbose-debug lets it print\n'),
@@ -73,6 +75,16 @@ export async function runCommand(kernelPath: string, options: RunOptions): Promi
   } finally {
     keyboard?.close();
     trace?.close();
+  }
+}
+
+function makeMachine(memorySize: number, options: Omit<MachineOptions, 'memorySize'>): Machine {
+  try {
+    return new Machine({ memorySize, ...options });
+  } catch (error) {
+    if (error instanceof RangeError)
+      throw new UserError(`--memory ${memorySize / 1024 / 1024}M: this computer does not give so much; ask for less`);
+    throw error;
   }
 }
 

@@ -2,13 +2,19 @@
  * The MSRs of a PV64 guest's kernel (xen:arch/x86/msr.c, pv/emul-priv-op.c read_msr and write_msr; values as Xen 4.17 on an
  * AMD CPU shows them). What is not in the table is #GP.
  */
+import { fillHypercallPage } from '../../firmware/hypercall_page.ts';
 import { isCanonical } from '../../hypercalls/pv_cpu/canonical.ts';
 import { MSR_FS_BASE, MSR_GS_BASE, MSR_SHADOW_GS_BASE } from '../../hypercalls/pv_cpu/mode.ts';
 import type { Host } from '../host.ts';
+import { PAGE_SIZE } from '../memory/machine_memory.ts';
+import { PGT_writable_page } from '../memory/page_type.ts';
+import { getPageAndType, putPageAndType } from '../memory/page_types.ts';
 
 const MSR_IA32_TSC = 0x10;
 const MSR_TSC_AUX = 0xc000_0103;
 const MSR_EFER = 0xc000_0080;
+/** Writing a frame's address fills it with the hypercall page (leaf 0x40000002). */
+const MSR_HYPERCALL_PAGE = 0x4000_0000;
 /** SCE LME LMA NXE. */
 const EFER = 0xd01n;
 
@@ -43,7 +49,6 @@ const ROWS: readonly Row[] = [
   row(0x0000_0401, 0x0000_0403, 0n,                    'rw'), // MC0_STATUS, ADDR, MISC
   row(0x0000_0404, 0x0000_0404, 0xffff_ffff_ffff_ffffn, 'rw'), // MC1_CTL
   row(0x0000_0405, 0x0000_0407, 0n,                    'rw'), // MC1_STATUS, ADDR, MISC
-  row(0x4000_0000, 0x4000_0000, 0n,                    'ro'), // hypercall page: by ELF note only
   row(0xc001_0000, 0xc001_0007, 0n,                    'rw'), // K7 performance counters
   row(0xc001_0015, 0xc001_0015, 0n,                    'rw'), // HWCR
   row(0xc001_001f, 0xc001_001f, 0n,                    'rw'), // NB_CFG
@@ -62,6 +67,8 @@ export function readMsr(host: Host, index: number): bigint | undefined {
       return host.clock.tscAt(host.clock.now());
     case MSR_EFER:
       return EFER;
+    case MSR_HYPERCALL_PAGE:
+      return 0n;
     case MSR_FS_BASE:
     case MSR_GS_BASE:
     case MSR_SHADOW_GS_BASE:
@@ -77,6 +84,8 @@ export function writeMsr(host: Host, index: number, value: bigint): boolean {
   switch (index) {
     case MSR_EFER:
       return value === EFER;
+    case MSR_HYPERCALL_PAGE:
+      return placeHypercallPage(host, value);
     case MSR_FS_BASE:
     case MSR_GS_BASE:
     case MSR_SHADOW_GS_BASE:
@@ -86,4 +95,14 @@ export function writeMsr(host: Host, index: number, value: bigint): boolean {
     default:
       return find(index)?.isWritable ?? false;
   }
+}
+
+/** xen:arch/x86/traps.c wrmsr_hypervisor_regs; the low bits name one of Xen's hypercall pages, of which there is one. */
+function placeHypercallPage({ memory, current }: Host, value: bigint): boolean {
+  const mfn = Number(value >> 12n);
+  if (value & 0xfffn || getPageAndType(memory, mfn, PGT_writable_page, current.domain.id) !== undefined) return false;
+  fillHypercallPage(memory.frameBytes(mfn));
+  memory.written(mfn * PAGE_SIZE, PAGE_SIZE);
+  putPageAndType(memory, mfn);
+  return true;
 }

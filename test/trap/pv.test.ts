@@ -324,6 +324,8 @@ const privileged: readonly Case[] = [
   { claim: 'rdmsr of GS_BASE',                 bytes: [0x0f, 0x32], before: { rcx: 0xc000_0101n }, after: { rax: 0x1000n } },
   { claim: 'wrmsr of no canonical GS_BASE',    bytes: [0x0f, 0x30], before: { rcx: 0xc000_0101n, rdx: 0x8000n }, after: 'gp' },
   { claim: 'wrmsr of PAT',                     bytes: [0x0f, 0x30], before: { rcx: 0x277n }, after: 'gp' },
+  { claim: 'wrmsr of a foreign hypercall page', bytes: [0x0f, 0x30], before: { rcx: 0x4000_0000n }, after: 'gp' },
+  { claim: 'wrmsr of the hypercall page',      bytes: [0x0f, 0x30], before: { rcx: 0x4000_0000n, rax: bench.maddrOf(0x107) }, after: {} },
   { claim: 'wrmsr of a performance counter',   bytes: [0x0f, 0x30], before: { rcx: 0xc001_0000n }, after: {} },
   { claim: 'rdmsr of a user',                  bytes: [0x0f, 0x32], before: { rcx: 0x277n }, user: true, after: 'gp' },
 ];
@@ -346,6 +348,10 @@ t.test('privileged instructions after their #GP', async (t) => {
       t.equal(cpu.gpr[NUMBERS[name as keyof typeof NUMBERS]], BigInt.asUintN(64, value), `${claim}: ${name}`);
     }
   }
+});
+
+t.test('the hypercall page that was asked for by MSR is there', async (t) => {
+  t.equal(hex(bench.peek(0x107, 4 * 17)), '11b8534151', 'slot 17');
 });
 
 t.test('an I/O bitmap opens single ports to a user', async (t) => {
