@@ -6,7 +6,7 @@ import type { Builder } from '../builder.ts';
 import { convertFloatHelper, enteringMmx, fromIntegerHelper, type LaneSize, toIntegerHelper } from '../fpu_helpers.ts';
 import type { Value } from '../ir.ts';
 import { type RowSource, row } from '../row.ts';
-import { both, double, type Format, holds, isPlainLane, mxcsrIs, orHelper, scalarConstant, single, vectorConstant } from './sse_float.ts';
+import { both, double, type Format, holds, isPlainLane, mxcsrIs, orHelper, scalarConstant, single, vectorConstant } from './sse_lanes.ts';
 import { checkPending, enterMmx, low64, merge64, mmRm, setMm, splat, xmmRm, zeroVector } from './sse_operands.ts';
 
 const PE_STICKY = 0x1020;

@@ -1,98 +1,36 @@
 /**
  * SSE and SSE2 arithmetic, comparison and logic (SDM 1 10.4.1, 11.4.1). Arithmetic runs inline while it provably raises
  * no flag that is not already set: MXCSR is the default with PE sticky, operands and result are normal or zero. A first,
- * lean test covers normal numbers, a second one zeros, and a helper (fpu_helpers.ts) the rest.
+ * lean test covers normal numbers, a second one zeros and exact results, and a helper (fpu_helpers.ts) the rest.
  */
 import type { Builder } from '../builder.ts';
-import { arithHelper, comiHelper, compareHelper, type LaneSize, reciprocalHelper } from '../fpu_helpers.ts';
+import { arithHelper, comiHelper, compareHelper, reciprocalHelper } from '../fpu_helpers.ts';
 import type { Value } from '../ir.ts';
-import { ARGS, MXCSR } from '../layout.ts';
+import { ARGS } from '../layout.ts';
 import { type RowSource, row } from '../row.ts';
 import { xmmBinary } from './sse_integer.ts';
+import {
+  and,
+  arePlain,
+  both,
+  compare,
+  double,
+  type Format,
+  holds,
+  isFiniteLane,
+  isSafeLane,
+  isZeroLane,
+  mxcsrIs,
+  or,
+  orHelper,
+  scalarConstant,
+  single,
+  vectorConstant,
+} from './sse_lanes.ts';
 import { xmmRm } from './sse_operands.ts';
-
-/** Per lane size: names of the WebAssembly types, and bounds as patterns. */
-export interface Format {
-  readonly size: LaneSize;
-  readonly scalar: 'f32' | 'f64';
-  readonly vector: 'f32x4' | 'f64x2';
-  readonly masks: 'i32x4' | 'i64x2';
-  /** Smallest normal number and infinity. */
-  readonly min: bigint;
-  readonly infinity: bigint;
-}
-
-export const single: Format = { size: 4, scalar: 'f32', vector: 'f32x4', masks: 'i32x4', min: 0x0080_0000n, infinity: 0x7f80_0000n };
-export const double: Format = {
-  size: 8,
-  scalar: 'f64',
-  vector: 'f64x2',
-  masks: 'i64x2',
-  min: 0x0010_0000_0000_0000n,
-  infinity: 0x7ff0_0000_0000_0000n,
-};
-
-export function both(q: Builder, ...conditions: Value[]): Value {
-  return conditions.reduce((a, b) => q.op('i32.and', a, b));
-}
-
-export function scalarConstant(q: Builder, f: Format, pattern: bigint): Value {
-  return f.size === 4 ? q.op('f32.reinterpret_i32', q.con32(Number(pattern))) : q.op('f64.reinterpret_i64', q.con(pattern));
-}
-
-export function vectorConstant(q: Builder, f: Format, pattern: bigint): Value {
-  const half = f.size === 4 ? pattern | (pattern << 32n) : pattern;
-  return q.conVector(half, half);
-}
-
-/** Whether MXCSR's bits under `mask` are `value`; PE sticky and masked is 0x1020, round to nearest 0 of 0x6000. */
-export function mxcsrIs(q: Builder, mask: number, value: number): Value {
-  return q.op('i32.eq', q.op('i32.and', q.getState('i32.load', MXCSR), q.con32(mask)), q.con32(value));
-}
 
 /** All masked, round to nearest, no DAZ and FTZ, PE set. */
 const isDefault = (q: Builder): Value => mxcsrIs(q, 0xffe0, 0x1fa0);
-
-/** `fast` where `ok` holds, else what the helper leaves. */
-export function orHelper(q: Builder, ok: Value, fast: Value, helper: number, helperArguments: Value[]): Value {
-  const result = q.variable(fast);
-  q.if(q.isZero(ok), () => {
-    q.call(helper, helperArguments);
-    q.assign(result, q.getState(fast.ty === 'v128' ? 'v128.load' : 'i64.load', ARGS));
-  });
-  return result;
-}
-
-// Conditions on lanes, as masks
-
-const cmp = (q: Builder, f: Format, name: string, a: Value, b: Value): Value => q.op(`${f.vector}.${name}`, a, b);
-const and = (q: Builder, a: Value, b: Value): Value => q.op('v128.and', a, b);
-const or = (q: Builder, a: Value, b: Value): Value => q.op('v128.or', a, b);
-const isZeroLane = (q: Builder, f: Format, v: Value): Value => cmp(q, f, 'eq', v, q.conVector(0n, 0n));
-
-/** Neither denormal nor NaN. */
-export function isPlainLane(q: Builder, f: Format, v: Value): Value {
-  return or(q, cmp(q, f, 'ge', q.op(`${f.vector}.abs`, v), vectorConstant(q, f, f.min)), isZeroLane(q, f, v));
-}
-
-/** Finite, and above the smallest normal number: what rounds to that may have been tiny. */
-function isSafeLane(q: Builder, f: Format, v: Value): Value {
-  const magnitude = q.op(`${f.vector}.abs`, v);
-  return and(q, cmp(q, f, 'gt', magnitude, vectorConstant(q, f, f.min)), cmp(q, f, 'lt', magnitude, vectorConstant(q, f, f.infinity)));
-}
-
-function arePlain(q: Builder, f: Format, a: Value, b: Value): Value {
-  return and(q, isPlainLane(q, f, a), isPlainLane(q, f, b));
-}
-
-/** All lanes, or only the first of a scalar instruction, as i32. */
-export function holds(q: Builder, f: Format, mask: Value, isScalar: boolean): Value {
-  if (!isScalar) return q.op(`${f.masks}.all_true`, mask);
-  return f.size === 4 ? q.lane('i32x4.extract_lane', 0, mask) : q.wrap(q.lane('i64x2.extract_lane', 0, mask));
-}
-
-const isFiniteLane = (q: Builder, f: Format, v: Value): Value =>
-  cmp(q, f, 'lt', q.op(`${f.vector}.abs`, v), vectorConstant(q, f, f.infinity));
 
 interface Arithmetic {
   readonly name: 'add' | 'sub' | 'mul' | 'div';
@@ -101,16 +39,55 @@ interface Arithmetic {
   isSafe(q: Builder, f: Format, a: Value, b: Value, result: Value): Value;
   /** The result may be below the normal range; a sum that is, is exact. */
   readonly canUnderflow: boolean;
+  /** A test on doubles, true only if the result is exact: x op y = z, all of them converted to double. */
+  isExact(q: Builder, f: Format, x: Value, y: Value, z: Value): Value;
 }
 
-// biome-ignore format: one instruction a line
+/** Whether x + y is z, by the error of the sum (Knuth). */
+function isExactSum(q: Builder, x: Value, y: Value, z: Value): Value {
+  const sum = q.op('f64.add', x, y);
+  const part = q.op('f64.sub', sum, x);
+  const error = q.op('f64.add', q.op('f64.sub', x, q.op('f64.sub', sum, part)), q.op('f64.sub', y, part));
+  return both(q, q.op('f64.eq', sum, z), q.op('f64.eq', error, scalarConstant(q, double, 0n)));
+}
+
+/** Whether x * y is z, for factors of at most 26 significant bits (or single precision), whose product is exact. */
+function isExactProduct(q: Builder, f: Format, x: Value, y: Value, z: Value): Value {
+  const isProduct = q.op('f64.eq', q.op('f64.mul', x, y), z);
+  if (f.size === 4) return isProduct;
+  const bits = q.or(q.op('i64.reinterpret_f64', x), q.op('i64.reinterpret_f64', y));
+  return both(q, isProduct, q.isZero(q.and(bits, q.con(0x7ff_ffff))));
+}
+
 const arithmetics: readonly Arithmetic[] = [
-  { name: 'add', opcode: '58', canUnderflow: false, isSafe: (q, f, _a, _b, r) => isFiniteLane(q, f, r) },
-  { name: 'mul', opcode: '59', canUnderflow: true,  isSafe: (q, f, a, b, r) =>
-    or(q, isSafeLane(q, f, r), and(q, isZeroLane(q, f, r), or(q, isZeroLane(q, f, a), isZeroLane(q, f, b)))) },
-  { name: 'sub', opcode: '5C', canUnderflow: false, isSafe: (q, f, _a, _b, r) => isFiniteLane(q, f, r) },
-  { name: 'div', opcode: '5E', canUnderflow: true,  isSafe: (q, f, a, _b, r) =>
-    or(q, isSafeLane(q, f, r), and(q, isZeroLane(q, f, r), isZeroLane(q, f, a))) },
+  {
+    name: 'add',
+    opcode: '58',
+    canUnderflow: false,
+    isSafe: (q, f, _a, _b, r) => isFiniteLane(q, f, r),
+    isExact: (q, _f, x, y, z) => isExactSum(q, x, y, z),
+  },
+  {
+    name: 'mul',
+    opcode: '59',
+    canUnderflow: true,
+    isSafe: (q, f, a, b, r) => or(q, isSafeLane(q, f, r), and(q, isZeroLane(q, f, r), or(q, isZeroLane(q, f, a), isZeroLane(q, f, b)))),
+    isExact: isExactProduct,
+  },
+  {
+    name: 'sub',
+    opcode: '5C',
+    canUnderflow: false,
+    isSafe: (q, f, _a, _b, r) => isFiniteLane(q, f, r),
+    isExact: (q, _f, x, y, z) => isExactSum(q, x, q.op('f64.neg', y), z),
+  },
+  {
+    name: 'div',
+    opcode: '5E',
+    canUnderflow: true,
+    isSafe: (q, f, a, _b, r) => or(q, isSafeLane(q, f, r), and(q, isZeroLane(q, f, r), isZeroLane(q, f, a))),
+    isExact: (q, f, x, y, z) => isExactProduct(q, f, z, y, x),
+  },
 ];
 
 const first = (q: Builder, f: Format, v: Value): Value => q.lane(`${f.vector}.extract_lane`, 0, v);
@@ -130,7 +107,7 @@ function unless(q: Builder, lean: Value, full: () => Value, result: Value, helpe
   });
 }
 
-function scalarArithmetic(f: Format, { name, isSafe, canUnderflow }: Arithmetic): (q: Builder) => void {
+function scalarArithmetic(f: Format, { name, isSafe, canUnderflow, isExact }: Arithmetic): (q: Builder) => void {
   const helper = arithHelper(name, f.size, 1);
   return (q) => {
     const b = xmmRm(q, f.size);
@@ -145,7 +122,11 @@ function scalarArithmetic(f: Format, { name, isSafe, canUnderflow }: Arithmetic)
       both(q, magnitude(q, f, 'ge', x, f.min), magnitude(q, f, 'ge', y, f.min)),
       canUnderflow ? both(q, magnitude(q, f, 'gt', z, f.min), magnitude(q, f, 'lt', z, f.infinity)) : magnitude(q, f, 'lt', z, f.infinity),
     );
-    const full = (): Value => both(q, isDefault(q), holds(q, f, and(q, arePlain(q, f, a, b), isSafe(q, f, a, b, result)), true));
+    const wide = (v: Value): Value => (f.size === 4 ? q.op('f64.promote_f32', v) : v);
+    const full = (): Value => {
+      const isQuiet = q.op('i32.or', mxcsrIs(q, 0x20, 0x20), isExact(q, f, wide(x), wide(y), wide(z)));
+      return both(q, mxcsrIs(q, 0xffc0, 0x1f80), holds(q, f, and(q, arePlain(q, f, a, b), isSafe(q, f, a, b, result)), true), isQuiet);
+    };
     unless(q, isNormal, full, result, helper, a, b);
     q.setXmm('reg', result);
   };
@@ -170,7 +151,11 @@ function squareRoot(f: Format, isScalar: boolean): (q: Builder) => void {
     const fast = isScalar
       ? q.lane(`${f.vector}.replace_lane`, 0, a, q.op(`${f.scalar}.sqrt`, first(q, f, b)))
       : q.op(`${f.vector}.sqrt`, b);
-    const isPositive = and(q, cmp(q, f, 'ge', b, vectorConstant(q, f, f.min)), cmp(q, f, 'lt', b, vectorConstant(q, f, f.infinity)));
+    const isPositive = and(
+      q,
+      compare(q, f, 'ge', b, vectorConstant(q, f, f.min)),
+      compare(q, f, 'lt', b, vectorConstant(q, f, f.infinity)),
+    );
     const ok = both(q, isDefault(q), holds(q, f, or(q, isPositive, isZeroLane(q, f, b)), isScalar));
     q.setXmm('reg', orHelper(q, ok, fast, helper, [a, b]));
   };
@@ -198,8 +183,8 @@ function compareLanes(f: Format, isScalar: boolean): (q: Builder) => void {
     const bit = (mask: number): Value => q.op('i32.and', predicate, q.con32(mask));
     const less = q.select(
       bit(2),
-      q.select(bit(1), q.conVector(0n, 0n), cmp(q, f, 'le', a, b)),
-      q.select(bit(1), cmp(q, f, 'lt', a, b), cmp(q, f, 'eq', a, b)),
+      q.select(bit(1), q.conVector(0n, 0n), compare(q, f, 'le', a, b)),
+      q.select(bit(1), compare(q, f, 'lt', a, b), compare(q, f, 'eq', a, b)),
     );
     const mask = q.op('v128.xor', less, q.select(bit(4), q.conVector(-1n, -1n), q.conVector(0n, 0n)));
     const fast = isScalar ? q.lane(`${f.vector}.replace_lane`, 0, a, first(q, f, mask)) : mask;
