@@ -2,6 +2,7 @@
  * The machine: one emulated core, its memory, virtual time and the domains on it. Its fields are the block diagram; the
  * loop that drives them is run.ts, what an exit means is trap/, what a hypercall does is hypercalls/.
  */
+import { fillHypercallPage } from '../firmware/hypercall_page.ts';
 import { ImageError } from '../firmware/image_error.ts';
 import { buildPvDomain, loadBootRegisters } from '../firmware/pv_domain.ts';
 import { SHUTDOWN_crash } from '../hypercalls/abi/sched.ts';
@@ -93,6 +94,7 @@ export class Machine implements TrapHost {
   readonly verboseDebug: boolean;
   readonly traceTrap: ((vcpu: Vcpu, line: string) => void) | undefined;
   readonly traceExit: ((line: string) => void) | undefined;
+  readonly fillHypercallPage = fillHypercallPage;
   readonly cpuid: (leaf: number, subleaf: number) => CpuidLeaf;
   readonly #output: MachineOptions['output'];
   readonly #consoleIoRefused: MachineOptions['consoleIoRefused'];

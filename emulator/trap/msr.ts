@@ -2,13 +2,12 @@
  * The MSRs of a PV64 guest's kernel (xen:arch/x86/msr.c, pv/emul-priv-op.c read_msr and write_msr; values as Xen 4.17 on an
  * AMD CPU shows them). What is not in the table is #GP.
  */
-import { fillHypercallPage } from '../../firmware/hypercall_page.ts';
 import { isCanonical } from '../../hypercalls/pv_cpu/canonical.ts';
 import { MSR_FS_BASE, MSR_GS_BASE, MSR_SHADOW_GS_BASE } from '../../hypercalls/pv_cpu/mode.ts';
-import type { Host } from '../host.ts';
 import { PAGE_SIZE } from '../memory/machine_memory.ts';
 import { PGT_writable_page } from '../memory/page_type.ts';
 import { getPageAndType, putPageAndType } from '../memory/page_types.ts';
+import type { TrapHost } from './trap_host.ts';
 
 const MSR_IA32_TSC = 0x10;
 const MSR_TSC_AUX = 0xc000_0103;
@@ -61,7 +60,7 @@ const ROWS: readonly Row[] = [
 const find = (index: number): Row | undefined => ROWS.find(({ first, last }) => index >= first && index <= last);
 
 /** What RDMSR gives; undefined: #GP. */
-export function readMsr(host: Host, index: number): bigint | undefined {
+export function readMsr(host: TrapHost, index: number): bigint | undefined {
   switch (index) {
     case MSR_IA32_TSC:
       return host.clock.tscAt(host.clock.now());
@@ -80,7 +79,7 @@ export function readMsr(host: Host, index: number): bigint | undefined {
 }
 
 /** False: #GP. */
-export function writeMsr(host: Host, index: number, value: bigint): boolean {
+export function writeMsr(host: TrapHost, index: number, value: bigint): boolean {
   switch (index) {
     case MSR_EFER:
       return value === EFER;
@@ -98,7 +97,7 @@ export function writeMsr(host: Host, index: number, value: bigint): boolean {
 }
 
 /** xen:arch/x86/traps.c wrmsr_hypervisor_regs; the low bits name one of Xen's hypercall pages, of which there is one. */
-function placeHypercallPage({ memory, current }: Host, value: bigint): boolean {
+function placeHypercallPage({ memory, current, fillHypercallPage }: TrapHost, value: bigint): boolean {
   const mfn = Number(value >> 12n);
   if (value & 0xfffn || getPageAndType(memory, mfn, PGT_writable_page, current.domain.id) !== undefined) return false;
   fillHypercallPage(memory.frameBytes(mfn));

@@ -6,6 +6,8 @@ import type { CpuidLeaf } from './cpuid.ts';
 export interface TrapHost extends Host {
   /** `--trace traps`: one line a bounce or emulated instruction; undefined: nobody looks, and nothing is formatted. */
   readonly traceTrap: ((vcpu: Vcpu, line: string) => void) | undefined;
+  /** Makes a guest's page its hypercall page. */
+  readonly fillHypercallPage: (page: Uint8Array) => void;
   /** What CPUID answers the current vCPU. */
   readonly cpuid: (leaf: number, subleaf: number) => CpuidLeaf;
 }

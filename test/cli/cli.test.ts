@@ -1,39 +1,14 @@
 /** The command `beneath` as a user meets it: what it prints where, and its exit status. */
-import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { beneath } from '../support/command.ts';
 import { makeImage } from '../support/elf_image.ts';
 
-const BENEATH = fileURLToPath(new URL('../../beneath.mjs', import.meta.url));
 const HELLO = 'guests/hello/hello.elf';
 const folder = mkdtempSync(join(tmpdir(), 'beneath-'));
 t.teardown(() => rmSync(folder, { recursive: true }));
-
-interface Outcome {
-  readonly status: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-function beneath(args: readonly string[], input = ''): Promise<Outcome> {
-  return new Promise((resolve) => {
-    const child = spawn(process.execPath, [BENEATH, ...args]);
-    let stdout = '';
-    let stderr = '';
-    child.stdout.on('data', (chunk) => {
-      stdout += chunk;
-    });
-    child.stderr.on('data', (chunk) => {
-      stderr += chunk;
-    });
-    child.on('close', (status) => resolve({ status, stdout, stderr }));
-    child.stdin.on('error', () => {});
-    child.stdin.end(input);
-  });
-}
 
 /** A guest of a few bytes of machine code. */
 function guest(name: string, ...code: number[]): string {

@@ -6,6 +6,7 @@ import { cpuid } from '../../emulator/trap/cpuid.ts';
 import { handlePvExit } from '../../emulator/trap/pv.ts';
 import { returnToGuest } from '../../emulator/trap/return.ts';
 import type { TrapHost } from '../../emulator/trap/trap_host.ts';
+import { fillHypercallPage } from '../../firmware/hypercall_page.ts';
 import { toggleGuestMode } from '../../hypercalls/pv_cpu/mode.ts';
 import { FLAT_KERNEL_CS, FLAT_KERNEL_SS, flatSegment } from '../../hypercalls/pv_cpu/selectors.ts';
 import { type PvVcpu, pvVcpu } from '../../hypercalls/pv_cpu/state.ts';
@@ -31,6 +32,7 @@ export class TrapBench extends PvHost {
     this.trapHost = Object.assign(this.host, {
       clock: { now: () => 0n, tscKhz: 1_000_000, wallClockAtStart: 0n, tscAt: () => 0x1_0000_0002n },
       cpuid: (leaf: number, subleaf: number) => cpuid({ machineAddressBits: 30, apicId: 0 }, leaf, subleaf),
+      fillHypercallPage,
       traceTrap: undefined,
       crash: (_domain: unknown, why: string) => {
         this.crashed ||= why;
