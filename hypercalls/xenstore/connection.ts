@@ -34,10 +34,13 @@ export class Connection {
   }
 
   handle(request: Message): void {
-    const answer = this.#perform(request);
+    const performed = this.#perform(request);
+    const answer = performed.length > XENSTORE_PAYLOAD_MAX ? 'E2BIG' : performed;
     if (typeof answer === 'string') this.#reply(request, XS_ERROR, textBytes(`${answer}\0`));
-    else if (answer.length > XENSTORE_PAYLOAD_MAX) this.#reply(request, XS_ERROR, textBytes('E2BIG\0'));
-    else this.#reply(request, request.type, answer);
+    else {
+      this.#reply(request, request.type, answer);
+      operations[request.type]?.afterwards?.(this);
+    }
   }
 
   startTransaction(): number {

@@ -9,7 +9,6 @@ import type { Content, Node, View } from './tree.ts';
 import type { XsError } from './wire.ts';
 
 /** Quotas of a domain, xenstored's defaults. */
-export const MAX_ENTRIES = 1000;
 export const MAX_WATCHES = 128;
 export const MAX_TRANSACTIONS = 10;
 export const MAX_TRANSACTION_NODES = 1024;
@@ -75,7 +74,7 @@ function createNode(view: View, actor: Actor, path: string, value: Uint8Array): 
     parent = view.get(parentPath(at));
   }
   if (typeof parent === 'string') return parent;
-  if (!isPrivileged(actor) && view.entriesOf(actor.domid) + missing.length > MAX_ENTRIES) return 'ENOSPC';
+  if (!isPrivileged(actor) && !view.hasRoomFor(actor.domid, missing.length)) return 'ENOSPC';
 
   const [owner, ...others] = parent.permissions;
   const permissions = isPrivileged(actor) ? parent.permissions : [{ ...owner!, domid: actor.domid }, ...others];

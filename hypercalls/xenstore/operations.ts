@@ -24,6 +24,8 @@ type Answer = Uint8Array | XsError;
 
 interface Operation {
   readonly perform: (request: Request) => Answer;
+  /** After the answer to a success. */
+  readonly afterwards?: (connection: Connection) => void;
   /** Never part of a transaction: its number is not even looked at. */
   readonly ignoresTransaction?: boolean;
 }
@@ -99,7 +101,7 @@ function changePermissions({ connection, view, body }: Request): Answer {
   for (const word of words) {
     const permission = parsePermission(word);
     if (permission === undefined) return 'EINVAL';
-    permissions.push(connection.store.isIntroduced(permission.domid) ? permission : { ...permission, isIgnored: true });
+    permissions.push(connection.store.asOfNow(permission));
   }
   if (permissions[0]!.isIgnored) return 'ENOENT';
   if (path.startsWith('@')) return 'ENOENT';
@@ -115,10 +117,14 @@ function watch({ connection, body }: Request): Answer {
   if (connection.watches.some((other) => other.path === path && other.token === token)) return 'EEXIST';
   if (connection.watches.length > MAX_WATCHES) return 'E2BIG';
   const hiddenSize = path === given ? 0 : domainPath(connection.domid).length + 1;
-  const fire = (changed: string) => connection.sendEvent(changed.slice(hiddenSize), token);
-  connection.watches.push({ path, token, fire });
-  fire(path);
+  connection.watches.push({ path, token, fire: (changed) => connection.sendEvent(changed.slice(hiddenSize), token) });
   return OK;
+}
+
+/** A watch fires once as it begins. */
+function fireNewest({ watches }: Connection): void {
+  const newest = watches.at(-1)!;
+  newest.fire(newest.path);
 }
 
 function unwatch({ connection, body }: Request): Answer {
@@ -131,7 +137,8 @@ function unwatch({ connection, body }: Request): Answer {
   return OK;
 }
 
-function startTransaction({ connection }: Request): Answer {
+function startTransaction({ connection, transactionId }: Request): Answer {
+  if (transactionId !== 0) return 'EBUSY';
   if (connection.transactions.size > MAX_TRANSACTIONS) return 'ENOSPC';
   return textBytes(`${connection.startTransaction()}\0`);
 }
@@ -141,7 +148,7 @@ function endTransaction({ connection, view, transactionId, body }: Request): Ans
   if (verdict !== 'T' && verdict !== 'F') return 'EINVAL';
   if (!(view instanceof Transaction)) return 'ENOENT';
   connection.transactions.delete(transactionId);
-  return verdict === 'T' ? acknowledge(connection.store.commit(view)) : OK;
+  return verdict === 'T' ? acknowledge(view.commit()) : OK;
 }
 
 function resetWatches({ connection }: Request): Answer {
@@ -163,9 +170,9 @@ export const operations: Readonly<Record<number, Operation>> = {
   [wire.XS_DIRECTORY]:            { perform: (request) => readable(request, (node) => textBytes(childList(node))) },
   [wire.XS_READ]:                 { perform: (request) => readable(request, (node) => node.value) },
   [wire.XS_GET_PERMS]:            { perform: (request) => readable(request, (node) => textBytes(node.permissions.map((entry) => `${formatPermission(entry)}\0`).join(''))) },
-  [wire.XS_WATCH]:                { perform: watch, ignoresTransaction: true },
+  [wire.XS_WATCH]:                { perform: watch, ignoresTransaction: true, afterwards: fireNewest },
   [wire.XS_UNWATCH]:              { perform: unwatch, ignoresTransaction: true },
-  [wire.XS_TRANSACTION_START]:    { perform: startTransaction, ignoresTransaction: true },
+  [wire.XS_TRANSACTION_START]:    { perform: startTransaction },
   [wire.XS_TRANSACTION_END]:      { perform: endTransaction },
   [wire.XS_GET_DOMAIN_PATH]:      { perform: (request) => withDomid(request, (domid) => textBytes(`${domainPath(domid)}\0`)) },
   [wire.XS_WRITE]:                { perform: write },

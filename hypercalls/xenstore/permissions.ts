@@ -7,7 +7,6 @@ export interface Permission {
   readonly domid: number;
   readonly read: boolean;
   readonly write: boolean;
-  /** The domain did not exist when this was set, so it says nothing about a later one of that number. */
   readonly isIgnored?: boolean;
 }
 

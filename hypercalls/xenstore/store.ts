@@ -6,10 +6,9 @@
 
 import { bytesText, textBytes } from './bytes.ts';
 import type { Connection } from './connection.ts';
-import { type Actor, getNode, MAX_ENTRIES, makeNode, removeNode, setPermissions, writeNode } from './nodes.ts';
+import { type Actor, getNode, makeNode, removeNode, setPermissions, writeNode } from './nodes.ts';
 import { isAtOrBelow, parentPath } from './path.ts';
-import { formatPermission, parsePermission, rightsOf } from './permissions.ts';
-import type { Transaction } from './transaction.ts';
+import { formatPermission, type Permission, parsePermission, rightsOf } from './permissions.ts';
 import { type Change, type Node, Tree } from './tree.ts';
 import type { XsError } from './wire.ts';
 
@@ -59,7 +58,7 @@ export class XenStore {
   }
 
   setPermissions(path: string, permissions: readonly string[]): void {
-    const parsed = permissions.map((text) => parsePermission(text) ?? fail('EINVAL', `${path} ${text}`));
+    const parsed = permissions.map((text) => this.asOfNow(parsePermission(text) ?? fail('EINVAL', `${path} ${text}`)));
     succeed(setPermissions(this.tree, HOST, path, parsed), path);
   }
 
@@ -86,13 +85,9 @@ export class XenStore {
     this.#changed({ path: '@releaseDomain', isExact: true });
   }
 
-  isIntroduced(domid: number): boolean {
-    return this.#introduced.has(domid);
-  }
-
-  commit(transaction: Transaction): XsError | undefined {
-    for (const domid of transaction.growing()) if (domid !== 0 && transaction.entriesOf(domid) > MAX_ENTRIES) return 'ENOSPC';
-    return transaction.commit();
+  /** A permission as it counts when set now: one for a domain that does not exist says nothing to a later one of that number. */
+  asOfNow(permission: Permission): Permission {
+    return this.#introduced.has(permission.domid) ? permission : { ...permission, isIgnored: true };
   }
 
   #find(path: string): Node | undefined {
@@ -113,8 +108,9 @@ export class XenStore {
   /** Who could read the node before or can now, or can read the node above it; of domains, which are no nodes, only the host. */
   #mayHear(actor: Actor, { path, oldPermissions }: Change): boolean {
     if (path.startsWith('@')) return actor === HOST;
-    const known = [oldPermissions, this.tree.find(path)?.permissions, this.tree.find(parentPath(path))?.permissions];
-    return known.some((permissions) => permissions !== undefined && rightsOf(actor.domid, permissions).read);
+    const own = [oldPermissions, this.tree.find(path)?.permissions].filter((permissions) => permissions !== undefined);
+    const above = this.tree.find(parentPath(path))?.permissions;
+    return own.length > 0 && [...own, ...(above ? [above] : [])].some((permissions) => rightsOf(actor.domid, permissions).read);
   }
 }
 

@@ -38,21 +38,20 @@ export class Transaction implements View {
     this.#replace(path, undefined);
   }
 
-  entriesOf(domid: number): number {
-    return this.#tree.entriesOf(domid) + this.#entries.of(domid);
+  /** The transaction's own nodes are counted when it ends. */
+  hasRoomFor(domid: number): boolean {
+    return this.#tree.hasRoomFor(domid, 1);
   }
 
   changed(change: Change): void {
     this.#access(change.path).change = change;
   }
 
-  /** The domains that own more nodes than before, if it commits. */
-  *growing(): Iterable<number> {
-    for (const [domid, count] of this.#entries.counts) if (count > 0) yield domid;
-  }
-
-  /** Makes the changes real and tells the watches, unless somebody else was faster. */
-  commit(): 'EAGAIN' | undefined {
+  /** Makes the changes real and tells the watches, unless there is no room or somebody else was faster. */
+  commit(): XsError | undefined {
+    for (const [domid, count] of this.#entries.counts) {
+      if (domid !== 0 && count > 0 && !this.#tree.hasRoomFor(domid, count)) return 'ENOSPC';
+    }
     for (const [path, { original }] of this.#accesses) {
       if (this.#tree.find(path)?.generation !== original?.generation) return 'EAGAIN';
     }
@@ -60,7 +59,11 @@ export class Transaction implements View {
       if (isModified && node !== undefined) this.#tree.put(path, node);
       else if (isModified) this.#tree.remove(path);
     }
-    for (const { change } of this.#accesses.values()) if (change !== undefined) this.#tree.changed(change);
+    for (const { original, change } of this.#accesses.values()) {
+      if (change === undefined) continue;
+      const { path, isExact } = change;
+      this.#tree.changed({ path, isExact, ...(original && { oldPermissions: original.permissions }) });
+    }
     return undefined;
   }
 

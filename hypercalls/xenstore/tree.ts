@@ -29,11 +29,14 @@ export interface View {
   get(path: string): Node | XsError;
   put(path: string, content: Content): void;
   remove(path: string): void;
-  /** How many nodes the domain owns. */
-  entriesOf(domid: number): number;
+  /** Whether the domain may own `count` nodes more. */
+  hasRoomFor(domid: number, count: number): boolean;
   /** Tells the watches: now, or when the transaction ends. */
   changed(change: Change): void;
 }
+
+/** Nodes that one domain may own. */
+const MAX_ENTRIES = 1000;
 
 /** Counts nodes by owner. */
 export class Entries {
@@ -83,8 +86,8 @@ export class Tree implements View {
     this.#nodes.delete(path);
   }
 
-  entriesOf(domid: number): number {
-    return this.#entries.of(domid);
+  hasRoomFor(domid: number, count: number): boolean {
+    return this.#entries.of(domid) + count <= MAX_ENTRIES;
   }
 
   changed(change: Change): void {

@@ -67,7 +67,7 @@ function script(sessions: { name: string; steps: Step[] }[]): string {
         `xl create -q /dev/null "name='${name}'" "type='pv'" "kernel='/guest/player'" "ramdisk='/guest/${name}.bin'" "memory=64" 2>&1`,
         `N=$(xl domid ${name})`,
         ...commands.flatMap((command, i) => [
-          `until grep -q '^\\$ ${i + 1}.$' ${log} || ! xl domid ${name} >/dev/null 2>&1; do sleep 0.05; done`,
+          `until grep -q '^\\$ ${i + 1}$' ${log} || ! xl domid ${name} >/dev/null 2>&1; do sleep 0.05; done`,
           `echo "@command ${name} ${i + 1}"`,
           `( ${command.replaceAll('~', '$N')} ) 2>&1`,
           `xenstore-write /local/domain/$N/control/sysrq ${i + 1}`,

@@ -6,11 +6,12 @@ import { encodeMessage, formatAnswers, hideDomid, parseSession } from './session
 
 const DOMID = 5;
 
-export function replay(session: string): string {
+/** `name` is what record.ts called the domain. */
+export function replay(name: string, session: string): string {
   const store = new XenStore();
   populateDomainTree(
     store,
-    { id: DOMID, name: 'player' },
+    { id: DOMID, name },
     { memoryKib: 65536, vcpus: 1, store: { port: 1, mfn: 10 }, console: { port: 2, mfn: 11 } },
   );
   const guest = new RingGuest(store, DOMID);
