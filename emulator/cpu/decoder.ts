@@ -211,7 +211,7 @@ export class Decoder {
     const length = at - start;
     if (row.operands[0]?.[0] === 'J') {
       const target = rip + BigInt(length) + imm;
-      imm = BigInt.asUintN(mode.code === 64 ? 64 : size * 8, target);
+      imm = BigInt.asUintN(size * 8, target);
     }
     if (lock && (!attributes.has('lock') || ea === 'reg')) return 'invalid';
 

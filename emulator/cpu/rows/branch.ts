@@ -1,4 +1,4 @@
-/** JMP, Jcc, CALL, RET near, LOOP, JRCXZ and NOP (SDM 2A-2B). */
+/** JMP, Jcc, CALL, RET near and NOP (SDM 2A-2B). As on AMD, the operand-size prefix cuts RIP to 16 bits, in 64-bit code too (APM3 JMP). */
 import type { Builder } from '../builder.ts';
 import { GP } from '../fault.ts';
 import type { Value } from '../ir.ts';
@@ -39,15 +39,15 @@ const jcc = (q: Builder): void => q.branch(q.cond());
 
 // biome-ignore format: one row a line
 export const branchRows: RowSource[] = [
-  row('jmp',  'Jb', 'EB',          'f64', (q) => q.jump('imm')),
-  row('jmp',  'Jz', 'E9',          'f64', (q) => q.jump('imm')),
-  row('jmp',  'Ev', 'FF /4',       'f64', (q) => q.jump(checkTarget(q, q.rm('r').get()))),
-  row('j',    'Jb', '70 +cc',      'f64', jcc),
-  row('j',    'Jz', '0F 80 +cc',   'f64', jcc),
-  row('call', 'Jz', 'E8',          'f64', (q) => call(q, 'imm')),
-  row('call', 'Ev', 'FF /2',       'f64', (q) => call(q, checkTarget(q, q.rm('r').get()))),
-  row('ret',  'Iw', 'C2',          'f64', (q) => ret(q, 'imm')),
-  row('ret',  '',   'C3',          'f64', (q) => ret(q, 0)),
+  row('jmp',  'Jb', 'EB',          'd64', (q) => q.jump('imm')),
+  row('jmp',  'Jz', 'E9',          'd64', (q) => q.jump('imm')),
+  row('jmp',  'Ev', 'FF /4',       'd64', (q) => q.jump(checkTarget(q, q.rm('r').get()))),
+  row('j',    'Jb', '70 +cc',      'd64', jcc),
+  row('j',    'Jz', '0F 80 +cc',   'd64', jcc),
+  row('call', 'Jz', 'E8',          'd64', (q) => call(q, 'imm')),
+  row('call', 'Ev', 'FF /2',       'd64', (q) => call(q, checkTarget(q, q.rm('r').get()))),
+  row('ret',  'Iw', 'C2',          'd64', (q) => ret(q, 'imm')),
+  row('ret',  '',   'C3',          'd64', (q) => ret(q, 0)),
   row('nop',  '',   '90 !B',       '', () => {}),
   row('nop',  'Ev', '0F 1F /r',    '', () => {}),
 ];

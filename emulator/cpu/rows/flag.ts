@@ -55,9 +55,9 @@ export const flagRows: RowSource[] = [
   row('std',    '',   'FD', '', direction(true)),
   row('lahf',   '',   '9F', '', loadFlags),
   row('sahf',   '',   '9E', '', storeFlags),
-  row('loopne', 'Jb', 'E0', 'f64', loop('notZero')),
-  row('loope',  'Jb', 'E1', 'f64', loop('zero')),
-  row('loop',   'Jb', 'E2', 'f64', loop('any')),
-  row('jrcxz',  'Jb', 'E3', 'f64', (q) => q.branch(q.isZero(q.get(RCX, q.shape.addressSize)))),
+  row('loopne', 'Jb', 'E0', 'd64', loop('notZero')),
+  row('loope',  'Jb', 'E1', 'd64', loop('zero')),
+  row('loop',   'Jb', 'E2', 'd64', loop('any')),
+  row('jrcxz',  'Jb', 'E3', 'd64', (q) => q.branch(q.isZero(q.get(RCX, q.shape.addressSize)))),
   row('leave',  '',   'C9', 'd64', leave),
 ];
