@@ -100,6 +100,8 @@ static long port_status(domid_t dom, evtchn_port_t port, struct evtchn_status *s
     return event_channel_op(EVTCHNOP_status, status);
 }
 
+static domid_t own_domid = DOMID_INVALID;       /* unknown at first; a new number each run on a real Xen */
+
 static void show_status(evtchn_port_t port)
 {
     struct evtchn_status status;
@@ -107,7 +109,8 @@ static void show_status(evtchn_port_t port)
 
     result(numbered("status of port", port), answer);
     if (answer == 0)
-        print("  status %u vcpu %u u %x %x\n", status.status, status.vcpu, status.u.interdomain.dom, status.u.interdomain.port);
+        print("  status %u vcpu %u u %x %x\n", status.status, status.vcpu,
+              status.u.interdomain.dom == own_domid ? DOMID_SELF : status.u.interdomain.dom, status.u.interdomain.port);
 }
 
 static evtchn_port_t first_invalid_port(void)
@@ -162,6 +165,8 @@ static void ports(void)
     }
     print("first that is no port: %u\n", first_invalid_port());
     result("alloc_unbound for ourselves", alloc_unbound(DOMID_SELF, DOMID_SELF, &port));
+    port_status(DOMID_SELF, port, &status);
+    own_domid = status.u.unbound.dom;
     show_status(port);
     peer.remote_port = port;
     result("bind_interdomain to it", event_channel_op(EVTCHNOP_bind_interdomain, &peer));
