@@ -33,12 +33,19 @@ export const PFEC_RESERVED = 8;
 export const PFEC_FETCH = 16;
 
 export interface Bounce {
-  /** Where the guest's kernel is entered; 0n crashes the domain. */
+  /** Where the guest's kernel is entered; 0n: nowhere. */
   readonly address: bigint;
   readonly masksEvents: boolean;
   readonly errorCode?: number | undefined;
   /** DS, ES, FS and GS are pushed too. */
   readonly isFailsafe?: boolean;
+}
+
+/** Why a bounce is impossible, which the domain does not survive. */
+interface BounceFailure {
+  readonly why: string;
+  /** The address that could not be written. */
+  readonly vaddr?: bigint;
 }
 
 /** CS and SS as the guest would see them: those that a hypercall iret asked for, until they are loaded. */
@@ -49,8 +56,8 @@ function selectors(cpu: Cpu, pv: PvVcpu): { cs: number; ss: number } {
 const frameBytes = new Uint8Array(12 * 8);
 const frame = new BigUint64Array(frameBytes.buffer);
 
-/** Enters the guest's kernel; false: the domain was crashed. */
-export function bounce(host: TrapHost, vcpu: Vcpu, { address, masksEvents, errorCode, isFailsafe }: Bounce): boolean {
+/** Enters the guest's kernel; undefined: done. */
+function bounce(host: TrapHost, vcpu: Vcpu, { address, masksEvents, errorCode, isFailsafe }: Bounce): BounceFailure | undefined {
   const { cpu } = host;
   const pv = pvVcpu.of(vcpu);
   const { gpr } = cpu;
@@ -59,8 +66,7 @@ export function bounce(host: TrapHost, vcpu: Vcpu, { address, masksEvents, error
   if (!wasKernel) toggleGuestMode(host, vcpu);
   const top = (wasKernel ? gpr[RSP]! : pv.kernelSp) & ~0xfn;
   if (top >= HYPERVISOR_VIRT_START && top < HYPERVISOR_VIRT_END + LARGEST_FRAME) {
-    host.crash(vcpu.domain, `no bounce frame can be made at ${hex(top)}: that is ring -1's`, top);
-    return false;
+    return { why: `no bounce frame can be made at ${hex(top)}, which is ring -1's`, vaddr: top };
   }
 
   const mask = upcallMask(host, vcpu);
@@ -76,12 +82,9 @@ export function bounce(host: TrapHost, vcpu: Vcpu, { address, masksEvents, error
   frame[size++] = gpr[RSP]!;
   frame[size++] = BigInt(ss);
   const rsp = BigInt.asUintN(64, top - BigInt(size * 8));
-  if (!copyToGuest(host, rsp, frameBytes, 0, size * 8)) {
-    host.crash(vcpu.domain, `no bounce frame can be written at ${hex(rsp)}`, rsp);
-    return false;
-  }
+  if (!copyToGuest(host, rsp, frameBytes, 0, size * 8)) return { why: `no bounce frame can be written at ${hex(rsp)}`, vaddr: rsp };
   if (masksEvents) setUpcallMask(host, vcpu, mask | 1);
-  if (address === 0n) return false;
+  if (address === 0n) return { why: 'no handler is registered' };
 
   cpu.rflags &= ~RFLAGS_CLEARED;
   gpr[RSP] = rsp;
@@ -89,7 +92,7 @@ export function bounce(host: TrapHost, vcpu: Vcpu, { address, masksEvents, error
   loadFlatKernel(cpu);
   pv.returnSelectors = undefined;
   pv.returnsBySysret = true;
-  return true;
+  return undefined;
 }
 
 export function loadFlatKernel(cpu: Cpu): void {
@@ -97,14 +100,23 @@ export function loadFlatKernel(cpu: Cpu): void {
   if (cpu.getSegment('ss').selector !== FLAT_KERNEL_SS) cpu.setSegment('ss', flatSegment(FLAT_KERNEL_SS));
 }
 
+/** Enters one of the callbacks, or crashes the domain. */
+export function enter(host: TrapHost, vcpu: Vcpu, name: 'event' | 'failsafe' | 'syscall', callback: Bounce): void {
+  const at = host.cpu.rip;
+  host.traceTrap?.(vcpu, `${name} at ${hex(at)} -> ${hex(callback.address)}`);
+  const failure = bounce(host, vcpu, callback);
+  if (failure !== undefined) host.crash(vcpu.domain, `${name} callback at ${hex(at)}: ${failure.why}`, failure.vaddr);
+}
+
 /** Gives vector `vector` to the guest's trap table (xen pv_inject_event). Vectors from INT n have no error code. */
 export function inject(host: TrapHost, vcpu: Vcpu, vector: number, errorCode?: number): void {
   const entry = pvVcpu.of(vcpu).trapTable[vector]!;
   const at = host.cpu.rip;
   host.traceTrap?.(vcpu, `${describe(vector, errorCode)} at ${hex(at)} -> ${entry.address === 0n ? 'nobody' : hex(entry.address)}`);
-  if (bounce(host, vcpu, { address: entry.address, masksEvents: (entry.flags & TI_IF) !== 0, errorCode })) return;
-  if (vcpu.domain.shutdownReason !== undefined) return;
-  host.crash(vcpu.domain, `unhandled ${describe(vector, errorCode)} at ${hex(at)}`, vector === VECTOR_PF ? pvVcpu.of(vcpu).cr2 : undefined);
+  const failure = bounce(host, vcpu, { address: entry.address, masksEvents: (entry.flags & TI_IF) !== 0, errorCode });
+  if (failure === undefined) return;
+  const vaddr = failure.vaddr ?? (vector === VECTOR_PF ? pvVcpu.of(vcpu).cr2 : undefined);
+  host.crash(vcpu.domain, `unhandled ${describe(vector, errorCode)} at ${hex(at)}: ${failure.why}`, vaddr);
 }
 
 function describe(vector: number, errorCode: number | undefined): string {

@@ -9,7 +9,7 @@ import { type PvVcpu, pvVcpu, TI_DPL_MASK } from '../../hypercalls/pv_cpu/state.
 import type { ExceptionExit, Exit, SoftwareInterruptExit } from '../cpu/exit.ts';
 import { R11, RCX } from '../cpu/interface.ts';
 import type { Vcpu } from '../vcpu.ts';
-import { bounce, inject, injectPageFault, RFLAGS_RF } from './bounce.ts';
+import { enter, inject, injectPageFault, RFLAGS_RF } from './bounce.ts';
 import { handlePageFault } from './page_fault.ts';
 import { emulateCpuid, emulatePrivileged, finishInstruction, setTaskSwitched } from './privileged.ts';
 import { hex, type TrapHost } from './trap_host.ts';
@@ -85,8 +85,8 @@ function bounceSyscall(host: TrapHost, vcpu: Vcpu, pv: PvVcpu, is32: boolean): v
     inject(host, vcpu, VECTOR_UD);
     return;
   }
-  host.traceTrap?.(vcpu, `syscall at ${hex(cpu.rip - SYSCALL_LENGTH)} -> ${hex(address)}`);
-  if (bounce(host, vcpu, { address, masksEvents: pv.syscall.masksEvents })) cpu.rflags &= ~RFLAGS_DF;
+  enter(host, vcpu, 'syscall', { address, masksEvents: pv.syscall.masksEvents });
+  cpu.rflags &= ~RFLAGS_DF;
 }
 
 function handleException(host: TrapHost, vcpu: Vcpu, exit: ExceptionExit): void {

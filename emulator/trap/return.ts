@@ -13,12 +13,12 @@ import {
   nullSegment,
   SEGMENT_L,
 } from '../../hypercalls/pv_cpu/selectors.ts';
-import { type Callback, type PvVcpu, pvVcpu, type ReturnSelectors } from '../../hypercalls/pv_cpu/state.ts';
+import { type PvVcpu, pvVcpu, type ReturnSelectors } from '../../hypercalls/pv_cpu/state.ts';
 import { isUpcallPending, upcallMask } from '../../hypercalls/pv_cpu/vcpu_info.ts';
 import { type Cpu, R11, RCX } from '../cpu/interface.ts';
 import type { Vcpu } from '../vcpu.ts';
-import { bounce, inject, injectNmi } from './bounce.ts';
-import { hex, type TrapHost } from './trap_host.ts';
+import { enter, inject, injectNmi } from './bounce.ts';
+import type { TrapHost } from './trap_host.ts';
 
 const VECTOR_GP = 13;
 const GP_0: SegmentFault = { vector: VECTOR_GP, errorCode: 0 };
@@ -39,12 +39,6 @@ export function returnToGuest(host: TrapHost, vcpu: Vcpu): void {
   }
 }
 
-function enter(host: TrapHost, vcpu: Vcpu, name: 'event' | 'failsafe', callback: Callback): void {
-  host.traceTrap?.(vcpu, `${name} at ${hex(host.cpu.rip)} -> ${hex(callback.address)}`);
-  if (bounce(host, vcpu, { ...callback, isFailsafe: name === 'failsafe' })) return;
-  if (vcpu.domain.shutdownReason === undefined) host.crash(vcpu.domain, `no ${name} callback is registered`);
-}
-
 /**
  * The vCPU's registers came back on the core: what its tables no longer allow in DS, ES, FS or GS is cleared, and told
  * to its kernel by the failsafe callback (xen:arch/x86/domain.c load_segments).
@@ -57,7 +51,7 @@ export function reloadSegments(host: TrapHost, vcpu: Vcpu): void {
     return selector > 3 && loadDataSegment(host, vcpu, selector) === undefined;
   });
   if (lost.length === 0) return;
-  enter(host, vcpu, 'failsafe', pv.failsafe);
+  enter(host, vcpu, 'failsafe', { ...pv.failsafe, isFailsafe: true });
   for (const name of lost) cpu.setSegment(name, nullSegment(0));
 }
 
