@@ -9,7 +9,9 @@ const root = dirname(fileURLToPath(import.meta.url));
 process.chdir(root);
 const args = process.argv.slice(2);
 const outdir = args.includes('--outdir') ? args[args.indexOf('--outdir') + 1] : 'dist';
-const only = args.includes('--only') ? args.slice(args.indexOf('--only') + 1).filter((a, i, all) => !a.startsWith('--') && all[i - 1] !== '--outdir') : [];
+const only = args.includes('--only')
+  ? args.slice(args.indexOf('--only') + 1).filter((a, i, all) => !a.startsWith('--') && all[i - 1] !== '--outdir')
+  : [];
 
 function* filesBelow(folder, ending) {
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
@@ -28,12 +30,15 @@ const products = {
   'test/bench/hot_templates.ts': 'hot_templates',
   'test/cpu/record/record.ts': 'record_cpu',
 };
-const entries = only.length > 0
-  ? only.map((path) => ({ in: path, out: path.replace(/\.ts$/, '') }))
-  : [
-      ...Object.entries(products).filter(([path]) => existsSync(path)).map(([path, out]) => ({ in: path, out })),
-      ...[...filesBelow('test', '.test.ts')].map((path) => ({ in: path, out: path.replace(/\.ts$/, '') })),
-    ];
+const entries =
+  only.length > 0
+    ? only.map((path) => ({ in: path, out: path.replace(/\.ts$/, '') }))
+    : [
+        ...Object.entries(products)
+          .filter(([path]) => existsSync(path))
+          .map(([path, out]) => ({ in: path, out })),
+        ...[...filesBelow('test', '.test.ts')].map((path) => ({ in: path, out: path.replace(/\.ts$/, '') })),
+      ];
 
 const options = {
   outdir,
