@@ -107,8 +107,8 @@ export const systemRows: RowSource[] = [
   performed('into',     '',    'CE', 'i64', SYSTEM_INTO),
   performed('int1',     '',    'F1', '', SYSTEM_INT1),
   row('ud2',         '',       '0F 0B', '', invalid),
-  row('ud1',         'Gv,Ev',  '0F B9 /r', '', invalid),
-  row('ud0',         'Gv,Ev',  '0F FF /r', '', invalid),
+  row('ud1',         '',       '0F B9', '', invalid),
+  row('ud0',         '',       '0F FF', '', invalid),
 
   performed('syscall',  '',    '0F 05', '', SYSTEM_SYSCALL),
   performed('sysret',   '',    '0F 07', '', SYSTEM_SYSRET),
