@@ -10,3 +10,6 @@ const ESCAPE = /\x1b\[[0-9;?]*[A-Za-z]/g;
 
 /** What a person reads: no cursor movements, no colours, lines as they are. */
 export const readable = (console: string): string => console.replaceAll(ESCAPE, '').replaceAll('\r', '');
+
+/** How fast it read its configuration differs from run to run. */
+export const withoutRate = (console: string): string => console.replace(/[\d.]+[KMG]?i?B\/s/, '?B/s');

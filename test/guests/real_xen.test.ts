@@ -1,0 +1,58 @@
+/** Guests side by side with the real Xen, now: the same console, byte for byte. */
+import { existsSync, readFileSync } from 'node:fs';
+import t from 'tap';
+import { GRUB, grubIsMissing, withoutRate } from '../support/grub.ts';
+import { GuestRun, guestFile, guestKernel, guestNames } from '../support/guest_run.ts';
+import { consolesOfDom0, consolesOfDomUs, type RealGuest, realXenIsMissing } from '../support/real_xen.ts';
+
+/** What each guest prints here. */
+function consoleHere({ kernel, cmdline = '', typed }: RealGuest, as: 'domU' | 'dom0'): string {
+  const run = GuestRun.bootFile(kernel, { as, cmdline });
+  if (typed) {
+    run.run({ isDone: () => run.console.includes(typed.when), limit: 50_000_000 });
+    run.type(typed.keys);
+  }
+  run.run();
+  return run.console;
+}
+
+const own: readonly RealGuest[] = guestNames.map((name) => ({ name, kernel: guestKernel(name) }));
+
+const withKeys: readonly RealGuest[] = guestNames
+  .filter((name) => existsSync(guestFile(name, 'input.txt')))
+  .map((name) => {
+    const keys = readFileSync(guestFile(name, 'input.txt'), 'latin1');
+    return { name: `${name}-typed`, kernel: guestKernel(name), cmdline: 'wait', typed: { keys, when: name } };
+  });
+
+const commands = [
+  'echo hello',
+  'ls',
+  'foo',
+  'ls (proc)/',
+  'help echo',
+  'xen_ls name',
+  'if true; then echo yes; fi',
+  'echo a\x7fb\x01\x06\x0bho c',
+  'halt',
+];
+const grub: readonly RealGuest[] = grubIsMissing
+  ? []
+  : [{ name: 'grub', kernel: GRUB, typed: { keys: commands.map((line) => `${line}\n`).join(''), when: 'grub> ' } }];
+
+/** Without what a serial line and the speed of the machine make of it. */
+const comparable = (console: string): string => withoutRate(console).replaceAll('\r\n', '\n');
+
+t.setTimeout(295_000);
+t.jobs = 2;
+
+t.test('as domU', { skip: realXenIsMissing }, async (t) => {
+  const guests = [...own, ...withKeys, ...grub];
+  const there = await consolesOfDomUs(guests);
+  for (const guest of guests) t.equal(comparable(consoleHere(guest, 'domU')), comparable(there.get(guest.name)!), guest.name);
+});
+
+t.test('as dom0', { skip: realXenIsMissing }, async (t) => {
+  const there = await consolesOfDom0(own);
+  for (const guest of own) t.equal(comparable(consoleHere(guest, 'dom0')), comparable(there.get(guest.name)!), guest.name);
+});
