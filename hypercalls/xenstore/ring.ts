@@ -47,12 +47,7 @@ export class XenstoreRing {
 
   /** The guest signalled: there is a request, or room for answers. Harmless at any other time. */
   onEvent(): void {
-    if (this.#isBusy) return;
-    this.#isBusy = true;
-    let moved = false;
-    while (!this.#isClosed && (this.#transmit() || this.#receive())) moved = true;
-    this.#isBusy = false;
-    if (moved) this.#notify();
+    if (!this.#isBusy) this.#move(() => this.#transmit() || this.#receive());
   }
 
   /** The domain is gone: its watches and transactions end. */
@@ -62,13 +57,23 @@ export class XenstoreRing {
     this.#connection.close();
   }
 
+  /** Does `step` until it has nothing left to do, and signals the guest if anything was. */
+  #move(step: () => boolean): void {
+    this.#isBusy = true;
+    let moved = false;
+    while (!this.#isClosed && step()) moved = true;
+    this.#isBusy = false;
+    if (moved) this.#notify();
+  }
+
   #send(message: Message): void {
     if (this.#isClosed) return;
     const bytes = encode(message);
     if (message.type === XS_WATCH_EVENT && (this.#waitingSize + bytes.length > MAX_WAITING_SIZE || this.#isWaiting(bytes))) return;
     this.#waiting.push(bytes);
     this.#waitingSize += bytes.length;
-    this.onEvent();
+    // Somebody else's doing: the guest's own requests are taken when it signals.
+    if (!this.#isBusy) this.#move(() => this.#transmit());
   }
 
   /** An event that waits unread is not repeated. */
