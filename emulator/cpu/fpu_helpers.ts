@@ -15,6 +15,7 @@ import {
   sseConvertFloat,
   sseExceptions,
   sseFromInteger,
+  sseRound,
   sseToInteger,
 } from './float/sse.ts';
 import { type QuickOp, quickArith } from './float_quick.ts';
@@ -47,7 +48,7 @@ function writeLane(view: DataView, size: LaneSize, i: number, value: bigint): vo
   else view.setBigUint64(A + 8 * i, value, true);
 }
 
-type Lane = (a: bigint, b: bigint, mxcsr: number) => SseResult;
+type Lane = (a: bigint, b: bigint, mxcsr: number, i: number) => SseResult;
 
 function exactLanes(cpu: CpuCore, count: number, sourceSize: LaneSize, size: LaneSize, lane: Lane): void {
   const { view } = cpu.state;
@@ -55,7 +56,7 @@ function exactLanes(cpu: CpuCore, count: number, sourceSize: LaneSize, size: Lan
   const results: bigint[] = [];
   let flags = 0;
   for (let i = 0; i < count; i++) {
-    const outcome = lane(readLane(view, A, sourceSize, i), readLane(view, B, sourceSize, i), mxcsr);
+    const outcome = lane(readLane(view, A, sourceSize, i), readLane(view, B, sourceSize, i), mxcsr, i);
     results.push(outcome.result);
     flags |= outcome.flags;
   }
@@ -90,6 +91,46 @@ export function arithHelper(op: SseArithOp, size: LaneSize, count: number): numb
   if (op === 'min' || op === 'max') return defineHelper((cpu) => exactLanes(cpu, count, size, size, lane));
   return defineHelper((cpu) => {
     if (!quickLanes(cpu.state.view, count, size, op)) exactLanes(cpu, count, size, size, lane);
+  });
+}
+
+/** ADDSUBPS and ADDSUBPD: even lanes are subtracted, odd ones added. */
+export function addSubHelper(size: LaneSize): number {
+  return defineHelper((cpu) =>
+    exactLanes(cpu, 16 / size, size, size, (a, b, mxcsr, i) => sseArith(i % 2 === 0 ? 'sub' : 'add', size, a, b, mxcsr)),
+  );
+}
+
+/** ROUNDPS and its kin; a third argument is the immediate. */
+export function roundHelper(size: LaneSize, count: number): number {
+  return defineHelper((cpu) => {
+    const control = cpu.state.view.getInt32(C, true);
+    exactLanes(cpu, count, size, size, (_, b, mxcsr) => sseRound(size, control, b, mxcsr));
+  });
+}
+
+/**
+ * DPPS and DPPD: the immediate's high half chooses products, its low half lanes of the result. Products, the sums of pairs
+ * and the last sum are steps: an unmasked exception of one keeps the next from happening.
+ */
+export function dotProductHelper(size: LaneSize): number {
+  return defineHelper((cpu) => {
+    const { view } = cpu.state;
+    const control = view.getInt32(C, true);
+    const mxcsr = view.getInt32(MXCSR, true);
+    const lanes = Array.from({ length: 16 / size }, (_, i) => i);
+    const product = (i: number): SseResult =>
+      control & (16 << i) ? sseArith('mul', size, readLane(view, A, size, i), readLane(view, B, size, i), mxcsr) : { result: 0n, flags: 0 };
+    const step = (outcomes: readonly SseResult[]): bigint[] => {
+      const flags = outcomes.reduce((all, outcome) => all | outcome.flags, 0);
+      raise(cpu, flags);
+      return outcomes.map(({ result }) => result);
+    };
+    let sums = step(lanes.map(product));
+    while (sums.length > 1) {
+      sums = step(sums.flatMap((a, i) => (i % 2 === 0 ? [sseArith('add', size, a, sums[i + 1]!, mxcsr)] : [])));
+    }
+    for (const i of lanes) writeLane(view, size, i, control & (1 << i) ? sums[0]! : 0n);
   });
 }
 

@@ -39,10 +39,9 @@ function signature(bytes: Uint8Array, code: CodeSize): string {
 /** What the recording CPU has and our CPUID does not tell of: #UD here until a row claims it. */
 const notOffered: readonly (readonly [string, RegExp])[] = [
   ['AVX and its kin', /^np (c4|c5) /],
-  ['SSE3', /^(66|f2) 0f(7c|7d|d0) |^f2 0f(f0|12) |^f3 0f(12|16) |^\S+ (db|dd|df) m1$/],
   ['SSE4A', /^(66|f2) 0f7[89] |^f[23] 0f2b /],
-  ['POPCNT', /^f3 0fb8 /],
-  ['SSSE3, SSE4, AES, SHA, MOVBE, ADX, ...', /^\S+ 0f3[8a].. /],
+  ['AES, PCLMULQDQ, SHA, ADX', /^66 0f(38d[b-f]|3adf|3a44) |^np 0f(38c[89a-d]|3acc) |^(66|f3) 0f38f6 /],
+  ['MOVBE, INVPCID', /^(np|66) 0f38f[01] |^66 0f3882 /],
   ['XGETBV and XSETBV, SVM, RDPRU', /^\S+ 0f01 r[237]$/],
   ['XSAVE, CLWB, CLFLUSHOPT', /^np 0fae m[456]$|^66 0fae m[67]$/],
   ['XSAVES, XSAVEC', /^np 0fc7 m[345]$/],
@@ -127,6 +126,8 @@ const aliases: Record<string, (insn: Insn) => string> = {
   cbw: ({ shape }) => ({ 2: 'cbw', 4: 'cwde', 8: 'cdqe' })[shape.size as 2 | 4 | 8],
   cwd: ({ shape }) => ({ 2: 'cwd', 4: 'cdq', 8: 'cqo' })[shape.size as 2 | 4 | 8],
   cmpxchg8b: ({ shape }) => (shape.size === 8 ? 'cmpxchg16b' : 'cmpxchg8b'),
+  pextrd: ({ shape }) => (shape.size === 8 ? 'pextrq' : 'pextrd'),
+  pinsrd: ({ shape }) => (shape.size === 8 ? 'pinsrq' : 'pinsrd'),
   bsf: ({ shape }) => (shape.rep === 'none' ? 'bsf' : 'tzcnt'),
   call_far: () => 'lcall',
   jmp_far: () => 'ljmp',

@@ -92,7 +92,7 @@ export function inputState(seed: number, overrides: string): MachineState {
 }
 
 const fromHex = (hex: string): Uint8Array => Uint8Array.from(hex.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
-const toHex = (bytes: Uint8Array): string => [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+export const toHex = (bytes: Uint8Array): string => [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 
 function applyChanges(state: MachineState, changes: string): void {
   for (const change of changes.split(',').filter(Boolean)) {

@@ -29,6 +29,20 @@ export function roundToInteger(x: Unpacked, env: Env): bigint | undefined {
   return x.sign ? -magnitude : magnitude;
 }
 
+/** x rounded to an integral value of its own format; a denormal is no exception of its own. */
+export function toIntegral(f: Format, x: Unpacked, env: Env): bigint {
+  const nan = propagateNan(f, x, x, env);
+  if (nan !== undefined) return nan;
+  if (x.kind === INFINITY) return infinity(f, x.sign);
+  if (x.kind === FINITE && x.exponent >= 0) return roundPack(f, x.sign, x.significand, x.exponent, false, env);
+  const value = roundToInteger(x, env) as bigint;
+  if (env.inexact) env.flags |= PE;
+  const { roundedUp } = env;
+  const bits = value === 0n ? zero(f, x.sign) : fromInteger(f, value, env);
+  env.roundedUp = roundedUp;
+  return bits;
+}
+
 /** x as a two's complement integer of `bits` bits; what does not fit is invalid and gives the integer indefinite. */
 export function toInteger(x: Unpacked, bits: 16 | 32 | 64, env: Env): bigint {
   const value = roundToInteger(x, env);

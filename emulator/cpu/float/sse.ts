@@ -1,9 +1,9 @@
-// Scalar semantics of the SSE and SSE2 floating-point instructions on 32- and 64-bit patterns (SDM 1 11.5, 4.8.3.5). A
+// Scalar semantics of the SSE, SSE2 and SSE4.1 floating-point instructions on 32- and 64-bit patterns (SDM 1 11.5, 4.8.3.5). A
 // packed instruction applies them lane by lane and hands the flags of all lanes to `sseExceptions`. `flags` are the MXCSR
 // exception bits raised; when one of them is unmasked the caller raises #XM and leaves the destination alone.
 
-import { convert, fromInteger, toInteger } from './convert.ts';
-import { type Env, PRE_COMPUTATION, type Rounding, sseEnv, TOWARD_ZERO } from './env.ts';
+import { convert, fromInteger, toInteger, toIntegral } from './convert.ts';
+import { type Env, PE, PRE_COMPUTATION, type Rounding, sseEnv, TOWARD_ZERO } from './env.ts';
 import { f32, f64, ZERO, zero } from './format.ts';
 import { addUnpacked, compareUnpacked, divUnpacked, EQUAL, LESS, mulUnpacked, operand, sqrtUnpacked, UNORDERED } from './softfloat.ts';
 
@@ -102,4 +102,13 @@ export function sseFromInteger(size: 4 | 8, integerSize: 4 | 8, value: bigint, m
   const env = sseEnv(mxcsr);
   const result = fromInteger(format(size), BigInt.asIntN(integerSize * 8, value), env);
   return { result, flags: env.flags };
+}
+
+/** ROUNDSS, ROUNDSD: the immediate's low two bits round unless bit 2 leaves it to MXCSR; bit 3 suppresses PE. */
+export function sseRound(size: 4 | 8, control: number, a: bigint, mxcsr: number): SseResult {
+  const f = format(size);
+  const env = sseEnv(mxcsr);
+  if ((control & 4) === 0) env.rounding = (control & 3) as Rounding;
+  const result = toIntegral(f, operand(f, a, env), env);
+  return { result, flags: (control & 8) === 0 ? env.flags : env.flags & ~PE };
 }

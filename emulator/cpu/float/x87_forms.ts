@@ -2,6 +2,7 @@
 // forms by the same field and, where they differ, by ST(i)'s number. Encodings that only repeat another instruction are
 // here as processors have them; undefined is #UD.
 
+import { TOWARD_ZERO } from './env.ts';
 import {
   type ArithmeticOp,
   arithmetic,
@@ -78,6 +79,11 @@ function storePop(kind: OperandKind): MemoryForm {
   });
 }
 
+/** FISTTP: rounds toward zero, whatever the control word says. */
+function truncatePop(kind: OperandKind): MemoryForm {
+  return storePop({ ...kind, encode: (x, env) => kind.encode(x, Object.assign(env, { rounding: TOWARD_ZERO })) });
+}
+
 /** FADD FMUL FCOM FCOMP FSUB FSUBR FDIV FDIVR. */
 function arithmeticMemory(kind: OperandKind): MemoryForm[] {
   return arithmeticOps.map((operation, group) =>
@@ -105,19 +111,17 @@ const FLDENV = image('r', false, fldenv);
 const FNSTENV = image('w', false, fnstenv);
 const FRSTOR = image('r', true, frstor);
 const FNSAVE = image('w', true, fnsave);
-/** SSE3's truncating store is not offered: put it here. */
-const FISTTP = undefined;
 
 // biome-ignore format: one opcode a line
 export const memoryForms: readonly (readonly (MemoryForm | undefined)[])[] = [
   arithmeticMemory(m32),                                                                         // D8
   [load(m32), undefined, store(m32), storePop(m32), FLDENV, FLDCW, FNSTENV, FNSTCW],             // D9
   arithmeticMemory(i32),                                                                         // DA
-  [load(i32), FISTTP, store(i32), storePop(i32), undefined, load(m80), undefined, storePop(m80)], // DB
+  [load(i32), truncatePop(i32), store(i32), storePop(i32), undefined, load(m80), undefined, storePop(m80)], // DB
   arithmeticMemory(m64),                                                                         // DC
-  [load(m64), FISTTP, store(m64), storePop(m64), FRSTOR, undefined, FNSAVE, FNSTSW],             // DD
+  [load(m64), truncatePop(i64), store(m64), storePop(m64), FRSTOR, undefined, FNSAVE, FNSTSW],             // DD
   arithmeticMemory(i16),                                                                         // DE
-  [load(i16), FISTTP, store(i16), storePop(i16), load(bcd), load(i64), storePop(bcd), storePop(i64)], // DF
+  [load(i16), truncatePop(i16), store(i16), storePop(i16), load(bcd), load(i64), storePop(bcd), storePop(i64)], // DF
 ];
 
 type Execute = RegisterForm['execute'];

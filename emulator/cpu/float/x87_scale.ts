@@ -1,24 +1,15 @@
 // x87 instructions that take numbers apart: FRNDINT, FSCALE, FXTRACT, FPREM and FPREM1 (SDM 2A). All but FRNDINT are exact
 // where the result is normal.
 
-import { fromInteger, roundToInteger } from './convert.ts';
-import { type Env, PE, roundPack, x87Env, ZE } from './env.ts';
-import { bitLength, FINITE, f80, INFINITY, infinity, pack, type Unpacked, ZERO, zero } from './format.ts';
+import { fromInteger, toIntegral } from './convert.ts';
+import { type Env, roundPack, x87Env, ZE } from './env.ts';
+import { bitLength, f80, INFINITY, infinity, pack, type Unpacked, ZERO, zero } from './format.ts';
 import { invalid, propagateNan, raiseDenormal } from './softfloat.ts';
 import { C0, C1, C2, C3, commit, INDEFINITE, isEmpty, push, read, setConditions, stackFault, write, type X87State } from './x87_state.ts';
 
 export function roundToIntegral(x: Unpacked, env: Env): bigint {
-  const nan = propagateNan(f80, x, x, env);
-  if (nan !== undefined) return nan;
-  if (x.kind === INFINITY) return infinity(f80, x.sign);
   raiseDenormal(x, x, env);
-  if (x.kind === FINITE && x.exponent >= 0) return roundPack(f80, x.sign, x.significand, x.exponent, false, env);
-  const value = roundToInteger(x, env) as bigint;
-  if (env.inexact) env.flags |= PE;
-  const { roundedUp } = env;
-  const bits = value === 0n ? zero(f80, x.sign) : fromInteger(f80, value, env);
-  env.roundedUp = roundedUp;
-  return bits;
+  return toIntegral(f80, x, env);
 }
 
 /** x * 2^trunc(y). */

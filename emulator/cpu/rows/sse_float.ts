@@ -27,10 +27,10 @@ import {
   single,
   vectorConstant,
 } from './sse_lanes.ts';
-import { xmmRm } from './sse_operands.ts';
+import { type VectorOp, xmmRm } from './sse_operands.ts';
 
 /** All masked, round to nearest, no DAZ and FTZ, PE set. */
-const isDefault = (q: Builder): Value => mxcsrIs(q, 0xffe0, 0x1fa0);
+export const isDefault = (q: Builder): Value => mxcsrIs(q, 0xffe0, 0x1fa0);
 
 interface Arithmetic {
   readonly name: 'add' | 'sub' | 'mul' | 'div';
@@ -132,16 +132,17 @@ function scalarArithmetic(f: Format, { name, isSafe, canUnderflow, isExact }: Ar
   };
 }
 
-function packedArithmetic(f: Format, { name, isSafe }: Arithmetic): (q: Builder) => void {
+function packedArithmetic(f: Format, { name, isSafe }: Arithmetic): VectorOp {
   const helper = arithHelper(name, f.size, 16 / f.size);
-  return (q) => {
-    const b = xmmRm(q);
-    const a = q.getXmm('reg');
+  return (q, a, b) => {
     const fast = q.op(`${f.vector}.${name}`, a, b);
     const ok = both(q, isDefault(q), holds(q, f, and(q, arePlain(q, f, a, b), isSafe(q, f, a, b, fast)), false));
-    q.setXmm('reg', orHelper(q, ok, fast, helper, [a, b]));
+    return orHelper(q, ok, fast, helper, [a, b]);
   };
 }
+
+export const packedAdd = (f: Format): VectorOp => packedArithmetic(f, arithmetics[0]!);
+export const packedSub = (f: Format): VectorOp => packedArithmetic(f, arithmetics[2]!);
 
 function squareRoot(f: Format, isScalar: boolean): (q: Builder) => void {
   const helper = arithHelper('sqrt', f.size, isScalar ? 1 : 16 / f.size);
@@ -244,7 +245,7 @@ const logic = (['and', 'andn', 'or', 'xor'] as const).flatMap((name, i): RowSour
 // biome-ignore format: one row a line
 export const sseFloatRows: RowSource[] = [
   ...arithmetics.flatMap((arithmetic) =>
-    fourForms(arithmetic.name, arithmetic.opcode, (f, isScalar) => (isScalar ? scalarArithmetic(f, arithmetic) : packedArithmetic(f, arithmetic)))),
+    fourForms(arithmetic.name, arithmetic.opcode, (f, isScalar) => (isScalar ? scalarArithmetic(f, arithmetic) : xmmBinary(packedArithmetic(f, arithmetic))))),
   ...fourForms('sqrt', '51', squareRoot),
   ...fourForms('min', '5D', (f, isScalar) => extremum('min', f, isScalar)),
   ...fourForms('max', '5F', (f, isScalar) => extremum('max', f, isScalar)),

@@ -5,9 +5,22 @@
 import type { Builder } from '../builder.ts';
 import type { Value } from '../ir.ts';
 import { type RowSource, row } from '../row.ts';
-import { checkPending, lanes, low64, mmRm, range, setMm, splat, splatConstant, type VectorOp, xmmRm, zeroVector } from './sse_operands.ts';
+import {
+  BYTE_NUMBERS,
+  checkPending,
+  lanes,
+  low64,
+  mmRm,
+  range,
+  setMm,
+  splat,
+  splatConstant,
+  type VectorOp,
+  xmmRm,
+  zeroVector,
+} from './sse_operands.ts';
 
-const op =
+export const op =
   (name: string): VectorOp =>
   (q, a, b) =>
     q.op(name, a, b);
@@ -27,8 +40,8 @@ function mulHigh(signedness: 's' | 'u'): VectorOp {
 
 const evenDwords = [...range(0, 4), ...range(8, 4), ...range(0, 4), ...range(8, 4)];
 
-function mulEvenDwords(q: Builder, a: Value, b: Value): Value {
-  return q.op('i64x2.extmul_low_i32x4_u', q.shuffle(a, a, evenDwords), q.shuffle(b, b, evenDwords));
+export function mulEvenDwords(signedness: 's' | 'u'): VectorOp {
+  return (q, a, b) => q.op(`i64x2.extmul_low_i32x4_${signedness}`, q.shuffle(a, a, evenDwords), q.shuffle(b, b, evenDwords));
 }
 
 function sumOfDifferences(q: Builder, a: Value, b: Value): Value {
@@ -48,23 +61,28 @@ function shiftBy(q: Builder, name: string, width: number, a: Value, count: Value
   return q.select(isBeyond, zeroVector(q), q.op(name, a, q.wrap(count)));
 }
 
-function pack(name: string): { xmm: VectorOp; mm: VectorOp } {
+/** For an operation whose result has lanes of a below lanes of b: of MMX operands only the low halves take part. */
+export function joining(xmm: VectorOp): Meaning {
   const join = lanes(range(0, 8), range(16, 8));
   return {
-    xmm: op(name),
+    xmm,
     mm: (q, a, b) => {
       const both = q.shuffle(a, b, join);
-      return q.op(name, both, both);
+      return xmm(q, both, both);
     },
   };
 }
 
-type Meaning = VectorOp | { xmm: VectorOp; mm: VectorOp };
+const pack = (name: string): Meaning => joining(op(name));
+
+export type Meaning = VectorOp | { xmm: VectorOp; mm: VectorOp };
+/** Mnemonic, opcode after 0F, meaning. */
+export type IntegerBinary = readonly [string, string, Meaning];
 
 const high = (width: number): Meaning => ({ xmm: interleave(width, 8), mm: interleave(width, 4) });
 
 // biome-ignore format: one instruction a line
-const binaries: readonly (readonly [string, string, Meaning])[] = [
+const binaries: readonly IntegerBinary[] = [
   ['punpckhbw',  '68', high(1)],
   ['punpckhwd',  '69', high(2)],
   ['punpckhdq',  '6A', high(4)],
@@ -110,7 +128,7 @@ const binaries: readonly (readonly [string, string, Meaning])[] = [
   ['pmullw',     'D5', op('i16x8.mul')],
   ['pmulhuw',    'E4', mulHigh('u')],
   ['pmulhw',     'E5', mulHigh('s')],
-  ['pmuludq',    'F4', mulEvenDwords],
+  ['pmuludq',    'F4', mulEvenDwords('u')],
   ['pmaddwd',    'F5', op('i32x4.dot_i16x8_s')],
   ['psadbw',     'F6', sumOfDifferences],
   ['pand',       'DB', op('v128.and')],
@@ -119,7 +137,7 @@ const binaries: readonly (readonly [string, string, Meaning])[] = [
   ['pxor',       'EF', op('v128.xor')],
 ];
 
-function mmBinary(meaning: VectorOp, size: 4 | 8 = 8): (q: Builder) => void {
+export function mmBinary(meaning: VectorOp, size: 4 | 8 = 8): (q: Builder) => void {
   return (q) => {
     checkPending(q);
     const b = splat(q, mmRm(q, size));
@@ -134,10 +152,11 @@ export function xmmBinary(meaning: VectorOp): (q: Builder) => void {
   };
 }
 
-const binaryRows = binaries.flatMap(([name, opcode, meaning]): RowSource[] => {
+/** The MMX and the XMM form. */
+export function bothForms([name, opcode, meaning]: IntegerBinary): RowSource[] {
   const { xmm, mm } = typeof meaning === 'function' ? { xmm: meaning, mm: meaning } : meaning;
   return [row(name, 'Pq,Qq', `NP 0F ${opcode} /r`, 'mmx', mmBinary(mm)), row(name, 'Vdq,Wdq', `66 0F ${opcode} /r`, 'sse', xmmBinary(xmm))];
-});
+}
 
 /** The MMX form reads only 4 bytes of memory. */
 const unpackLowRows = (
@@ -176,14 +195,14 @@ function byteShift(operation: 'i8x16.add' | 'i8x16.sub'): (q: Builder) => void {
   return (q) => {
     const count = q.imm(1);
     const bounded = q.select(q.op('i64.gt_u', count, q.con(16)), q.con(16), count);
-    const indices = q.op(operation, q.conVector(0x0706050403020100n, 0x0f0e0d0c0b0a0908n), q.op('i8x16.splat', q.wrap(bounded)));
+    const indices = q.op(operation, q.conVector(...BYTE_NUMBERS), q.op('i8x16.splat', q.wrap(bounded)));
     q.setXmm('rm', q.op('i8x16.swizzle', q.getXmm('rm'), indices));
   };
 }
 
 // biome-ignore format: one row a line
 export const sseIntegerRows: RowSource[] = [
-  ...binaryRows,
+  ...binaries.flatMap(bothForms),
   ...unpackLowRows,
   ...immediateShiftRows,
   row('punpcklqdq', 'Vdq,Wdq', '66 0F 6C /r', 'sse', xmmBinary(interleave(8, 0))),

@@ -58,6 +58,9 @@ export function merge64(q: Builder, low: Value, high: Value): Value {
   return q.shuffle(low, high, lanes(range(0, 8), range(24, 8)));
 }
 
+/** Byte i holds i: the identity for a swizzle. */
+export const BYTE_NUMBERS = [0x0706_0504_0302_0100n, 0x0f0e_0d0c_0b0a_0908n] as const;
+
 export function zeroVector(q: Builder): Value {
   return q.conVector(0n, 0n);
 }

@@ -6,7 +6,7 @@ import type { Builder } from '../builder.ts';
 import type { Value } from '../ir.ts';
 import { type RowSource, row } from '../row.ts';
 import { interleave, xmmBinary } from './sse_integer.ts';
-import { checkPending, enterMmx, lanes, low64, mmRm, range, setMm, splat, splatConstant, xmmRm } from './sse_operands.ts';
+import { BYTE_NUMBERS, checkPending, enterMmx, lanes, low64, mmRm, range, setMm, splat, splatConstant, xmmRm } from './sse_operands.ts';
 
 /** Field i of the immediate (two bits each) in 32-bit lane i, as four byte indices. */
 function dwordIndices(q: Builder): Value {
@@ -14,8 +14,6 @@ function dwordIndices(q: Builder): Value {
   const selectors = q.op('v128.and', q.op('i32x4.shr_u', fields, q.con32(6)), splatConstant(q, 3n, 32));
   return q.op('i32x4.add', q.op('i32x4.mul', selectors, splatConstant(q, 0x04040404n, 32)), splatConstant(q, 0x03020100n, 32));
 }
-
-const WORD_IDENTITY = [0x0706_0504_0302_0100n, 0x0f0e_0d0c_0b0a_0908n] as const;
 
 /** The same for words, in the low half (and once more in the high half). */
 function wordIndices(q: Builder): Value {
@@ -30,7 +28,7 @@ function shuffleWords(half: 'low' | 'high'): (q: Builder) => void {
   return (q) => {
     const source = xmmRm(q);
     const indices = wordIndices(q);
-    const identity = q.conVector(...WORD_IDENTITY);
+    const identity = q.conVector(...BYTE_NUMBERS);
     const all =
       half === 'low'
         ? q.shuffle(indices, identity, lanes(range(0, 8), range(24, 8)))

@@ -13,11 +13,11 @@ const memoryMnemonics = [
   'fadd fmul fcom fcomp fsub fsubr fdiv fdivr',
   'fld - fst fstp fldenv fldcw fnstenv fnstcw',
   'fiadd fimul ficom ficomp fisub fisubr fidiv fidivr',
-  'fild - fist fistp - fld - fstp',
+  'fild fisttp fist fistp - fld - fstp',
   'fadd fmul fcom fcomp fsub fsubr fdiv fdivr',
-  'fld - fst fstp frstor - fnsave fnstsw',
+  'fld fisttp fst fstp frstor - fnsave fnstsw',
   'fiadd fimul ficom ficomp fisub fisubr fidiv fidivr',
-  'fild - fist fistp fbld fild fbstp fistp',
+  'fild fisttp fist fistp fbld fild fbstp fistp',
 ];
 
 /** What crosses a page in SCRATCH fits its half of it. */

@@ -1,6 +1,6 @@
 /** Makes random encodings of a row with inputs that keep its memory operands inside the window. */
 import type { Row } from '../../../emulator/cpu/row.ts';
-import { CODE_ADDRESS, makeRandom, STACK_ADDRESS, WINDOW_ADDRESS } from '../../support/vectors.ts';
+import { CODE_ADDRESS, makeRandom, STACK_ADDRESS, toHex, WINDOW_ADDRESS, WINDOW_SIZE } from '../../support/vectors.ts';
 
 export interface Case {
   code: number[];
@@ -16,7 +16,11 @@ function hash(text: string): number {
 }
 
 const MIDDLE = WINDOW_ADDRESS + 64;
-const RCX = 1, RBX = 3, RBP = 5, RSI = 6, RDI = 7;
+const RCX = 1,
+  RBX = 3,
+  RBP = 5,
+  RSI = 6,
+  RDI = 7;
 
 /** Immediate bytes of an operand. */
 function immediate(operand: string, size: number, random: () => number): number[] {
@@ -27,6 +31,37 @@ function immediate(operand: string, size: number, random: () => number): number[
   return bytes;
 }
 
+/** How many cases a row deserves: more where it stands for many instructions or its immediate for many operations. */
+export function caseCount({ mnemonic, operands }: Row, perRow: number): number {
+  const isFamily = (mnemonic === 'x87' && operands[0] === 'R') || /^pcmp[ei]str/.test(mnemonic);
+  return isFamily ? 6 * perRow : perRow;
+}
+
+/** Operands for instructions on which random ones show too little: the first one's bytes, and the second's. */
+function vectorOperands(row: Row, random: () => number): { a: Uint8Array; b: Uint8Array } | undefined {
+  const pick = <T>(choices: readonly T[]): T => choices[random() % choices.length]!;
+  if (/^pcmp[ei]str/.test(row.mnemonic)) {
+    const isWord = random() % 2 === 0;
+    const alphabet = [0x61, 0x61, 0x62, 0x62, 0x63, 0x7f, 0x80, 0xfe, ...(random() % 2 ? [0] : [])];
+    const text = (): Uint8Array =>
+      Uint8Array.from({ length: 16 }, (_, i) => (isWord && i % 2 === 1 ? pick([0, 0, 0, 0x80]) : pick(alphabet)));
+    const a = text();
+    const start = random() % 16;
+    return { a, b: random() % 3 === 0 ? a.map((_, i) => a[(i + start) & 15]!) : text() };
+  }
+  if (row.mnemonic === 'ptest') {
+    const a = Uint8Array.from({ length: 16 }, () => random() & pick([0, 0xff]));
+    const other = Uint8Array.from({ length: 16 }, () => random() & 0xff);
+    return { a, b: pick([other, a.map((byte, i) => byte & other[i]!), a.map((byte, i) => ~byte & other[i]!), new Uint8Array(16)]) };
+  }
+  if (row.mnemonic === 'pmulhrsw' && row.operands[0] === 'Vdq') {
+    const extremes = (): Uint8Array =>
+      Uint8Array.from({ length: 16 }, (_, i) => (i % 2 === 0 ? pick([0, 0, 0xff]) : pick([0x80, 0x80, 0x7f, 0x40])));
+    return { a: extremes(), b: extremes() };
+  }
+  return undefined;
+}
+
 /** One case, or undefined when the dice made one that cannot be recorded. */
 export function makeCase(row: Row, number: number): Case | undefined {
   const seed = (hash(`${row.opcode}|${row.operands}`) + number) >>> 0;
@@ -35,8 +70,12 @@ export function makeCase(row: Row, number: number): Case | undefined {
   const words = row.opcode.split(' ');
   const mandatory = ['NP', '66', 'F2', 'F3'].includes(words[0]!) ? words.shift()! : '';
   const registers = new Map<number, bigint>();
+  const others: string[] = [];
   const code: number[] = [];
-  const has66 = mandatory === '' && !row.attributes.has('f64') && below(4) === 0;
+  const isVariable = row.operands.some((operand) => operand[1] === 'v');
+  // Prefixed, a near branch would leave the recorder's memory.
+  const isNearBranch = row.operands[0]?.[0] === 'J' || ['jmp', 'call', 'ret'].includes(row.mnemonic);
+  const has66 = (mandatory === '' || (mandatory !== '66' && isVariable)) && !row.attributes.has('f64') && !isNearBranch && below(4) === 0;
   if (row.attributes.has('rep') && below(5) < 3) code.push(below(2) ? 0xf2 : 0xf3);
   if (has66) code.push(0x66);
   if (['66', 'F2', 'F3'].includes(mandatory)) code.push(Number.parseInt(mandatory, 16));
@@ -67,7 +106,8 @@ export function makeCase(row: Row, number: number): Case | undefined {
     const reg = slash === '/r' ? below(8) : Number(slash[1]);
     const isMemoryOnly = row.operands.some((operand) => operand[0] === 'M');
     const isRegisterOnly = row.operands.some((operand) => 'RUN'.includes(operand[0]!));
-    if (!isMemoryOnly && (isRegisterOnly || below(2) === 0)) code.push(0xc0 | (reg << 3) | below(8));
+    const isRegister = !isMemoryOnly && (isRegisterOnly || below(2) === 0);
+    if (isRegister) code.push(0xc0 | (reg << 3) | below(8));
     else {
       const base = [RBX, RSI, RDI][below(3)]!;
       const baseNumber = base | ((rex & 1) << 3);
@@ -83,16 +123,30 @@ export function makeCase(row: Row, number: number): Case | undefined {
         registers.set(regNumber, BigInt.asUintN(64, BigInt(below(600) - 200)));
       }
     }
+    const vectors = vectorOperands(row, random);
+    if (vectors) {
+      const second = isRegister
+        ? `x${(code.at(-1)! & 7) | ((rex & 1) << 3)}=${toHex(vectors.b)}`
+        : `m0=${toHex(vectors.b).repeat(WINDOW_SIZE / 16)}`;
+      others.push(`x${reg | ((rex & 4) << 1)}=${toHex(vectors.a)}`, second);
+    }
+    if (row.mnemonic.startsWith('pcmpestr'))
+      for (const register of [0, 2]) registers.set(register, BigInt.asUintN(64, BigInt(below(40) - 20)));
   }
   for (const operand of row.operands) if (operand[0] === 'I') code.push(...immediate(operand, size, random));
   if (branch) code.push(...branch.tail);
   const overrides = [...registers].map(([register, value]) => `r${register}=${value.toString(16)}`);
+  overrides.push(...others);
   if (branch) overrides.push(...branch.overrides(code.length));
   return { code, seed, overrides: overrides.join(',') };
 }
 
 /** Branches jump over a MOV R15D, so that R15 tells whether they were taken; or land where the code ends. */
-function branchTail(row: Row, code: number[], random: () => number): { tail: number[]; overrides: (length: number) => string[] } | undefined {
+function branchTail(
+  row: Row,
+  code: number[],
+  random: () => number,
+): { tail: number[]; overrides: (length: number) => string[] } | undefined {
   const marker = [0x41, 0xbf, 1, 2, 3, 4];
   const none = (): string[] => [];
   if (row.operands[0] === 'Jb') {

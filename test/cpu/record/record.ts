@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { rows } from '../../../emulator/cpu/rows/index.ts';
 import { changesBetween, formatVector, inputState, type MachineState, type Vector, WINDOW_SIZE } from '../../support/vectors.ts';
-import { type Case, makeCase } from './cases.ts';
+import { type Case, caseCount, makeCase } from './cases.ts';
 
 const PER_ROW = 24;
 const INPUT_SIZE = 32 + 136 + 512 + WINDOW_SIZE;
@@ -86,7 +86,7 @@ try {
     ['simd', (row: (typeof rows)[number]) => row.attributes.has('sse') || row.attributes.has('mmx')],
   ] as const) {
     const list = rows.filter((row) => isRecordable(row) && isWanted(row)).flatMap((row) => {
-      const cases = Array.from({ length: PER_ROW }, (_, i) => makeCase(row, i)).filter((made) => made !== undefined);
+      const cases = Array.from({ length: caseCount(row, PER_ROW) }, (_, i) => makeCase(row, i)).filter((made) => made !== undefined);
       return cases.map((made) => ({ row: `${row.opcode}|${row.operands}`, case: made }));
     });
     const vectors = record(list, program);

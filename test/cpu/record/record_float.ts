@@ -10,7 +10,7 @@ import { gzipSync } from 'node:zlib';
 import { rows } from '../../../emulator/cpu/rows/index.ts';
 import { floatChanges, floatInput, fromFxImage, toFxImage } from '../../support/float_vectors.ts';
 import { formatVector, type Vector, WINDOW_SIZE } from '../../support/vectors.ts';
-import { type Case, makeCase } from './cases.ts';
+import { type Case, caseCount, makeCase } from './cases.ts';
 
 const INPUT_SIZE = 32 + 136 + 512 + WINDOW_SIZE;
 const OUTPUT_SIZE = 144 + 512 + WINDOW_SIZE;
@@ -64,7 +64,7 @@ try {
   const program = join(folder, 'native');
   execFileSync('gcc', ['-O1', '-static', '-no-pie', '-fno-pie', '-o', program, 'test/cpu/record/native.c']);
   const cases = rows.filter(isWanted).flatMap((row) =>
-    Array.from({ length: row.mnemonic === 'x87' ? 6 * perRow : perRow }, (_, i) => makeCase(row, i))
+    Array.from({ length: caseCount(row, perRow) }, (_, i) => makeCase(row, i))
       .filter((made) => made !== undefined)
       .filter(isExact)
       .map((made) => ({ row: `${row.opcode}|${row.operands}`, made })),
