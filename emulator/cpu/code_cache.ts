@@ -3,9 +3,10 @@
  * linear address and one mode; it is dropped when its bytes change, by turning its records into jumps to themselves.
  */
 import type { DecodeMode, Decoder, Insn } from './decoder.ts';
-import { FIRST_RECORD, HANDLER_GOTO, HANDLER_LOOKUP, jumpCacheEntry, LOOKUP_RECORD } from './interpreter.ts';
+import { FIRST_RECORD, jumpCacheEntry, LOOKUP_RECORD } from './interpreter.ts';
 import * as L from './layout.ts';
 import type { CodePages } from './mmu.ts';
+import type { Region, Regions } from './regions.ts';
 import type { Row } from './row.ts';
 import type { Templates } from './templates.ts';
 
@@ -18,7 +19,8 @@ export interface BlockMode extends DecodeMode {
   substitute(row: Row): Row | undefined;
 }
 
-interface Block {
+/** A basic block as the interpreter has it. */
+export interface CodeBlock {
   readonly rip: bigint;
   readonly modeKey: number;
   /** Bytes [start, end) of RAM on the first page, and the count on the second (0: none) at its maddr. */
@@ -27,7 +29,10 @@ interface Block {
   secondStart: number;
   secondSize: number;
   readonly record: number;
+  /** Records, with the GOTO at the end. */
   count: number;
+  /** The region that its records enter. */
+  region?: Region | undefined;
 }
 
 const MAX_BLOCK = 64;
@@ -41,13 +46,15 @@ export class CodeCache implements CodePages {
   readonly #invalidRow: Row;
   readonly #tooLongRow: Row;
   /** By the maddr of their first byte. */
-  #blocks = new Map<number, Block[]>();
+  #blocks = new Map<number, CodeBlock[]>();
   /** By frame, every block with bytes there. */
-  #byFrame = new Map<number, Block[]>();
+  #byFrame = new Map<number, CodeBlock[]>();
   readonly #isCode: Uint8Array;
   /** Instructions that the system unit performs, by record. */
   readonly insns = new Map<number, Insn>();
   #next = FIRST_RECORD;
+  /** The second tier, when there is one. */
+  regions: Regions | undefined;
   decoded = 0;
 
   constructor(options: {
@@ -62,7 +69,7 @@ export class CodeCache implements CodePages {
     this.#invalidRow = options.invalidRow;
     this.#tooLongRow = options.tooLongRow;
     this.#isCode = new Uint8Array(options.ram.length / 4096);
-    this.#view.setUint16(LOOKUP_RECORD + L.R_HANDLER, HANDLER_LOOKUP, true);
+    this.#view.setUint16(LOOKUP_RECORD + L.R_HANDLER, L.HANDLER_LOOKUP, true);
     this.#view.setInt32(L.JUMP_GENERATION, 1, true);
   }
 
@@ -88,10 +95,11 @@ export class CodeCache implements CodePages {
     }
   }
 
-  #drop(block: Block): void {
+  #drop(block: CodeBlock): void {
     const view = this.#view;
+    if (block.region) this.regions?.drop(block.region);
     for (let i = 0, record = block.record; i < block.count; i++, record += L.RECORD_SIZE) {
-      view.setUint16(record + L.R_HANDLER, HANDLER_GOTO, true);
+      view.setUint16(record + L.R_HANDLER, L.HANDLER_GOTO, true);
       view.setInt32(record + L.R_LINK, 0, true);
     }
     const entry = jumpCacheEntry(block.rip);
@@ -110,6 +118,7 @@ export class CodeCache implements CodePages {
 
   /** Drops everything; nothing may hold a record pointer now. */
   clear(): void {
+    this.regions?.clear();
     this.#blocks.clear();
     this.#byFrame.clear();
     this.#isCode.fill(0);
@@ -135,7 +144,23 @@ export class CodeCache implements CodePages {
     return block.record;
   }
 
-  #remember(block: Block): void {
+  /** Whether that many more records fit without dropping everything. */
+  hasRoom(count: number): boolean {
+    return this.#next + 2 * count * L.RECORD_SIZE <= L.RECORDS_END;
+  }
+
+  /** The blocks of a mode that start in a frame. */
+  blocksIn(frame: number, modeKey: number): readonly CodeBlock[] {
+    return (this.#byFrame.get(frame) ?? []).filter((block) => block.modeKey === modeKey && Math.floor(block.start / 4096) === frame);
+  }
+
+  /** The block at `rip`, decoded when needed; it must not cross its page. */
+  blockAt(rip: bigint, maddr: number, mode: BlockMode): CodeBlock {
+    const present = this.#blocks.get(maddr)?.find((block) => block.rip === rip && block.modeKey === mode.key);
+    return present ?? this.#decode(rip, maddr, mode, () => 0);
+  }
+
+  #remember(block: CodeBlock): void {
     const view = this.#view;
     const entry = jumpCacheEntry(block.rip);
     view.setBigUint64(entry, block.rip, true);
@@ -148,13 +173,13 @@ export class CodeCache implements CodePages {
     }
   }
 
-  #decode(rip: bigint, maddr: number, mode: BlockMode, secondPage: () => number): Block {
+  #decode(rip: bigint, maddr: number, mode: BlockMode, secondPage: () => number): CodeBlock {
     if (this.#next + (MAX_BLOCK + 1) * L.RECORD_SIZE > L.RECORDS_END) {
       this.clear();
       this.#view.setInt32(L.LINK_FROM, 0, true);
     }
     const pageEnd = maddr - (maddr % 4096) + 4096;
-    const block: Block = { rip, modeKey: mode.key, start: maddr, end: maddr, secondStart: -1, secondSize: 0, record: this.#next, count: 0 };
+    const block: CodeBlock = { rip, modeKey: mode.key, start: maddr, end: maddr, secondStart: -1, secondSize: 0, record: this.#next, count: 0 };
     // How many bytes from `rip` on lie within the segment: what needs more of them is a #GP.
     const room = mode.codeLimit < 0 ? Number.MAX_SAFE_INTEGER : mode.codeLimit + 1 - Number(rip);
     const end = Math.min(pageEnd, maddr + room);
@@ -193,7 +218,7 @@ export class CodeCache implements CodePages {
     return block;
   }
 
-  #register(block: Block): void {
+  #register(block: CodeBlock): void {
     const list = this.#blocks.get(block.start);
     if (list) list.push(block);
     else this.#blocks.set(block.start, [block]);
@@ -208,7 +233,7 @@ export class CodeCache implements CodePages {
   }
 
   /** Appends one instruction; true when it ends the block. */
-  #append(block: Block, insn: Insn | 'invalid' | 'tooLong' | 'needsMore', rip: bigint, mode: BlockMode): boolean {
+  #append(block: CodeBlock, insn: Insn | 'invalid' | 'tooLong' | 'needsMore', rip: bigint, mode: BlockMode): boolean {
     const view = this.#view;
     const record = this.#next;
     this.#next += L.RECORD_SIZE;
@@ -239,12 +264,12 @@ export class CodeCache implements CodePages {
     return this.#templates().ends(template) || attributes.has('end');
   }
 
-  #appendGoto(block: Block, rip: bigint): void {
+  #appendGoto(block: CodeBlock, rip: bigint): void {
     const view = this.#view;
     const record = this.#next;
     this.#next += L.RECORD_SIZE;
     block.count++;
-    view.setUint16(record + L.R_HANDLER, HANDLER_GOTO, true);
+    view.setUint16(record + L.R_HANDLER, L.HANDLER_GOTO, true);
     view.setUint8(record + L.R_FLAGS, 0);
     view.setInt32(record + L.R_LINK, 0, true);
     view.setBigUint64(record + L.R_RIP, rip, true);
@@ -255,7 +280,7 @@ function faultShape(row: Row, mode: DecodeMode): Insn['shape'] {
   return { row, size: 4, ea: 'reg', addressSize: 8, segment: -1, mode: mode.code, stackSize: mode.stackSize, alignCheck: false, cc: 0, rep: 'none' };
 }
 
-function framesOf(block: Block): number[] {
+function framesOf(block: CodeBlock): number[] {
   const first = Math.floor(block.start / 4096);
   if (block.secondSize === 0) return [first];
   const second = Math.floor(block.secondStart / 4096);

@@ -20,6 +20,7 @@ import {
   CR0_AM, CR0_EM, CR0_MP, CR0_PE, CR0_PG, CR0_TS, CR0_WP, CR4_OSFXSR, CR4_PAE, CR4_PCIDE, CR4_PGE, CR4_PSE, CR4_SMAP, CR4_SMEP,
   EFER_LMA, EFER_LME, EFER_NXE, Mmu,
 } from './mmu.ts';
+import { Regions, SAMPLE_INSTRUCTIONS } from './regions.ts';
 import type { Row } from './row.ts';
 import { rows, rowByName } from './rows/index.ts';
 import { ATTR_DB, ATTR_L, CS_INDEX, SS_INDEX, State, segmentNames } from './state.ts';
@@ -33,6 +34,8 @@ export interface CpuOptions {
   memorySize: number;
   host: CpuHost;
   intercepts: Intercepts;
+  /** Default 'interpret'; 'translate' adds the second tier. */
+  engine?: 'interpret' | 'translate';
 }
 
 const CR0_TRANSLATION = CR0_PE | CR0_WP | CR0_PG;
@@ -59,6 +62,9 @@ export class CpuCore implements Cpu {
   readonly #loop: Loop;
   readonly #code: CodeCache;
   readonly #decoder: Decoder;
+  readonly #regions: Regions | undefined;
+  /** Instructions until the loop comes back: few while there is code to sample. */
+  #slice = SLICE;
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
   #mode: BlockMode | undefined;
@@ -88,11 +94,13 @@ export class CpuCore implements Cpu {
     this.#view = this.state.view;
     this.#bytes = new Uint8Array(buffer);
     this.#decoder = new Decoder(rows);
-    const table = new WebAssembly.Table({ element: 'anyfunc', initial: 256 });
+    const table = new WebAssembly.Table({ element: 'anyfunc', initial: L.TABLE_SIZE });
+    const { dispatch, flagAux } = makeDispatcher(memory, memoryPages, table);
     const imports: Record<string, unknown> = {
       memory,
       table,
-      dispatch: makeDispatcher(memory, memoryPages, table).dispatch,
+      dispatch,
+      flagAux,
       split: () => this.mmu.split(),
       miss: (low: number, high: number, descriptor: number, record: number) => this.#miss(low, high, descriptor, record),
       helper: (helper: number, record: number) => this.#helper(helper, record),
@@ -100,6 +108,7 @@ export class CpuCore implements Cpu {
     const templates = new Templates(table, memoryPages, imports);
     const hot = hotTemplates();
     templates.reserve(hot);
+    this.#slice = options.engine === 'translate' ? SAMPLE_INSTRUCTIONS : SLICE;
     this.#loop = makeLoop(memoryPages, imports, hot);
     const ram = new Uint8Array(buffer, L.RAM, memorySize);
     this.#code = new CodeCache({
@@ -107,6 +116,10 @@ export class CpuCore implements Cpu {
       protect: (frame) => this.mmu.protectFrame(frame),
       invalidRow: rowByName('#UD'), tooLongRow: rowByName('#GP'),
     });
+    if (options.engine === 'translate') {
+      this.#regions = new Regions({ view: this.#view, ram, decoder: this.#decoder, code: this.#code, templates, table, imports, memoryPages });
+      this.#code.regions = this.#regions;
+    }
     this.mmu = new Mmu(buffer, memorySize, this.#code, this.#breakpoints);
     this.memory = {
       size: memorySize,
@@ -330,7 +343,8 @@ export class CpuCore implements Cpu {
         const isStepping = (this.state.systemFlags & TF) !== 0;
         const isWatching = this.#breakpoints.isActive;
         if (isWatching) this.#checkInstructionBreakpoint();
-        const slice = isStepping || isWatching ? 1 : Math.min(budget - this.#retired, SLICE);
+        const slice = isStepping || isWatching ? 1 : Math.min(budget - this.#retired, this.#slice);
+        if (this.#regions) view.setInt32(L.REGION_DROPPED, 0, true);
         const next = this.#loop.run(record, slice);
         const remaining = view.getInt32(L.REMAINING, true);
         this.#retired += slice - remaining;
@@ -338,6 +352,7 @@ export class CpuCore implements Cpu {
         if (next !== 0) {
           record = next;
           this.#setRipTo(next);
+          if (this.#regions && slice === this.#slice) record = this.#sample(next);
           if (isStepping || isWatching) {
             const exit = this.#raiseDebugTrap(isStepping);
             if (exit) return exit;
@@ -373,6 +388,19 @@ export class CpuCore implements Cpu {
         if (++deliveries > MAX_IDLE_DELIVERIES) return { kind: 'budget' };
       }
     }
+  }
+
+  /** A slice is over at this record: what runs here is hot. Returns the record, or 0 if that may be gone. */
+  #sample(record: number): number {
+    if (this.#view.getUint16(record + L.R_HANDLER, true) === L.HANDLER_ENTER) {
+      this.#slice = Math.min(this.#slice * 2, SLICE);
+      return record;
+    }
+    this.#slice = SAMPLE_INSTRUCTIONS;
+    const { rip } = this;
+    const translation = this.mmu.translate(rip, 'execute', this.cpl === 3);
+    if (translation.ok) this.#regions!.sample(rip, translation.maddr, this.#mode!);
+    return 0;
   }
 
   #clearShadows(): void {

@@ -193,10 +193,7 @@ export abstract class Emitter {
       case 'jump':
         return this.jump(op.target);
       case 'branch':
-        this.push(op.cond).if();
-        this.jump('imm');
-        f.end();
-        return;
+        return this.branch(op.cond);
       case 'system':
         this.setState('i32.store', L.STOP_DETAIL, () => f.i32(op.name));
         this.stop(L.STOP_SYSTEM);
@@ -324,6 +321,12 @@ export abstract class Emitter {
       push: () => this.push(value),
       again: () => this.f.get(this.local(value)),
     };
+  }
+
+  protected branch(cond: Value): void {
+    this.push(cond).if();
+    this.jump('imm');
+    this.f.end();
   }
 
   protected conditional(op: Extract<Op, { k: 'if' }>): void {

@@ -6,20 +6,16 @@
 import { HANDLER_SIGNATURE, handlerImports, IMPORT_DISPATCH } from './emitter.ts';
 import { emitInline } from './handlers.ts';
 import type { Op } from './ir.ts';
+import { flagAuxFunction } from './lazy_flags.ts';
 import * as L from './layout.ts';
 import type { Shape } from './shape.ts';
 import { buildModule, FunctionBody } from './wasm_writer.ts';
-
-/** Handler numbers of the pseudo records: end of a block or a dropped record (go on at its RIP), and a lookup; templates follow. */
-export const HANDLER_GOTO = 1;
-export const HANDLER_LOOKUP = 2;
-export const FIRST_TEMPLATE = 3;
 
 /** The record whose handler asks for a lookup of RIP. */
 export const LOOKUP_RECORD = L.RECORDS;
 export const FIRST_RECORD = L.RECORDS + L.RECORD_SIZE;
 
-/** A template that runs inside the loop; its index is FIRST_TEMPLATE plus its place in the list. */
+/** A template that runs inside the loop; its index is L.FIRST_TEMPLATE plus its place in the list. */
 export interface HotTemplate {
   readonly shape: Shape;
   readonly ops: readonly Op[];
@@ -27,6 +23,8 @@ export interface HotTemplate {
 
 export interface Dispatcher {
   dispatch(from: number): number;
+  /** What regions' flags stand for (lazy_flags.ts). */
+  flagAux: unknown;
 }
 
 export interface Loop {
@@ -42,10 +40,11 @@ export function makeDispatcher(memory: WebAssembly.Memory, memoryPages: number, 
     functions: [
       { body: dispatchFunction(), export: 'dispatch' },
       { body: lookupFunction(), export: 'lookup' },
+      { body: flagAuxFunction(), export: 'flagAux' },
     ],
   });
   const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: { memory, table } });
-  table.set(HANDLER_LOOKUP, exports.lookup);
+  table.set(L.HANDLER_LOOKUP, exports.lookup);
   return exports as unknown as Dispatcher;
 }
 
@@ -60,19 +59,28 @@ export function makeLoop(memoryPages: number, imports: Record<string, unknown>, 
   return new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: imports }).exports as unknown as Loop;
 }
 
-/** The switch's cases are GOTO, which does not count as an instruction, and the hot templates; LOOKUP and all others are called. */
+/**
+ * The switch's cases are GOTO and ENTER, which do not count as instructions, and the hot templates; LOOKUP and all others
+ * are called. ENTER runs a region; when the region gives its own record back, too few instructions are left for the
+ * block, and the handler that ENTER stands in for runs.
+ */
 function runFunction(hot: readonly HotTemplate[]): FunctionBody {
   const f = new FunctionBody({ params: ['i32', 'i32'], results: ['i32'] });
   const record = 0, count = 1;
   const target = f.local('i32');
-  const loop = f.block().loop().depth;
+  const handler = f.local('i32');
+  const over = f.block().depth;
+  const loop = f.loop().depth;
+  f.get(record).mem('i32.load16_u', L.R_HANDLER).set(handler);
+  const dispatch = f.loop().depth;
   const next = f.block().depth;
   f.block(); // a template of its own function
   for (let i = 0; i < hot.length; i++) f.block();
+  f.block(); // ENTER
   f.block(); // GOTO
-  f.get(record).mem('i32.load16_u', L.R_HANDLER).i32(HANDLER_GOTO).op('i32.sub');
-  const called = hot.length + 1;
-  f.brTable([0, called, ...hot.map((_, i) => i + 1)], called);
+  f.get(handler).i32(L.HANDLER_GOTO).op('i32.sub');
+  const called = hot.length + 2;
+  f.brTable([0, called, 1, ...hot.map((_, i) => i + 2)], called);
   f.end();
   f.get(record).mem('i32.load', L.R_LINK).tee(target).op('i32.eqz').if();
   f.i32(0).get(record).mem('i64.load', L.R_RIP).mem('i64.store', L.RIP);
@@ -80,6 +88,20 @@ function runFunction(hot: readonly HotTemplate[]): FunctionBody {
   f.get(record).i32(0).get(record).mem('i32.load', L.R_RIP).i32(0xfff).op('i32.and').select().call(IMPORT_DISPATCH).set(target);
   f.end();
   f.get(target).set(record).brTo(loop);
+  f.end();
+  const side = (): FunctionBody => f.get(record).i32(L.RECORDS).op('i32.sub').i32(2).op('i32.shr_u');
+  f.i32(0).get(count).mem('i32.store', L.REMAINING);
+  side().mem('i32.load16_u', L.SIDE + 2);
+  side().mem('i32.load', L.SIDE + 4).callIndirect(0).set(target);
+  f.i32(0).mem('i32.load', L.REMAINING).set(count);
+  f.get(count).op('i32.eqz').if();
+  f.get(target).set(record).brTo(over);
+  f.end();
+  f.get(target).get(record).op('i32.eq').if();
+  side().mem('i32.load16_u', L.SIDE).set(handler).brTo(dispatch);
+  f.end();
+  f.get(target).tee(record).op('i32.eqz').brIf(f.depth - over);
+  f.brTo(loop);
   for (const { shape, ops } of hot) {
     f.end();
     const leave = (): void => {
@@ -89,11 +111,11 @@ function runFunction(hot: readonly HotTemplate[]): FunctionBody {
     leave();
   }
   f.end();
-  f.get(record).get(record).mem('i32.load16_u', L.R_HANDLER).callIndirect(0).set(record);
+  f.get(record).get(handler).callIndirect(0).set(record);
   f.end();
-  f.get(record).op('i32.eqz').brIf(f.depth - loop + 1);
+  f.get(record).op('i32.eqz').brIf(f.depth - over);
   f.get(count).i32(1).op('i32.sub').tee(count).brIf(f.depth - loop);
-  f.end().end();
+  f.end().end().end();
   f.i32(0).get(count).mem('i32.store', L.REMAINING);
   return f.get(record);
 }

@@ -44,6 +44,8 @@ export const FIP_SELECTOR = STATE + 0xf8;
 export const FDP_SELECTOR = STATE + 0xfa;
 /** Bit n: segment n may be written (outside 64-bit mode). */
 export const SEG_WRITABLE = STATE + 0xfc;
+/** Not 0: a region has been dropped, so a running one must look where it is. */
+export const REGION_DROPPED = STATE + 0x100;
 /** Segment bases by number (es cs ss ds fs gs), 8 bytes each; valid range of offsets for 32-bit accesses after them. */
 export const SEG_BASE = STATE + 0x50;
 export const SEG_LOW = STATE + 0x80;
@@ -88,7 +90,14 @@ export const RECORD_SIZE = 32;
 export const RECORDS = JUMP_CACHE_END;
 export const RECORDS_END = RECORDS + 16 * 1024 * 1024;
 
-export const RAM = RECORDS_END;
+/**
+ * Beside every record, 8 bytes: the handler that ENTER stands in for (2), the block's number in its region (2), and the
+ * table index of the region's function (4).
+ */
+export const SIDE = RECORDS_END;
+export const SIDE_END = SIDE + (RECORDS_END - RECORDS) / 4;
+
+export const RAM = SIDE_END;
 export const WASM_PAGE = 65536;
 
 /** Fields of a record. */
@@ -107,6 +116,12 @@ export const R_IMM = 16;
 export const R_RIP = 24;
 /** RIP of the following instruction is the next record's. */
 export const R_RIP_NEXT = RECORD_SIZE + R_RIP;
+
+/** Handler numbers of the pseudo records (interpreter.ts); templates follow. */
+export const HANDLER_GOTO = 1, HANDLER_LOOKUP = 2, HANDLER_ENTER = 3, FIRST_TEMPLATE = 4;
+
+/** The function table: handlers of templates below, then regions. */
+export const FIRST_REGION = 0x4000, MAX_REGIONS = 0x200, TABLE_SIZE = FIRST_REGION + MAX_REGIONS;
 
 /** R_FLAGS bit: the block that this record starts spans two pages, so nobody may link to it. */
 export const RECORD_NO_LINK = 1;

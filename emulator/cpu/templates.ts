@@ -5,8 +5,9 @@
 import { Builder } from './builder.ts';
 import { HANDLER_SIGNATURE, handlerImports } from './emitter.ts';
 import { emitHandler } from './handlers.ts';
-import { FIRST_TEMPLATE, type HotTemplate } from './interpreter.ts';
+import type { HotTemplate } from './interpreter.ts';
 import { type Op, verify } from './ir.ts';
+import { FIRST_REGION, FIRST_TEMPLATE } from './layout.ts';
 import { type Shape, shapeKey } from './shape.ts';
 import { buildModule, type FunctionBody } from './wasm_writer.ts';
 
@@ -20,6 +21,7 @@ export function lower(shape: Shape): readonly Op[] {
 export class Templates {
   readonly #indices = new Map<number, number>();
   readonly #ending = new Set<number>();
+  readonly #ops = new Map<number, readonly Op[]>();
   readonly #table: WebAssembly.Table;
   readonly #imports: Record<string, unknown>;
   readonly #memoryPages: number;
@@ -40,7 +42,7 @@ export class Templates {
 
   #add(key: number, ops: readonly Op[]): number {
     const index = this.#next++;
-    if (index > 0xffff) throw new Error('bug: more templates than a record can name');
+    if (index >= FIRST_REGION) throw new Error('bug: more templates than a record can name');
     const last = ops.at(-1);
     if (last && (last.k === 'jump' || last.k === 'system' || (last.k === 'fault' && !last.cond))) this.#ending.add(index);
     this.#indices.set(key, index);
@@ -52,6 +54,17 @@ export class Templates {
     return this.#ending.has(index);
   }
 
+  /** The lowered form of a shape. */
+  ops(shape: Shape): readonly Op[] {
+    const key = shapeKey(shape);
+    let ops = this.#ops.get(key);
+    if (!ops) {
+      ops = lower(shape);
+      this.#ops.set(key, ops);
+    }
+    return ops;
+  }
+
   get count(): number {
     return this.#next - FIRST_TEMPLATE;
   }
@@ -61,7 +74,7 @@ export class Templates {
     const key = shapeKey(shape);
     const present = this.#indices.get(key);
     if (present !== undefined) return present;
-    const ops = lower(shape);
+    const ops = this.ops(shape);
     const index = this.#add(key, ops);
     this.#pending.push({ index, body: emitHandler(shape, ops) });
     return index;
@@ -73,8 +86,6 @@ export class Templates {
     const functions = this.#pending.map(({ index, body }) => ({ body, export: `h${index}` }));
     const bytes = buildModule({ imports: handlerImports, indirect: [HANDLER_SIGNATURE], memoryPages: this.#memoryPages, functions });
     const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: this.#imports });
-    const missing = this.#next - this.#table.length;
-    if (missing > 0) this.#table.grow(Math.max(missing, 256));
     for (const { index } of this.#pending) this.#table.set(index, exports[`h${index}`]);
     this.#pending = [];
   }

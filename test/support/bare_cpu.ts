@@ -7,6 +7,7 @@ export interface BareOptions {
   cpl?: 0 | 3;
   intercepts?: Partial<Intercepts>;
   host?: Partial<CpuHost>;
+  engine?: 'interpret' | 'translate';
 }
 
 /** As for a PV guest: all that the CPU would deliver through an IDT leaves, all that it can perform it performs. */
@@ -19,6 +20,7 @@ export function makeBareCpu(options: BareOptions = {}): CpuCore {
     memorySize,
     host: { cpuid: () => ({ eax: 0, ebx: 0, ecx: 0, edx: 0 }), readTsc: (instructions) => instructions, ...options.host },
     intercepts: { ...everyIntercept, ...options.intercepts },
+    engine: options.engine ?? 'interpret',
   });
   const tables = writeIdentityTables(cpu);
   cpu.efer = 0xd01n;

@@ -1,0 +1,457 @@
+/**
+ * Emits a region: many basic blocks of one page as one WebAssembly function. Guest registers and flags are locals, fields
+ * of instructions are constants, branches between blocks are branches. One exit at the end puts everything back.
+ */
+import type { Insn } from './decoder.ts';
+import { Emitter, HANDLER_SIGNATURE, handlerImports, IMPORT_DISPATCH } from './emitter.ts';
+import type { Op, RegRef, Value } from './ir.ts';
+import * as L from './layout.ts';
+import { FLAG_AUX_SIGNATURE, LazyFlags } from './lazy_flags.ts';
+import type { Size } from './shape.ts';
+import { FunctionBody, type ImportedFunction, type Signature } from './wasm_writer.ts';
+
+/** (entry block) -> next record, or 0: like a handler, but for as many instructions as REMAINING allows. */
+export const REGION_SIGNATURE: Signature = HANDLER_SIGNATURE;
+
+export const regionImports: readonly ImportedFunction[] = [...handlerImports, { name: 'flagAux', signature: FLAG_AUX_SIGNATURE }];
+const IMPORT_FLAG_AUX = handlerImports.length;
+
+export interface RegionInsn {
+  readonly insn: Insn;
+  readonly ops: readonly Op[];
+  readonly record: number;
+}
+
+export interface RegionBlock {
+  readonly rip: bigint;
+  readonly record: number;
+  readonly insns: readonly RegionInsn[];
+  /** Where execution goes on after the last instruction, unless that jumps. */
+  readonly next: bigint;
+}
+
+/** Scratch registers of a region function. */
+interface Frame {
+  readonly f: FunctionBody;
+  readonly entry: number;
+  readonly budget: number;
+  readonly out: number;
+  readonly changed: number;
+  readonly gpr: Map<number, number>;
+  readonly xmm: Map<number, number>;
+  readonly writtenGpr: Set<number>;
+  readonly writtenXmm: Set<number>;
+  readonly flags: LazyFlags;
+  readonly blockAt: Map<bigint, number>;
+  /** Index of this region's function, as its ENTER records name it. */
+  readonly functionIndex: number;
+  /** Branches to a block from the code of another. */
+  goTo(block: number): void;
+  /** Leaves with `out` set. */
+  exit(): void;
+  /** Branches to whatever block `entry` says. */
+  reenter(): void;
+}
+
+export function emitRegion(blocks: readonly RegionBlock[], functionIndex: number): FunctionBody {
+  return new RegionWriter(blocks, functionIndex).write();
+}
+
+/** A stretch of blocks that is laid out together: the whole region, or the body of a loop. */
+interface Scope {
+  readonly low: number;
+  readonly high: number;
+  /** First block of each item (a block or an inner loop), in order. */
+  readonly items: readonly number[];
+  readonly labels: readonly number[];
+  readonly loopLabel: number;
+  current: number;
+}
+
+class RegionWriter {
+  readonly #blocks: readonly RegionBlock[];
+  readonly #f = new FunctionBody(REGION_SIGNATURE);
+  readonly #frame: Frame;
+  readonly #loopEnds: Map<number, number>;
+  readonly #scopes: Scope[] = [];
+  #exitLabel = 0;
+  #outerLabel = 0;
+
+  constructor(blocks: readonly RegionBlock[], functionIndex: number) {
+    this.#blocks = blocks;
+    const f = this.#f;
+    const blockAt = new Map(blocks.map((block, i) => [block.rip, i]));
+    this.#loopEnds = findLoops(blocks, blockAt);
+    this.#frame = {
+      f,
+      entry: 0,
+      budget: f.local('i32'),
+      out: f.local('i32'),
+      changed: f.local('i32'),
+      gpr: new Map(),
+      xmm: new Map(),
+      writtenGpr: new Set(),
+      writtenXmm: new Set(),
+      flags: new LazyFlags(f, IMPORT_FLAG_AUX),
+      blockAt,
+      functionIndex,
+      goTo: (block) => this.#goTo(block),
+      exit: () => f.brTo(this.#exitLabel),
+      reenter: () => f.brTo(this.#outerLabel),
+    };
+    for (const { insns } of blocks) for (const insn of insns) this.#findRegisters(insn);
+  }
+
+  /** Gives every register that the region touches a local. */
+  #findRegisters({ insn, ops }: RegionInsn): void {
+    const { gpr, xmm, writtenGpr, writtenXmm, f } = this.#frame;
+    const useGpr = (number: number): void => {
+      if (!gpr.has(number)) gpr.set(number, f.local('i64'));
+    };
+    const useXmm = (number: number): void => {
+      if (!xmm.has(number)) xmm.set(number, f.local('v128'));
+    };
+    const walk = (list: readonly Op[]): void => {
+      for (const op of list) {
+        if (op.k === 'getReg' || op.k === 'setReg') {
+          const { number } = gprOf(insn, op.ref);
+          useGpr(number);
+          if (op.k === 'setReg') writtenGpr.add(number);
+        } else if (op.k === 'getXmm' || op.k === 'setXmm') {
+          const number = xmmOf(insn, op.ref);
+          useXmm(number);
+          if (op.k === 'setXmm') writtenXmm.add(number);
+        } else if (op.k === 'ea' || op.k === 'offset') {
+          if (insn.baseNumber >= 0 && insn.shape.ea !== 'rip') useGpr(insn.baseNumber);
+          if (insn.indexNumber >= 0) useGpr(insn.indexNumber);
+        } else if (op.k === 'if') {
+          walk(op.then);
+          walk(op.else);
+        }
+      }
+    };
+    walk(ops);
+  }
+
+  write(): FunctionBody {
+    const f = this.#f;
+    const { budget, out, gpr, xmm, writtenGpr, writtenXmm, flags } = this.#frame;
+    f.i32(0).mem('i32.load', L.REMAINING).set(budget);
+    loadRegisters(this.#frame);
+    flags.load();
+    this.#exitLabel = f.block().depth;
+    this.#outerLabel = f.loop().depth;
+    this.#emitScope(0, this.#blocks.length - 1, this.#outerLabel);
+    f.unreachable();
+    f.end().end();
+    for (const number of writtenGpr) f.i32(0).get(gpr.get(number)!).mem('i64.store', L.GPR + 8 * number);
+    for (const number of writtenXmm) f.i32(0).get(xmm.get(number)!).mem('v128.store', L.XMM + 16 * number);
+    if (flags.isChanged) flags.spill();
+    f.i32(0).get(budget).mem('i32.store', L.REMAINING);
+    return f.get(out);
+  }
+
+  /** Blocks low..high, entered at the one that `entry` names; `loopLabel` comes back to its head. */
+  #emitScope(low: number, high: number, loopLabel: number): void {
+    const f = this.#f;
+    const items: number[] = [];
+    for (let block = low; block <= high; block++) {
+      items.push(block);
+      const end = this.#loopEnds.get(block);
+      if (end !== undefined && !(block === low && this.#scopes.length > 0)) block = end;
+    }
+    const labels: number[] = [];
+    for (let item = items.length - 1; item >= 0; item--) labels[item] = f.block().depth;
+    const scope: Scope = { low, high, items, labels, loopLabel, current: 0 };
+    this.#scopes.push(scope);
+    const itemOf = (block: number): number => items.findLastIndex((first) => first <= block);
+    f.get(this.#frame.entry);
+    if (low > 0) f.i32(low).op('i32.sub');
+    const depths = Array.from({ length: high - low + 1 }, (_, i) => f.depth - labels[itemOf(low + i)]!);
+    f.brTable(depths, depths[0]!);
+    items.forEach((first, item) => {
+      f.end();
+      scope.current = item;
+      const last = (items[item + 1] ?? high + 1) - 1;
+      const isLoop = this.#loopEnds.get(first) !== undefined && !(first === low && this.#scopes.length > 1);
+      if (isLoop) {
+        const label = f.loop().depth;
+        this.#emitScope(first, last, label);
+        f.end();
+      } else this.#emitBlock(first);
+    });
+    this.#scopes.pop();
+  }
+
+  #goTo(block: number): void {
+    const f = this.#f;
+    f.i32(block).set(this.#frame.entry);
+    for (const scope of this.#scopes.toReversed()) {
+      if (block < scope.low || block > scope.high) continue;
+      const item = scope.items.findLastIndex((first) => first <= block);
+      if (item > scope.current) f.brTo(scope.labels[item]!);
+      else f.brTo(scope.loopLabel);
+      return;
+    }
+    throw new Error('bug: a branch to a block of no scope');
+  }
+
+  #emitBlock(index: number): void {
+    const f = this.#f;
+    const { budget, out, flags } = this.#frame;
+    const block = this.#blocks[index]!;
+    const count = block.insns.length;
+    flags.forget();
+    if (count > 0) {
+      f.get(budget).i32(count).op('i32.lt_s').if();
+      f.i32(block.record).set(out);
+      this.#frame.exit();
+      f.end();
+      f.get(budget).i32(count).op('i32.sub').set(budget);
+    }
+    let isOpen = true;
+    block.insns.forEach((member, i) => {
+      const emitter = new RegionEmitter(member, this.#frame, count - i);
+      emitter.list(member.ops);
+      isOpen = emitter.finish();
+    });
+    if (isOpen) leaveTo(this.#frame, block.next);
+  }
+}
+
+/** Goes on at an address: a block of the region, or out through the dispatcher. */
+function leaveTo(frame: Frame, rip: bigint): void {
+  const { f, out } = frame;
+  const block = frame.blockAt.get(rip);
+  if (block !== undefined) return frame.goTo(block);
+  f.i32(0).i64(rip).mem('i64.store', L.RIP);
+  f.i32(0).call(IMPORT_DISPATCH).set(out);
+  frame.exit();
+}
+
+function loadRegisters({ f, gpr, xmm }: Frame): void {
+  for (const [number, local] of gpr) f.i32(0).mem('i64.load', L.GPR + 8 * number).set(local);
+  for (const [number, local] of xmm) f.i32(0).mem('v128.load', L.XMM + 16 * number).set(local);
+}
+
+/** Header to last block, properly nested: an interval that crosses another is widened to hold it. */
+function findLoops(blocks: readonly RegionBlock[], blockAt: ReadonlyMap<bigint, number>): Map<number, number> {
+  const ends = new Map<number, number>();
+  blocks.forEach((block, from) => {
+    for (const target of targetsOf(block)) {
+      const to = blockAt.get(target);
+      if (to !== undefined && to <= from) ends.set(to, Math.max(ends.get(to) ?? 0, from));
+    }
+  });
+  for (let isStable = false; !isStable; ) {
+    isStable = true;
+    for (const [a, b] of ends) {
+      for (const [c, d] of ends) {
+        if (a < c && c <= b && b < d) {
+          ends.set(a, d);
+          isStable = false;
+        }
+      }
+    }
+  }
+  return ends;
+}
+
+/** Direct successors. */
+function targetsOf(block: RegionBlock): bigint[] {
+  const last = block.insns.at(-1);
+  const targets = [block.next];
+  if (!last) return targets;
+  const walk = (ops: readonly Op[]): void => {
+    for (const op of ops) {
+      if (op.k === 'branch' || (op.k === 'jump' && op.target === 'imm')) targets.push(last.insn.imm);
+      else if (op.k === 'jump' && op.target === 'self') targets.push(block.rip);
+      else if (op.k === 'if') {
+        walk(op.then);
+        walk(op.else);
+      }
+    }
+  };
+  walk(last.ops);
+  return targets;
+}
+
+/** Register number behind a reference, and whether it is AH..BH. */
+function gprOf(insn: Insn, ref: RegRef): { number: number; isHigh: boolean } {
+  if (typeof ref === 'number') return { number: ref, isHigh: false };
+  const offset = ref === 'reg' ? insn.reg : insn.rm;
+  return { number: offset >> 3, isHigh: (offset & 7) === 1 };
+}
+
+function xmmOf(insn: Insn, ref: RegRef): number {
+  return typeof ref === 'number' ? ref : (ref === 'reg' ? insn.reg : insn.rm) >> 4;
+}
+
+class RegionEmitter extends Emitter {
+  protected readonly flags: LazyFlags;
+  readonly #frame: Frame;
+  readonly #insn: Insn;
+  readonly #record: number;
+  /** Instructions of the block from this one on. */
+  readonly #left: number;
+  #mayChangeCode = false;
+  #isOpen = true;
+
+  constructor({ insn, record }: RegionInsn, frame: Frame, left: number) {
+    super(insn.shape, frame.f);
+    this.flags = frame.flags;
+    this.#frame = frame;
+    this.#insn = insn;
+    this.#record = record;
+    this.#left = left;
+  }
+
+  /** After the operations: whether execution falls through to the next instruction. */
+  finish(): boolean {
+    if (this.#isOpen) this.#leaveIfCodeChanged(this.#ripNext);
+    return this.#isOpen;
+  }
+
+  get #ripNext(): bigint {
+    return BigInt.asUintN(64, this.#insn.rip + BigInt(this.#insn.length));
+  }
+
+  /** The region may be stale now: the next instruction is looked up anew. */
+  #leaveIfCodeChanged(rip: bigint | undefined): void {
+    if (!this.#mayChangeCode) return;
+    const { f } = this;
+    f.get(this.#frame.changed).if();
+    this.#refund(this.#left - 1);
+    if (rip !== undefined) f.i32(0).i64(rip).mem('i64.store', L.RIP);
+    f.i32(0).call(IMPORT_DISPATCH).set(this.#frame.out);
+    this.#frame.exit();
+    f.end();
+  }
+
+  #refund(count: number): void {
+    const { budget } = this.#frame;
+    if (count > 0) this.f.get(budget).i32(count).op('i32.add').set(budget);
+  }
+
+  protected record(): FunctionBody {
+    return this.f.i32(this.#record);
+  }
+
+  protected field(field: 'imm' | 'rip' | 'ripNext'): void {
+    this.f.i64(field === 'imm' ? this.#insn.imm : field === 'rip' ? this.#insn.rip : this.#ripNext);
+  }
+
+  protected getReg(ref: RegRef, size: Size): void {
+    const { f } = this;
+    const { number, isHigh } = gprOf(this.#insn, ref);
+    f.get(this.#frame.gpr.get(number)!);
+    if (isHigh) f.i64(8n).op('i64.shr_u');
+    if (size < 8) f.i64((1n << BigInt(size * 8)) - 1n).op('i64.and');
+  }
+
+  protected setReg(ref: RegRef, size: Size, value: Value): void {
+    const { f } = this;
+    const { number, isHigh } = gprOf(this.#insn, ref);
+    const local = this.#frame.gpr.get(number)!;
+    this.push(value);
+    if (size < 8) {
+      const mask = (1n << BigInt(size * 8)) - 1n;
+      f.i64(mask).op('i64.and');
+      if (size < 4) {
+        if (isHigh) f.i64(8n).op('i64.shl');
+        f.get(local).i64(~(isHigh ? mask << 8n : mask)).op('i64.and').op('i64.or');
+      }
+    }
+    f.set(local);
+  }
+
+  protected getXmm(ref: RegRef): void {
+    this.f.get(this.#frame.xmm.get(xmmOf(this.#insn, ref))!);
+  }
+
+  protected setXmm(ref: RegRef, value: Value): void {
+    this.push(value).set(this.#frame.xmm.get(xmmOf(this.#insn, ref))!);
+  }
+
+  protected mmxAddress(ref: RegRef): FunctionBody {
+    return this.f.i32(typeof ref === 'number' ? ref * 16 : ref === 'reg' ? this.#insn.reg : this.#insn.rm);
+  }
+
+  protected offset(): void {
+    const { f } = this;
+    const { baseNumber, indexNumber, scale, disp } = this.#insn;
+    const { ea, addressSize } = this.shape;
+    const { gpr } = this.#frame;
+    if (ea === 'rip') f.i64(this.#ripNext + BigInt(disp));
+    else if (baseNumber >= 0) {
+      f.get(gpr.get(baseNumber)!);
+      if (disp !== 0) f.i64(BigInt(disp)).op('i64.add');
+    } else f.i64(BigInt(disp));
+    if (indexNumber >= 0) {
+      f.get(gpr.get(indexNumber)!);
+      if (scale > 0) f.i64(BigInt(scale)).op('i64.shl');
+      f.op('i64.add');
+    }
+    if (addressSize < 8) f.i64(addressSize === 4 ? 0xffff_ffffn : 0xffffn).op('i64.and');
+  }
+
+  protected leaveStopped(): void {
+    this.#refund(this.#left);
+    this.f.i32(0).set(this.#frame.out);
+    this.#frame.exit();
+  }
+
+  protected override slowStore(): void {
+    this.#mayChangeCode = true;
+    this.f.i32(0).mem('i32.load', L.REGION_DROPPED).set(this.#frame.changed);
+  }
+
+  /** Only x87 helpers look at or change registers beside their arguments. */
+  protected override beforeHelper(): void {
+    if (!this.#insn.row.attributes.has('x87')) return;
+    const { f } = this;
+    for (const number of this.#frame.writtenGpr) f.i32(0).get(this.#frame.gpr.get(number)!).mem('i64.store', L.GPR + 8 * number);
+    this.flags.spill();
+  }
+
+  protected override afterHelper(): void {
+    if (!this.#insn.row.attributes.has('x87')) return;
+    loadRegisters({ ...this.#frame, xmm: new Map() });
+    this.flags.load();
+    this.flags.forget();
+  }
+
+  protected override branch(cond: Value): void {
+    super.branch(cond);
+    this.#isOpen = true;
+  }
+
+  protected override conditional(op: Extract<Op, { k: 'if' }>): void {
+    const wasOpen = this.#isOpen;
+    super.conditional(op);
+    this.#isOpen = wasOpen;
+    this.flags.forget();
+  }
+
+  protected jump(target: Value | 'imm' | 'next' | 'self'): void {
+    const { f } = this;
+    this.#isOpen = false;
+    if (typeof target === 'string') {
+      const rip = target === 'imm' ? this.#insn.imm : target === 'next' ? this.#ripNext : this.#insn.rip;
+      this.#leaveIfCodeChanged(rip);
+      return leaveTo(this.#frame, rip);
+    }
+    f.i32(0);
+    this.push(target).mem('i64.store', L.RIP);
+    this.#leaveIfCodeChanged(undefined);
+    // A record that enters this very region is a branch; anything else leaves.
+    const { out, entry, functionIndex } = this.#frame;
+    f.i32(0).call(IMPORT_DISPATCH).tee(out).mem('i32.load16_u', L.R_HANDLER).i32(L.HANDLER_ENTER).op('i32.eq').if();
+    const side = (): FunctionBody => f.get(out).i32(L.RECORDS).op('i32.sub').i32(2).op('i32.shr_u');
+    side().mem('i32.load', L.SIDE + 4).i32(functionIndex).op('i32.eq').if();
+    side().mem('i32.load16_u', L.SIDE + 2).set(entry);
+    this.#frame.reenter();
+    f.end().end();
+    this.#frame.exit();
+  }
+}
