@@ -52,7 +52,7 @@ export function layoutPv(image: KernelImage, options: LayoutOptions): PvLayout |
   const isP2mOutside = image.p2mBase !== undefined && isP2mBaseUsable(image.p2mBase, image.virtBase, isInitial);
   const isRamdiskOutside = image.notes.hasUnmappedRamdisk === true;
   const kernelPfn = Number((image.virtStart - image.virtBase) >> 12n);
-  if (image.virtEnd - image.virtBase > BigInt(memoryPages) * 4096n) return tooSmall(image, memoryPages);
+  if (image.virtEnd - image.virtBase > BigInt(memoryPages) * 4096n) return tooSmall(image, options);
 
   let next = pagesOf(Number(image.virtEnd - image.virtBase));
   const take = (pages: number) => {
@@ -74,7 +74,7 @@ export function layoutPv(image: KernelImage, options: LayoutOptions): PvLayout |
   const stackPfn = take(1);
 
   const mappedPages = mapping.pages;
-  if (mappedPages > memoryPages) return tooSmall(image, memoryPages);
+  if (mappedPages > memoryPages) return tooSmall(image, options);
   const end = image.virtBase + BigInt(mappedPages) * 4096n;
   if (!isGuestRange(image.virtBase, end)) {
     return new ImageError(`its first mapping ${hex(image.virtBase)}-${hex(end)} reaches where Xen itself is`, 'link it lower');
@@ -102,7 +102,7 @@ export function layoutPv(image: KernelImage, options: LayoutOptions): PvLayout |
       next += tables.frames.length - before;
     }
   }
-  if (next > memoryPages) return tooSmall(image, memoryPages);
+  if (next > memoryPages) return tooSmall(image, options);
   return {
     kernelPfn,
     ramdiskPfn,
@@ -142,11 +142,12 @@ function growMapping(virtBase: bigint, allocated: number, order: PageTablePlan['
   }
 }
 
-function tooSmall(image: KernelImage, memoryPages: number): ImageError {
+function tooSmall(image: KernelImage, { memoryPages, ramdiskSize }: LayoutOptions): ImageError {
   const end = Math.ceil(Number(image.virtEnd - image.virtBase) / 2 ** 20);
   const memory = Number((memoryPages / 256).toFixed(2));
+  const ramdisk = ramdiskSize > 0 ? `, its ramdisk (${Math.ceil(ramdiskSize / 2 ** 20)} MiB)` : '';
   return new ImageError(
-    `the image (up to ${end} MiB) and its tables need more than the ${memory} MiB of memory`,
+    `the image (up to ${end} MiB)${ramdisk} and its tables need more than the ${memory} MiB of memory`,
     'give more with --memory',
   );
 }

@@ -3,6 +3,7 @@
  * command line shows in one line behind the flag and the value that was given.
  */
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { MAX_GUEST_CMDLINE } from '../../firmware/start_info.ts';
 
 export interface TraceOption {
   readonly kinds: ReadonlySet<TraceKind>;
@@ -42,6 +43,12 @@ function parseMemory(text: string): number {
   return size;
 }
 
+function parseCmdline(text: string): string {
+  const size = new TextEncoder().encode(text).length;
+  if (size >= MAX_GUEST_CMDLINE) throw new InvalidArgumentError(`It has ${size} bytes; give at most ${MAX_GUEST_CMDLINE - 1}.`);
+  return text;
+}
+
 function parseVcpus(text: string): number {
   const count = parseCount(text);
   if (count > 1) throw new InvalidArgumentError('More than one virtual CPU is not supported yet; use --vcpus 1.');
@@ -77,7 +84,7 @@ export function addRunOptions(command: Command): Command {
     .addOption(new Option('--as <kind>', 'boot it as an ordinary guest or as the initial domain').choices(['domU', 'dom0']).default('domU'))
     .addOption(new Option('--memory <size>', "the guest's memory").argParser(parseMemory).default(128 * MIB, '128M'))
     .addOption(new Option('--vcpus <count>', 'virtual CPUs').argParser(parseVcpus).default(1))
-    .addOption(new Option('--cmdline <text>', "the kernel's command line").default('', 'empty'))
+    .addOption(new Option('--cmdline <text>', "the kernel's command line").argParser(parseCmdline).default('', 'empty'))
     .addOption(new Option('--ramdisk <file>', 'give it this ramdisk (its first boot module)'))
     .addOption(new Option('--timeout <seconds>', 'stop after so long').argParser(parseSeconds))
     .addOption(new Option('--max-instructions <count>', 'stop after exactly so many instructions').argParser(parseCount))

@@ -1,5 +1,5 @@
 /** Reads a file that the user named, or says in one line why it cannot be read. */
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { UserError } from './user_error.ts';
 
 const REASONS: Readonly<Record<string, string>> = {
@@ -17,6 +17,9 @@ export function reasonOf(error: unknown): string {
 
 export function readUserFile(path: string, what: string): Uint8Array {
   try {
+    const kind = statSync(path);
+    // A device may never end.
+    if (kind.isCharacterDevice() || kind.isBlockDevice()) throw new Error('it is a device');
     return readFileSync(path);
   } catch (error) {
     throw new UserError(`${path}: the ${what} cannot be read: ${reasonOf(error)}; check the path`);

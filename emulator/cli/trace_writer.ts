@@ -9,9 +9,12 @@ const FLUSH_AT = 1 << 16;
 
 export class TraceWriter {
   readonly #fd: number;
+  readonly #file: string | undefined;
   #text = '';
+  #isLost = false;
 
   constructor(option: TraceOption) {
+    this.#file = option.file;
     try {
       this.#fd = option.file === undefined ? STDERR : openSync(option.file, 'w');
     } catch (error) {
@@ -31,9 +34,18 @@ export class TraceWriter {
       try {
         bytes = bytes.subarray(writeSync(this.#fd, bytes));
       } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return;
+        if ((error as NodeJS.ErrnoException).code === 'EAGAIN') continue;
+        this.#lose(error);
+        return;
       }
     }
+  }
+
+  #lose(error: unknown): void {
+    if (this.#file !== undefined && !this.#isLost) {
+      process.stderr.write(`beneath: --trace: ${this.#file} cannot be written: ${reasonOf(error)}; the rest of the trace is lost\n`);
+    }
+    this.#isLost = true;
   }
 
   close(): void {
