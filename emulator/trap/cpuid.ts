@@ -19,7 +19,12 @@ export interface CpuidPolicy {
 /** Bits of leaf 1 ECX. */
 // biome-ignore format: one feature a line
 const FEATURES_1C = bits(
+  0,  // SSE3
+  9,  // SSSE3
   13, // CX16
+  19, // SSE4.1
+  20, // SSE4.2
+  23, // POPCNT
   31, // HYPERVISOR
 );
 
