@@ -133,7 +133,7 @@ t.test('x87 memory operands tell size and direction before anything happens', (t
     ['FICOM m16', 0xde, 0x10, 4, '2 r'],
     ['FBSTP', 0xdf, 0x30, 4, '10 w'],
     ['FILD m64', 0xdf, 0x28, 4, '8 r'],
-    ['FISTTP m64, not offered', 0xdd, 0x08, 4, 'ud'],
+    ['FISTTP m64', 0xdd, 0x08, 4, '8 w'],
     ['D9 /1', 0xd9, 0x08, 4, 'ud'],
     ['FLD1', 0xd9, 0xe8, 4, '0 none'],
     ['D9 EF', 0xd9, 0xef, 4, 'ud'],

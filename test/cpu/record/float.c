@@ -221,9 +221,7 @@ static void run_x87(struct x87_case *c) {
 
 static int wanted(int opcode, int modrm) {
   int group = modrm >> 3 & 7;
-  if (modrm >= 0xc0) return 1;
-  if ((opcode == 0xd9 || opcode == 0xdd) && (group == 4 || group == 6)) return 0; // environment and state images
-  return !(group == 1 && (opcode == 0xdb || opcode == 0xdd || opcode == 0xdf)); // FISTTP
+  return modrm >= 0xc0 || !((opcode == 0xd9 || opcode == 0xdd) && (group == 4 || group == 6)); // not environment and state images
 }
 
 static void fill_memory(struct x87_case *c) {
