@@ -87,22 +87,44 @@ export class Builder {
 
   select(cond: Value, then: Value, otherwise: Value): Value {
     const out = this.#value(then.ty);
-    this.#ops.push({ k: 'select', cond: this.#use(cond), then: this.#use(then), else: this.#use(otherwise), out });
+    this.#ops.push({ k: 'select', cond: this.#use(cond), ifTrue: this.#use(then), ifFalse: this.#use(otherwise), out });
     return out;
   }
 
-  add(a: Value, b: Value): Value { return this.op('i64.add', a, b); }
-  sub(a: Value, b: Value): Value { return this.op('i64.sub', a, b); }
-  and(a: Value, b: Value): Value { return this.op('i64.and', a, b); }
-  or(a: Value, b: Value): Value { return this.op('i64.or', a, b); }
-  xor(a: Value, b: Value): Value { return this.op('i64.xor', a, b); }
-  shl(a: Value, b: Value): Value { return this.op('i64.shl', a, b); }
-  shr(a: Value, b: Value): Value { return this.op('i64.shr_u', a, b); }
-  sar(a: Value, b: Value): Value { return this.op('i64.shr_s', a, b); }
-  isZero(a: Value): Value { return this.op(a.ty === 'i64' ? 'i64.eqz' : 'i32.eqz', a); }
-  wrap(a: Value): Value { return this.op('i32.wrap_i64', a); }
+  add(a: Value, b: Value): Value {
+    return this.op('i64.add', a, b);
+  }
+  sub(a: Value, b: Value): Value {
+    return this.op('i64.sub', a, b);
+  }
+  and(a: Value, b: Value): Value {
+    return this.op('i64.and', a, b);
+  }
+  or(a: Value, b: Value): Value {
+    return this.op('i64.or', a, b);
+  }
+  xor(a: Value, b: Value): Value {
+    return this.op('i64.xor', a, b);
+  }
+  shl(a: Value, b: Value): Value {
+    return this.op('i64.shl', a, b);
+  }
+  shr(a: Value, b: Value): Value {
+    return this.op('i64.shr_u', a, b);
+  }
+  sar(a: Value, b: Value): Value {
+    return this.op('i64.shr_s', a, b);
+  }
+  isZero(a: Value): Value {
+    return this.op(a.ty === 'i64' ? 'i64.eqz' : 'i32.eqz', a);
+  }
+  wrap(a: Value): Value {
+    return this.op('i32.wrap_i64', a);
+  }
   /** An i32 as a zero-extended i64. */
-  widen(a: Value): Value { return this.op('i64.extend_i32_u', a); }
+  widen(a: Value): Value {
+    return this.op('i64.extend_i32_u', a);
+  }
 
   /** Zero-extends the low `size` bytes. */
   zx(value: Value, size: number = this.size): Value {
@@ -290,7 +312,7 @@ export class Builder {
     };
     const thenOps = list(then);
     const elseOps = list(otherwise);
-    this.#ops.push({ k: 'if', cond, then: thenOps, else: elseOps });
+    this.#ops.push({ k: 'if', cond, ifTrue: thenOps, ifFalse: elseOps });
   }
 
   /** A variable for values that differ by control flow; assign with `assign`. */

@@ -58,8 +58,13 @@ export class CodeCache implements CodePages {
   decoded = 0;
 
   constructor(options: {
-    view: DataView; ram: Uint8Array; decoder: Decoder; templates: () => Templates;
-    protect: (frame: number) => void; invalidRow: Row; tooLongRow: Row;
+    view: DataView;
+    ram: Uint8Array;
+    decoder: Decoder;
+    templates: () => Templates;
+    protect: (frame: number) => void;
+    invalidRow: Row;
+    tooLongRow: Row;
   }) {
     this.#view = options.view;
     this.#ram = options.ram;
@@ -88,7 +93,8 @@ export class CodeCache implements CodePages {
       const blocks = this.#byFrame.get(frame);
       if (!blocks) continue;
       for (const block of [...blocks]) {
-        const hit = (block.start < maddr + size && maddr < block.end) ||
+        const hit =
+          (block.start < maddr + size && maddr < block.end) ||
           (block.secondSize > 0 && block.secondStart < maddr + size && maddr < block.secondStart + block.secondSize);
         if (hit) this.#drop(block);
       }
@@ -179,7 +185,16 @@ export class CodeCache implements CodePages {
       this.#view.setInt32(L.LINK_FROM, 0, true);
     }
     const pageEnd = maddr - (maddr % 4096) + 4096;
-    const block: CodeBlock = { rip, modeKey: mode.key, start: maddr, end: maddr, secondStart: -1, secondSize: 0, record: this.#next, count: 0 };
+    const block: CodeBlock = {
+      rip,
+      modeKey: mode.key,
+      start: maddr,
+      end: maddr,
+      secondStart: -1,
+      secondSize: 0,
+      record: this.#next,
+      count: 0,
+    };
     // How many bytes from `rip` on lie within the segment: what needs more of them is a #GP.
     const room = mode.codeLimit < 0 ? Number.MAX_SAFE_INTEGER : mode.codeLimit + 1 - Number(rip);
     const end = Math.min(pageEnd, maddr + room);
@@ -277,7 +292,18 @@ export class CodeCache implements CodePages {
 }
 
 function faultShape(row: Row, mode: DecodeMode): Insn['shape'] {
-  return { row, size: 4, ea: 'reg', addressSize: 8, segment: -1, mode: mode.code, stackSize: mode.stackSize, alignCheck: false, cc: 0, rep: 'none' };
+  return {
+    row,
+    size: 4,
+    ea: 'reg',
+    addressSize: 8,
+    segment: -1,
+    mode: mode.code,
+    stackSize: mode.stackSize,
+    alignCheck: false,
+    cc: 0,
+    rep: 'none',
+  };
 }
 
 function framesOf(block: CodeBlock): number[] {

@@ -5,28 +5,57 @@
  */
 import { Breakpoints } from './breakpoints.ts';
 import { type BlockMode, CodeCache } from './code_cache.ts';
-import { Decoder } from './decoder.ts';
 import { toDecodedInstruction } from './decoded_instruction.ts';
+import { Decoder } from './decoder.ts';
 import type { Exit } from './exit.ts';
 import { DB, Fault, GP, hasErrorCode } from './fault.ts';
 import { AC, RF, TF } from './flags.ts';
 
 import { helpers } from './helpers.ts';
-import type { Access, Cpu, CpuContext, CpuHost, DecodedInstruction, DescriptorTable, Intercepts, PhysicalMemory, Segment, SegmentName, Translation, WalkStep } from './interface.ts';
 import { hotTemplates } from './hot.ts';
+import type {
+  Access,
+  Cpu,
+  CpuContext,
+  CpuHost,
+  DecodedInstruction,
+  DescriptorTable,
+  Intercepts,
+  PhysicalMemory,
+  Segment,
+  SegmentName,
+  Translation,
+  WalkStep,
+} from './interface.ts';
 import { type Loop, makeDispatcher, makeLoop } from './interpreter.ts';
 import * as L from './layout.ts';
 import {
-  CR0_AM, CR0_EM, CR0_MP, CR0_PE, CR0_PG, CR0_TS, CR0_WP, CR4_OSFXSR, CR4_PAE, CR4_PCIDE, CR4_PGE, CR4_PSE, CR4_SMAP, CR4_SMEP,
-  EFER_LMA, EFER_LME, EFER_NXE, Mmu,
+  CR0_AM,
+  CR0_EM,
+  CR0_MP,
+  CR0_PE,
+  CR0_PG,
+  CR0_TS,
+  CR0_WP,
+  CR4_OSFXSR,
+  CR4_PAE,
+  CR4_PCIDE,
+  CR4_PGE,
+  CR4_PSE,
+  CR4_SMAP,
+  CR4_SMEP,
+  EFER_LMA,
+  EFER_LME,
+  EFER_NXE,
+  Mmu,
 } from './mmu.ts';
 import { Regions, SAMPLE_INSTRUCTIONS } from './regions.ts';
 import type { Row } from './row.ts';
-import { rows, rowByName } from './rows/index.ts';
+import { rowByName, rows } from './rows/index.ts';
 import { ATTR_DB, ATTR_L, CS_INDEX, SS_INDEX, State, segmentNames } from './state.ts';
+import { systemFunctions } from './system/index.ts';
 import { deliverException, interceptException } from './system/interrupts.ts';
 import { readMsr, writeMsr } from './system/msr.ts';
-import { systemFunctions } from './system/index.ts';
 import { Templates } from './templates.ts';
 
 export interface CpuOptions {
@@ -112,12 +141,25 @@ export class CpuCore implements Cpu {
     this.#loop = makeLoop(memoryPages, imports, hot);
     const ram = new Uint8Array(buffer, L.RAM, memorySize);
     this.#code = new CodeCache({
-      view: this.#view, ram, decoder: this.#decoder, templates: () => templates,
+      view: this.#view,
+      ram,
+      decoder: this.#decoder,
+      templates: () => templates,
       protect: (frame) => this.mmu.protectFrame(frame),
-      invalidRow: rowByName('#UD'), tooLongRow: rowByName('#GP'),
+      invalidRow: rowByName('#UD'),
+      tooLongRow: rowByName('#GP'),
     });
     if (options.engine === 'translate') {
-      this.#regions = new Regions({ view: this.#view, ram, decoder: this.#decoder, code: this.#code, templates, table, imports, memoryPages });
+      this.#regions = new Regions({
+        view: this.#view,
+        ram,
+        decoder: this.#decoder,
+        code: this.#code,
+        templates,
+        table,
+        imports,
+        memoryPages,
+      });
       this.#code.regions = this.#regions;
     }
     this.mmu = new Mmu(buffer, memorySize, this.#code, this.#breakpoints);
@@ -146,7 +188,13 @@ export class CpuCore implements Cpu {
     view.setUint16(L.FCW, 0x37f, true);
     view.setUint16(L.FTW, 0xffff, true);
     this.state.flags = 2;
-    for (let i = 0; i < 8; i++) this.state.setSegment(i, { selector: 0, base: 0n, limit: 0xffff, attributes: i === CS_INDEX ? 0x9b : i < 6 ? 0x93 : i === 6 ? 0x82 : 0x8b });
+    for (let i = 0; i < 8; i++)
+      this.state.setSegment(i, {
+        selector: 0,
+        base: 0n,
+        limit: 0xffff,
+        attributes: i === CS_INDEX ? 0x9b : i < 6 ? 0x93 : i === 6 ? 0x82 : 0x8b,
+      });
     this.state.setSegment(SS_INDEX, { selector: 0, base: 0n, limit: 0xffff, attributes: 0x93 });
     this.#reconfigure();
     this.mmu.flush(true);
@@ -155,35 +203,73 @@ export class CpuCore implements Cpu {
 
   // Registers
 
-  get rip(): bigint { return this.state.rip; }
-  set rip(value: bigint) { this.state.rip = BigInt.asUintN(64, value); }
-  get rflags(): bigint { return BigInt(this.state.flags >>> 0); }
+  get rip(): bigint {
+    return this.state.rip;
+  }
+  set rip(value: bigint) {
+    this.state.rip = BigInt.asUintN(64, value);
+  }
+  get rflags(): bigint {
+    return BigInt(this.state.flags >>> 0);
+  }
   set rflags(value: bigint) {
     this.state.flags = Number(BigInt.asIntN(32, value));
     this.modeChanged();
   }
-  get cpl(): number { return this.state.cpl; }
-  get cr0(): bigint { return this.state.sys[L.SYS_CR0]!; }
-  set cr0(value: bigint) { this.#setControl(L.SYS_CR0, value, CR0_TRANSLATION); }
-  get cr2(): bigint { return this.state.sys[L.SYS_CR2]!; }
-  set cr2(value: bigint) { this.state.sys[L.SYS_CR2] = value; }
-  get cr3(): bigint { return this.state.sys[L.SYS_CR3]!; }
+  get cpl(): number {
+    return this.state.cpl;
+  }
+  get cr0(): bigint {
+    return this.state.sys[L.SYS_CR0]!;
+  }
+  set cr0(value: bigint) {
+    this.#setControl(L.SYS_CR0, value, CR0_TRANSLATION);
+  }
+  get cr2(): bigint {
+    return this.state.sys[L.SYS_CR2]!;
+  }
+  set cr2(value: bigint) {
+    this.state.sys[L.SYS_CR2] = value;
+  }
+  get cr3(): bigint {
+    return this.state.sys[L.SYS_CR3]!;
+  }
   set cr3(value: bigint) {
     this.state.sys[L.SYS_CR3] = value;
     this.#reconfigure();
     this.mmu.flush(false);
     this.#code.forgetJumps();
   }
-  get cr4(): bigint { return this.state.sys[L.SYS_CR4]!; }
-  set cr4(value: bigint) { this.#setControl(L.SYS_CR4, value, CR4_TRANSLATION); }
-  get cr8(): bigint { return this.state.sys[L.SYS_CR8]!; }
-  set cr8(value: bigint) { this.state.sys[L.SYS_CR8] = value; }
-  get efer(): bigint { return this.state.sys[L.SYS_EFER]!; }
-  set efer(value: bigint) { this.#setControl(L.SYS_EFER, value, EFER_TRANSLATION); }
-  get gdtr(): DescriptorTable { return this.#table(L.SYS_GDT_BASE); }
-  set gdtr(value: DescriptorTable) { this.#setTable(L.SYS_GDT_BASE, value); }
-  get idtr(): DescriptorTable { return this.#table(L.SYS_IDT_BASE); }
-  set idtr(value: DescriptorTable) { this.#setTable(L.SYS_IDT_BASE, value); }
+  get cr4(): bigint {
+    return this.state.sys[L.SYS_CR4]!;
+  }
+  set cr4(value: bigint) {
+    this.#setControl(L.SYS_CR4, value, CR4_TRANSLATION);
+  }
+  get cr8(): bigint {
+    return this.state.sys[L.SYS_CR8]!;
+  }
+  set cr8(value: bigint) {
+    this.state.sys[L.SYS_CR8] = value;
+  }
+  get efer(): bigint {
+    return this.state.sys[L.SYS_EFER]!;
+  }
+  set efer(value: bigint) {
+    this.#setControl(L.SYS_EFER, value, EFER_TRANSLATION);
+  }
+  get gdtr(): DescriptorTable {
+    return this.#table(L.SYS_GDT_BASE);
+  }
+  set gdtr(value: DescriptorTable) {
+    this.#setTable(L.SYS_GDT_BASE, value);
+  }
+  get idtr(): DescriptorTable {
+    return this.#table(L.SYS_IDT_BASE);
+  }
+  set idtr(value: DescriptorTable) {
+    this.#setTable(L.SYS_IDT_BASE, value);
+  }
 
   #table(index: number): DescriptorTable {
     return { base: this.state.sys[index]!, limit: Number(this.state.sys[index + 1]) };
@@ -202,12 +288,16 @@ export class CpuCore implements Cpu {
     if (changed & BigInt(translation)) this.flushTlb({ global: true });
   }
 
-  getSegment(name: SegmentName): Segment { return this.state.getSegment(segmentNames.indexOf(name)); }
+  getSegment(name: SegmentName): Segment {
+    return this.state.getSegment(segmentNames.indexOf(name));
+  }
   setSegment(name: SegmentName, segment: Segment): void {
     this.state.setSegment(segmentNames.indexOf(name), segment);
     this.modeChanged();
   }
-  getDr(index: number): bigint { return this.state.sys[L.SYS_DR0 + index]!; }
+  getDr(index: number): bigint {
+    return this.state.sys[L.SYS_DR0 + index]!;
+  }
   setDr(index: number, value: bigint): void {
     this.state.sys[L.SYS_DR0 + index] = value;
     if (index !== 6) this.#configureBreakpoints();
@@ -220,13 +310,24 @@ export class CpuCore implements Cpu {
     if (wasActive || this.#breakpoints.isActive) this.flushTlb({ global: true });
   }
 
-  readMsr(index: number): bigint | undefined { return readMsr(this, index); }
-  writeMsr(index: number, value: bigint): boolean { return writeMsr(this, index, value); }
-  get instructions(): bigint { return this.#instructions + BigInt(this.#retired); }
+  readMsr(index: number): bigint | undefined {
+    return readMsr(this, index);
+  }
+  writeMsr(index: number, value: bigint): boolean {
+    return writeMsr(this, index, value);
+  }
+  get instructions(): bigint {
+    return this.#instructions + BigInt(this.#retired);
+  }
 
   #reconfigure(): void {
     const { sys } = this.state;
-    this.mmu.configure(Number(sys[L.SYS_CR0]! & 0xffff_ffffn) | 0, sys[L.SYS_CR3]!, Number(sys[L.SYS_CR4]! & 0xffff_ffffn) | 0, Number(sys[L.SYS_EFER]! & 0xffff_ffffn) | 0);
+    this.mmu.configure(
+      Number(sys[L.SYS_CR0]! & 0xffff_ffffn) | 0,
+      sys[L.SYS_CR3]!,
+      Number(sys[L.SYS_CR4]! & 0xffff_ffffn) | 0,
+      Number(sys[L.SYS_EFER]! & 0xffff_ffffn) | 0,
+    );
     this.modeChanged();
   }
 
@@ -242,9 +343,17 @@ export class CpuCore implements Cpu {
     const code = isLong ? 64 : cs & ATTR_DB ? 32 : 16;
     const stackSize = isLong ? 8 : ss & ATTR_DB ? 4 : 2;
     const alignCheck = (cr0 & CR0_AM) !== 0 && cpl === 3 && (state.systemFlags & AC) !== 0;
-    const fpu = (cr0 & CR0_EM ? 1 : 0) | (cr0 & CR0_TS ? 2 : 0) | (state.sys[L.SYS_CR4]! & BigInt(CR4_OSFXSR) ? 0 : 4) | (cr0 & CR0_MP ? 8 : 0);
+    const fpu =
+      (cr0 & CR0_EM ? 1 : 0) | (cr0 & CR0_TS ? 2 : 0) | (state.sys[L.SYS_CR4]! & BigInt(CR4_OSFXSR) ? 0 : 4) | (cr0 & CR0_MP ? 8 : 0);
     this.#followCodeSegment(code);
-    const key = (code >> 4) | ((stackSize >> 1) << 3) | (Number(alignCheck) << 6) | (Number(cpl === 0) << 7) | (fpu << 8) | (Number(cpl === 3) << 12) | (this.#limitNumber() << 13);
+    const key =
+      (code >> 4) |
+      ((stackSize >> 1) << 3) |
+      (Number(alignCheck) << 6) |
+      (Number(cpl === 0) << 7) |
+      (fpu << 8) |
+      (Number(cpl === 3) << 12) |
+      (this.#limitNumber() << 13);
     if (this.#mode?.key === key) return;
     let mode = this.#modes.get(key);
     if (!mode) {
@@ -280,8 +389,12 @@ export class CpuCore implements Cpu {
 
   // Translation
 
-  translate(vaddr: bigint, access: Access, user = this.cpl === 3): Translation { return this.mmu.translate(vaddr, access, user); }
-  walk(vaddr: bigint): WalkStep[] { return this.mmu.walk(vaddr); }
+  translate(vaddr: bigint, access: Access, user = this.cpl === 3): Translation {
+    return this.mmu.translate(vaddr, access, user);
+  }
+  walk(vaddr: bigint): WalkStep[] {
+    return this.mmu.walk(vaddr);
+  }
   flushTlb(options: { global?: boolean } = {}): void {
     this.mmu.flush(options.global ?? false);
     this.#code.forgetJumps();
@@ -496,7 +609,9 @@ export class CpuCore implements Cpu {
 
 function substituteRow(row: Row, isCpl0: boolean, fpu: number): Row | undefined {
   const { attributes } = row;
-  const isEmulated = (fpu & 1) !== 0, isSwitched = (fpu & 2) !== 0, lacksSse = (fpu & 4) !== 0;
+  const isEmulated = (fpu & 1) !== 0,
+    isSwitched = (fpu & 2) !== 0,
+    lacksSse = (fpu & 4) !== 0;
   if (attributes.has('cpl0') && !isCpl0) return rowByName('#GP');
   if (attributes.has('sse')) {
     if (isEmulated || lacksSse) return rowByName('#UD');
@@ -510,4 +625,3 @@ function substituteRow(row: Row, isCpl0: boolean, fpu: number): Row | undefined 
   }
   return undefined;
 }
-

@@ -96,7 +96,12 @@ export class Decoder {
     const end = Math.min(bytes.length, start + 15);
     const short = end - start < 15 ? 'needsMore' : 'tooLong';
     let at = start;
-    let has66 = false, has67 = false, lock = false, repPrefix = 0, segmentOverride = -1, rex = 0;
+    let has66 = false,
+      has67 = false,
+      lock = false,
+      repPrefix = 0,
+      segmentOverride = -1,
+      rex = 0;
     let byte: number;
     for (;;) {
       if (at >= end) return short;
@@ -138,13 +143,23 @@ export class Decoder {
     const row = pattern.row;
     const attributes = row.attributes;
 
-    const rexW = (rex & 8) !== 0, rexR = (rex & 4) << 1, rexX = (rex & 2) << 2, rexB = (rex & 1) << 3;
+    const rexW = (rex & 8) !== 0,
+      rexR = (rex & 4) << 1,
+      rexX = (rex & 2) << 2,
+      rexB = (rex & 1) << 3;
     const size = operandSize(row, mode.code, has66 && pattern.prefix !== '66', rexW);
     const addressSize = mode.code === 64 ? (has67 ? 4 : 8) : (mode.code === 32) !== has67 ? 4 : 2;
 
     let ea: EaKind = 'reg';
-    let regNumber = -1, rmNumber = -1, base = ZERO_OFFSET, index = ZERO_OFFSET, scale = 0, disp = 0, segment = 3;
-    let baseNumber = -1, indexNumber = -1;
+    let regNumber = -1,
+      rmNumber = -1,
+      base = ZERO_OFFSET,
+      index = ZERO_OFFSET,
+      scale = 0,
+      disp = 0,
+      segment = 3;
+    let baseNumber = -1,
+      indexNumber = -1;
     if (pattern.hasModrm) {
       at++;
       regNumber = ((modrm >> 3) & 7) | rexR;
@@ -216,7 +231,8 @@ export class Decoder {
     if (lock && (!attributes.has('lock') || ea === 'reg')) return 'invalid';
 
     const isByte = { reg: false, rm: false };
-    let regScale = 8, rmScale = 8;
+    let regScale = 8,
+      rmScale = 8;
     for (const operand of row.operands) {
       const letter = operand[0]!;
       if (letter === 'G') isByte.reg = operand[1] === 'b';
@@ -239,21 +255,48 @@ export class Decoder {
       rep: !attributes.has('rep') || repPrefix === 0 ? 'none' : repPrefix === 0xf3 ? 'rep' : 'repne',
     };
     return {
-      row, shape, length, rip, imm, segment, base, index, scale, disp, modrm,
+      row,
+      shape,
+      length,
+      rip,
+      imm,
+      segment,
+      base,
+      index,
+      scale,
+      disp,
+      modrm,
       reg: registerOffset(regNumber, regScale, isByte.reg, rex !== 0),
       rm: registerOffset(rmNumber, rmScale, isByte.rm, rex !== 0),
-      regNumber, rmNumber, baseNumber, indexNumber, hasLock: lock,
+      regNumber,
+      rmNumber,
+      baseNumber,
+      indexNumber,
+      hasLock: lock,
     };
   }
 }
 
 /** More specific patterns first. */
 function rank(p: Pattern): number {
-  return (p.modrmByte >= 0 ? 8 : 0) + (p.modrmReg >= 0 ? 4 : 0) + (p.mod !== 'any' ? 2 : 0) + (p.refusesRexB ? 1 : 0) + (p.prefix !== 'any' ? 1 : 0);
+  return (
+    (p.modrmByte >= 0 ? 8 : 0) +
+    (p.modrmReg >= 0 ? 4 : 0) +
+    (p.mod !== 'any' ? 2 : 0) +
+    (p.refusesRexB ? 1 : 0) +
+    (p.prefix !== 'any' ? 1 : 0)
+  );
 }
 
 /** `refused`: the attribute of rows that this mode does not have. */
-function choose(candidates: readonly Pattern[], modrm: number, has66: boolean, repPrefix: number, rexB: boolean, refused: Attribute): Pattern | undefined {
+function choose(
+  candidates: readonly Pattern[],
+  modrm: number,
+  has66: boolean,
+  repPrefix: number,
+  rexB: boolean,
+  refused: Attribute,
+): Pattern | undefined {
   for (const p of candidates) {
     if (p.row.attributes.has(refused)) continue;
     if (p.refusesRexB && rexB) continue;
@@ -262,11 +305,15 @@ function choose(candidates: readonly Pattern[], modrm: number, has66: boolean, r
     if (p.mod === 'memory' && modrm >= 0xc0) continue;
     if (p.mod === 'register' && modrm < 0xc0 && !p.row.operands.some(isModrmAlwaysRegister)) continue;
     const matches =
-      p.prefix === 'any' ? true
-      : p.prefix === 'NP' ? !has66 && repPrefix === 0
-      : p.prefix === '66' ? has66 && repPrefix === 0
-      : p.prefix === 'F2' ? repPrefix === 0xf2
-      : repPrefix === 0xf3;
+      p.prefix === 'any'
+        ? true
+        : p.prefix === 'NP'
+          ? !has66 && repPrefix === 0
+          : p.prefix === '66'
+            ? has66 && repPrefix === 0
+            : p.prefix === 'F2'
+              ? repPrefix === 0xf2
+              : repPrefix === 0xf3;
     if (matches) return p;
   }
   return undefined;
@@ -301,12 +348,22 @@ function operandSize(row: Row, code: 64 | 32 | 16, hasOperandPrefix: boolean, re
 
 function immediateSize(operand: string, size: Size, addressSize: number): number {
   switch (operand) {
-    case 'Ib': case 'Ibs': case 'Ib2': case 'Jb': return 1;
-    case 'Iw': return 2;
-    case 'Iv': return size;
-    case 'Iz': case 'Jz': return size === 2 ? 2 : 4;
-    case 'Ap': return size + 2;
-    default: return addressSize; // Ob, Ov
+    case 'Ib':
+    case 'Ibs':
+    case 'Ib2':
+    case 'Jb':
+      return 1;
+    case 'Iw':
+      return 2;
+    case 'Iv':
+      return size;
+    case 'Iz':
+    case 'Jz':
+      return size === 2 ? 2 : 4;
+    case 'Ap':
+      return size + 2;
+    default:
+      return addressSize; // Ob, Ov
   }
 }
 

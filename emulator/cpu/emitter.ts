@@ -23,7 +23,9 @@ export const handlerImports: readonly ImportedFunction[] = [
   // (branch record or 0) -> record at RIP
   { name: 'dispatch', signature: { params: ['i32'], results: ['i32'] } },
 ];
-const IMPORT_MISS = 0, IMPORT_SPLIT = 1, IMPORT_HELPER = 2;
+const IMPORT_MISS = 0,
+  IMPORT_SPLIT = 1,
+  IMPORT_HELPER = 2;
 export const IMPORT_DISPATCH = 3;
 
 /** Fields of the access descriptor passed to `miss`. */
@@ -149,7 +151,9 @@ export abstract class Emitter {
       case 'setMmx':
         this.mmxAddress(op.ref);
         this.push(op.value).mem('i64.store', L.ST);
-        this.mmxAddress(op.ref).i32(0xffff).mem('i32.store16', L.ST + 8);
+        this.mmxAddress(op.ref)
+          .i32(0xffff)
+          .mem('i32.store16', L.ST + 8);
         return;
       case 'setState':
         return this.setState(op.store, op.offset, () => this.push(op.value));
@@ -177,7 +181,9 @@ export abstract class Emitter {
         return;
       case 'call':
         op.args.forEach((arg, i) => {
-          this.setState(arg.ty === 'i64' ? 'i64.store' : arg.ty === 'v128' ? 'v128.store' : 'i32.store', L.ARGS + 16 * i, () => this.push(arg));
+          this.setState(arg.ty === 'i64' ? 'i64.store' : arg.ty === 'v128' ? 'v128.store' : 'i32.store', L.ARGS + 16 * i, () =>
+            this.push(arg),
+          );
         });
         this.beforeHelper();
         f.i32(op.helper);
@@ -226,8 +232,8 @@ export abstract class Emitter {
         else f.op(op.name, op.lane);
         return;
       case 'select':
-        this.push(op.then);
-        this.push(op.else);
+        this.push(op.ifTrue);
+        this.push(op.ifFalse);
         this.push(op.cond).select();
         return;
       case 'field':
@@ -270,12 +276,21 @@ export abstract class Emitter {
     }
     f.tee(local);
     this.state('i64.load32_u', L.SEG_LOW + 4 * segment).op('i64.lt_u');
-    f.get(local).i64(BigInt(size - 1)).op('i64.add');
-    this.state('i64.load32_u', L.SEG_HIGH + 4 * segment).op('i64.gt_u').op('i32.or').if();
+    f.get(local)
+      .i64(BigInt(size - 1))
+      .op('i64.add');
+    this.state('i64.load32_u', L.SEG_HIGH + 4 * segment)
+      .op('i64.gt_u')
+      .op('i32.or')
+      .if();
     this.raise(segment === 2 ? 12 : 13, 0);
     f.end();
     f.get(local);
-    this.state('i64.load', L.SEG_BASE + 8 * segment).op('i64.add').i64(0xffff_ffffn).op('i64.and').set(local);
+    this.state('i64.load', L.SEG_BASE + 8 * segment)
+      .op('i64.add')
+      .i64(0xffff_ffffn)
+      .op('i64.and')
+      .set(local);
   }
 
   protected ptr(op: Extract<Op, { k: 'ptr' }>): void {
@@ -286,21 +301,41 @@ export abstract class Emitter {
     const out = this.local(op.out);
     const segment = this.segments.get(op.addr.id);
     if (this.shape.mode !== 64 && op.access !== 'r' && segment !== undefined) {
-      this.state('i32.load', L.SEG_WRITABLE).i32(1 << segment).op('i32.and').op('i32.eqz').if();
+      this.state('i32.load', L.SEG_WRITABLE)
+        .i32(1 << segment)
+        .op('i32.and')
+        .op('i32.eqz')
+        .if();
       this.raise(segment === 2 ? 12 : 13, 0);
       f.end();
     }
     const isChecked = this.shape.alignCheck && op.align === 1 && op.size > 1;
     const align = op.align > 1 ? op.align : isChecked ? Math.min(op.size, 8) : 1;
     this.push(op.addr).tee(address);
-    f.i64(12n).op('i64.shr_u').op('i32.wrap_i64').i32(L.TLB_ENTRIES - 1).op('i32.and').i32(4).op('i32.shl');
+    f.i64(12n)
+      .op('i64.shr_u')
+      .op('i32.wrap_i64')
+      .i32(L.TLB_ENTRIES - 1)
+      .op('i32.and')
+      .i32(4)
+      .op('i32.shl');
     this.state('i32.load', L.TLB_SET).op('i32.add').tee(entry).mem('i64.load', kind);
     f.get(address);
     if (op.size > 1) f.i64(BigInt(op.size - 1)).op('i64.add');
     f.i64(-4096n).op('i64.and').op('i64.eq');
-    if (align > 1) f.get(address).i64(BigInt(align - 1)).op('i64.and').op('i64.eqz').op('i32.and');
+    if (align > 1)
+      f.get(address)
+        .i64(BigInt(align - 1))
+        .op('i64.and')
+        .op('i64.eqz')
+        .op('i32.and');
     f.if();
-    f.get(address).op('i32.wrap_i64').get(entry).mem('i32.load', kind + 8).op('i32.add').set(out);
+    f.get(address)
+      .op('i32.wrap_i64')
+      .get(entry)
+      .mem('i32.load', kind + 8)
+      .op('i32.add')
+      .set(out);
     f.else();
     const descriptor =
       op.size |
@@ -332,10 +367,10 @@ export abstract class Emitter {
   protected conditional(op: Extract<Op, { k: 'if' }>): void {
     const { f } = this;
     this.push(op.cond).if();
-    this.list(op.then);
-    if (op.else.length > 0) {
+    this.list(op.ifTrue);
+    if (op.ifFalse.length > 0) {
       f.else();
-      this.list(op.else);
+      this.list(op.ifFalse);
     }
     f.end();
   }
@@ -349,5 +384,5 @@ export abstract class Emitter {
 /** A variable may change between a value's definition and its use, so the value cannot move. */
 function readsVariable(op: Op): boolean {
   if (op.k === 'wasm') return op.args.some((arg) => arg.isVariable);
-  return op.k === 'select' && [op.cond, op.then, op.else].some((arg) => arg.isVariable);
+  return op.k === 'select' && [op.cond, op.ifTrue, op.ifFalse].some((arg) => arg.isVariable);
 }

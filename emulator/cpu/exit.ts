@@ -65,7 +65,23 @@ export interface InstructionExit {
 
 /** 'mov_cr' stands for CLTS and LMSW, too. */
 export type InterceptedInstruction =
-  | 'cpuid' | 'rdtsc' | 'rdtscp' | 'rdpmc' | 'rdmsr' | 'wrmsr' | 'in' | 'out' | 'ins' | 'outs' | 'invlpg' | 'xsetbv' | 'mov_cr' | 'mov_dr' | 'monitor' | 'mwait' | 'pause';
+  | 'cpuid'
+  | 'rdtsc'
+  | 'rdtscp'
+  | 'rdpmc'
+  | 'rdmsr'
+  | 'wrmsr'
+  | 'in'
+  | 'out'
+  | 'ins'
+  | 'outs'
+  | 'invlpg'
+  | 'xsetbv'
+  | 'mov_cr'
+  | 'mov_dr'
+  | 'monitor'
+  | 'mwait'
+  | 'pause';
 
 /** HLT executed at CPL 0; RIP is behind it. */
 export interface HaltExit {

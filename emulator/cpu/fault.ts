@@ -15,8 +15,24 @@ export class Fault {
   }
 }
 
-export const DE = 0, DB = 1, NMI = 2, BP = 3, OF_VECTOR = 4, BR = 5, UD = 6, NM = 7, DOUBLE_FAULT = 8, TS = 10, NP = 11, SS = 12,
-  GP = 13, PF_VECTOR = 14, MF = 16, AC_VECTOR = 17, MC = 18, XM = 19;
+export const DE = 0,
+  DB = 1,
+  NMI = 2,
+  BP = 3,
+  OF_VECTOR = 4,
+  BR = 5,
+  UD = 6,
+  NM = 7,
+  DOUBLE_FAULT = 8,
+  TS = 10,
+  NP = 11,
+  SS = 12,
+  GP = 13,
+  PF_VECTOR = 14,
+  MF = 16,
+  AC_VECTOR = 17,
+  MC = 18,
+  XM = 19;
 
 /** Vectors that push an error code (SDM 3A 6.13). */
 const withErrorCode = new Set([DOUBLE_FAULT, TS, NP, SS, GP, PF_VECTOR, AC_VECTOR]);

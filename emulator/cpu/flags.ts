@@ -5,8 +5,19 @@
  */
 import { FLAG_AUX, FLAG_RESULT } from './layout.ts';
 
-export const CF = 1 << 0, PF = 1 << 2, AF = 1 << 4, ZF = 1 << 6, SF = 1 << 7, TF = 1 << 8, IF = 1 << 9, DF = 1 << 10, OF = 1 << 11,
-  NT = 1 << 14, RF = 1 << 16, AC = 1 << 18, ID = 1 << 21;
+export const CF = 1 << 0,
+  PF = 1 << 2,
+  AF = 1 << 4,
+  ZF = 1 << 6,
+  SF = 1 << 7,
+  TF = 1 << 8,
+  IF = 1 << 9,
+  DF = 1 << 10,
+  OF = 1 << 11,
+  NT = 1 << 14,
+  RF = 1 << 16,
+  AC = 1 << 18,
+  ID = 1 << 21;
 export const IOPL_SHIFT = 12;
 export const ARITHMETIC = CF | PF | AF | ZF | SF | OF;
 

@@ -1,4 +1,4 @@
 /** `beneath/cpu`: the CPU package, usable without anything else of this project. */
-export { type CpuOptions, createCpu, type CpuCore } from './cpu.ts';
+export { type CpuCore, type CpuOptions, createCpu } from './cpu.ts';
 export type * from './exit.ts';
 export * from './interface.ts';

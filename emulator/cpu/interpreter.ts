@@ -6,8 +6,8 @@
 import { HANDLER_SIGNATURE, handlerImports, IMPORT_DISPATCH } from './emitter.ts';
 import { emitInline } from './handlers.ts';
 import type { Op } from './ir.ts';
-import { flagAuxFunction } from './lazy_flags.ts';
 import * as L from './layout.ts';
+import { flagAuxFunction } from './lazy_flags.ts';
 import type { Shape } from './shape.ts';
 import { buildModule, FunctionBody } from './wasm_writer.ts';
 
@@ -66,7 +66,8 @@ export function makeLoop(memoryPages: number, imports: Record<string, unknown>, 
  */
 function runFunction(hot: readonly HotTemplate[]): FunctionBody {
   const f = new FunctionBody({ params: ['i32', 'i32'], results: ['i32'] });
-  const record = 0, count = 1;
+  const record = 0,
+    count = 1;
   const target = f.local('i32');
   const handler = f.local('i32');
   const over = f.block().depth;
@@ -92,7 +93,10 @@ function runFunction(hot: readonly HotTemplate[]): FunctionBody {
   const side = (): FunctionBody => f.get(record).i32(L.RECORDS).op('i32.sub').i32(2).op('i32.shr_u');
   f.i32(0).get(count).mem('i32.store', L.REMAINING);
   side().mem('i32.load16_u', L.SIDE + 2);
-  side().mem('i32.load', L.SIDE + 4).callIndirect(0).set(target);
+  side()
+    .mem('i32.load', L.SIDE + 4)
+    .callIndirect(0)
+    .set(target);
   f.i32(0).mem('i32.load', L.REMAINING).set(count);
   f.get(count).op('i32.eqz').if();
   f.get(target).set(record).brTo(over);
@@ -100,7 +104,10 @@ function runFunction(hot: readonly HotTemplate[]): FunctionBody {
   f.get(target).get(record).op('i32.eq').if();
   side().mem('i32.load16_u', L.SIDE).set(handler).brTo(dispatch);
   f.end();
-  f.get(target).tee(record).op('i32.eqz').brIf(f.depth - over);
+  f.get(target)
+    .tee(record)
+    .op('i32.eqz')
+    .brIf(f.depth - over);
   f.brTo(loop);
   for (const { shape, ops } of hot) {
     f.end();
@@ -113,8 +120,14 @@ function runFunction(hot: readonly HotTemplate[]): FunctionBody {
   f.end();
   f.get(record).get(handler).callIndirect(0).set(record);
   f.end();
-  f.get(record).op('i32.eqz').brIf(f.depth - over);
-  f.get(count).i32(1).op('i32.sub').tee(count).brIf(f.depth - loop);
+  f.get(record)
+    .op('i32.eqz')
+    .brIf(f.depth - over);
+  f.get(count)
+    .i32(1)
+    .op('i32.sub')
+    .tee(count)
+    .brIf(f.depth - loop);
   f.end().end().end();
   f.i32(0).get(count).mem('i32.store', L.REMAINING);
   return f.get(record);
@@ -127,10 +140,27 @@ function dispatchFunction(): FunctionBody {
   const entry = f.local('i32');
   const record = f.local('i32');
   f.i32(0).mem('i64.load', L.RIP).tee(rip).op('i32.wrap_i64');
-  f.get(rip).i64(12n).op('i64.shr_u').op('i32.wrap_i64').op('i32.xor').i32(L.JUMP_CACHE_ENTRIES - 1).op('i32.and').i32(4).op('i32.shl').tee(entry);
+  f.get(rip)
+    .i64(12n)
+    .op('i64.shr_u')
+    .op('i32.wrap_i64')
+    .op('i32.xor')
+    .i32(L.JUMP_CACHE_ENTRIES - 1)
+    .op('i32.and')
+    .i32(4)
+    .op('i32.shl')
+    .tee(entry);
   f.mem('i64.load', L.JUMP_CACHE).get(rip).op('i64.eq');
-  f.get(entry).mem('i32.load', L.JUMP_CACHE + 12).i32(0).mem('i32.load', L.JUMP_GENERATION).op('i32.eq').op('i32.and').if();
-  f.get(entry).mem('i32.load', L.JUMP_CACHE + 8).set(record);
+  f.get(entry)
+    .mem('i32.load', L.JUMP_CACHE + 12)
+    .i32(0)
+    .mem('i32.load', L.JUMP_GENERATION)
+    .op('i32.eq')
+    .op('i32.and')
+    .if();
+  f.get(entry)
+    .mem('i32.load', L.JUMP_CACHE + 8)
+    .set(record);
   f.get(from).if();
   f.get(from).mem('i64.load', L.R_RIP).get(rip).op('i64.xor').i64(12n).op('i64.shr_u').op('i64.eqz');
   f.get(record).mem('i32.load8_u', L.R_FLAGS).op('i32.eqz').op('i32.and').if();

@@ -28,8 +28,15 @@ export const conditionNames = ['o', 'no', 'b', 'ae', 'z', 'nz', 'be', 'a', 's', 
 
 export type Op =
   | { readonly k: 'const'; readonly out: Value; readonly value: bigint | number | readonly [bigint, bigint] }
-  | { readonly k: 'wasm'; readonly name: string; readonly args: readonly Value[]; readonly out: Value; readonly lane: number; readonly shuffle?: readonly number[] }
-  | { readonly k: 'select'; readonly cond: Value; readonly then: Value; readonly else: Value; readonly out: Value }
+  | {
+      readonly k: 'wasm';
+      readonly name: string;
+      readonly args: readonly Value[];
+      readonly out: Value;
+      readonly lane: number;
+      readonly shuffle?: readonly number[];
+    }
+  | { readonly k: 'select'; readonly cond: Value; readonly ifTrue: Value; readonly ifFalse: Value; readonly out: Value }
   | { readonly k: 'field'; readonly field: 'imm' | 'ripNext' | 'rip'; readonly out: Value }
   | { readonly k: 'getReg'; readonly ref: RegRef; readonly size: Size; readonly out: Value }
   | { readonly k: 'setReg'; readonly ref: RegRef; readonly size: Size; readonly value: Value } // *
@@ -46,7 +53,15 @@ export type Op =
   /** The linear address of `offset` in a segment other than the memory operand's. */
   | { readonly k: 'linear'; readonly segment: number; readonly offset: Value; readonly size: number; readonly out: Value } // !
   /** Translates a linear address for an access; the result is where to load or store. */
-  | { readonly k: 'ptr'; readonly addr: Value; readonly size: number; readonly access: Access; readonly isStack: boolean; readonly align: number; readonly out: Value } // !
+  | {
+      readonly k: 'ptr';
+      readonly addr: Value;
+      readonly size: number;
+      readonly access: Access;
+      readonly isStack: boolean;
+      readonly align: number;
+      readonly out: Value;
+    } // !
   | { readonly k: 'load'; readonly load: string; readonly ptr: Value; readonly offset: number; readonly out: Value }
   | { readonly k: 'store'; readonly store: string; readonly ptr: Value; readonly offset: number; readonly value: Value } // *
   | { readonly k: 'setFlags'; readonly kind: FlagKind; readonly size: Size; readonly result: Value; readonly a: Value; readonly b: Value } // *
@@ -58,7 +73,7 @@ export type Op =
   | { readonly k: 'setFlagsImage'; readonly image: Value } // *
   | { readonly k: 'getFlagsImage'; readonly out: Value }
   | { readonly k: 'cond'; readonly cc: number; readonly out: Value }
-  | { readonly k: 'if'; readonly cond: Value; readonly then: readonly Op[]; readonly else: readonly Op[] }
+  | { readonly k: 'if'; readonly cond: Value; readonly ifTrue: readonly Op[]; readonly ifFalse: readonly Op[] }
   /** Raises an exception at this instruction when the condition holds. */
   | { readonly k: 'fault'; readonly cond: Value | undefined; readonly vector: number; readonly errorCode: number } // !
   /** A rare computation in TypeScript, inside the loop: integer arguments, one integer result or none; it may fault. */
@@ -81,8 +96,8 @@ export function verify(ops: readonly Op[], what: string): void {
     for (const op of list) {
       if (committed && faulting.has(op.k)) throw new Error(`bug: ${what}: '${op.k}' may fault after a commit`);
       if (op.k === 'if') {
-        const then = walk(op.then, committed);
-        const otherwise = walk(op.else, committed);
+        const then = walk(op.ifTrue, committed);
+        const otherwise = walk(op.ifFalse, committed);
         committed = then || otherwise;
       } else if (committing.has(op.k)) committed = true;
     }

@@ -59,11 +59,35 @@ export const SCRATCH_END = 0x840;
 export const SCRATCH_WRITE = SCRATCH + 32;
 /** System registers, 8 bytes each, by the SYS_* numbers. */
 export const SYSTEM = 0x840;
-export const SYS_CR0 = 0, SYS_CR2 = 1, SYS_CR3 = 2, SYS_CR4 = 3, SYS_CR8 = 4, SYS_EFER = 5, SYS_DR0 = 6, SYS_DR6 = 12, SYS_DR7 = 13,
-  SYS_STAR = 14, SYS_LSTAR = 15, SYS_CSTAR = 16, SYS_SFMASK = 17, SYS_KERNEL_GS_BASE = 18, SYS_SYSENTER_CS = 19, SYS_SYSENTER_ESP = 20,
-  SYS_SYSENTER_EIP = 21, SYS_PAT = 22, SYS_TSC_AUX = 23, SYS_GDT_BASE = 24, SYS_GDT_LIMIT = 25, SYS_IDT_BASE = 26, SYS_IDT_LIMIT = 27,
+export const SYS_CR0 = 0,
+  SYS_CR2 = 1,
+  SYS_CR3 = 2,
+  SYS_CR4 = 3,
+  SYS_CR8 = 4,
+  SYS_EFER = 5,
+  SYS_DR0 = 6,
+  SYS_DR6 = 12,
+  SYS_DR7 = 13,
+  SYS_STAR = 14,
+  SYS_LSTAR = 15,
+  SYS_CSTAR = 16,
+  SYS_SFMASK = 17,
+  SYS_KERNEL_GS_BASE = 18,
+  SYS_SYSENTER_CS = 19,
+  SYS_SYSENTER_ESP = 20,
+  SYS_SYSENTER_EIP = 21,
+  SYS_PAT = 22,
+  SYS_TSC_AUX = 23,
+  SYS_GDT_BASE = 24,
+  SYS_GDT_LIMIT = 25,
+  SYS_IDT_BASE = 26,
+  SYS_IDT_LIMIT = 27,
   /** Hidden parts of es cs ss ds fs gs ldtr tr: selector | attributes << 16 | limit << 32; bases of ldtr and tr after them. */
-  SYS_SEGMENT = 28, SYS_LDTR_BASE = 36, SYS_TR_BASE = 37, SYS_APIC_BASE = 38, SYS_COUNT = 39;
+  SYS_SEGMENT = 28,
+  SYS_LDTR_BASE = 36,
+  SYS_TR_BASE = 37,
+  SYS_APIC_BASE = 38,
+  SYS_COUNT = 39;
 /** Everything that a context saves: the architectural state. */
 export const CONTEXT_START = GPR;
 export const CONTEXT_END = SYSTEM + 8 * SYS_COUNT;
@@ -118,10 +142,15 @@ export const R_RIP = 24;
 export const R_RIP_NEXT = RECORD_SIZE + R_RIP;
 
 /** Handler numbers of the pseudo records (interpreter.ts); templates follow. */
-export const HANDLER_GOTO = 1, HANDLER_LOOKUP = 2, HANDLER_ENTER = 3, FIRST_TEMPLATE = 4;
+export const HANDLER_GOTO = 1,
+  HANDLER_LOOKUP = 2,
+  HANDLER_ENTER = 3,
+  FIRST_TEMPLATE = 4;
 
 /** The function table: handlers of templates below, then regions. */
-export const FIRST_REGION = 0x4000, MAX_REGIONS = 0x200, TABLE_SIZE = FIRST_REGION + MAX_REGIONS;
+export const FIRST_REGION = 0x4000,
+  MAX_REGIONS = 0x200,
+  TABLE_SIZE = FIRST_REGION + MAX_REGIONS;
 
 /** R_FLAGS bit: the block that this record starts spans two pages, so nobody may link to it. */
 export const RECORD_NO_LINK = 1;

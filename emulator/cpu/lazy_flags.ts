@@ -14,7 +14,13 @@ import { FunctionBody, type Signature } from './wasm_writer.ts';
  * Kinds in the `kind` local, above log2 of the size: AUX holds the auxiliary word in `a`; ADD and SUB the operands;
  * LOGIC nothing; INC and DEC the operand in `a` and the old CF in `b`; FROM has CF in `a` and OF in `b`.
  */
-const AUX = 0, ADD = 1, SUB = 2, LOGIC = 3, INC = 4, DEC = 5, FROM = 6;
+const AUX = 0,
+  ADD = 1,
+  SUB = 2,
+  LOGIC = 3,
+  INC = 4,
+  DEC = 5,
+  FROM = 6;
 const kindNumbers: Record<FlagKind, number> = { add: ADD, sub: SUB, logic: LOGIC, inc: INC, dec: DEC };
 
 const code = (kind: number, size: Size): number => (kind << 2) | (31 - Math.clz32(size));
@@ -25,7 +31,10 @@ export const FLAG_AUX_SIGNATURE: Signature = { params: ['i32', 'i64', 'i64', 'i6
 /** The function behind the import: what `kind` stands for, as FLAG_AUX has it. */
 export function flagAuxFunction(): FunctionBody {
   const f = new FunctionBody(FLAG_AUX_SIGNATURE);
-  const kind = 0, result = 1, a = 2, b = 3;
+  const kind = 0,
+    result = 1,
+    a = 2,
+    b = 3;
   const operation = f.local('i32');
   const carries = f.local('i64');
   const word = f.local('i32');
@@ -49,7 +58,19 @@ export function flagAuxFunction(): FunctionBody {
   not().get(result).op('i64.and').op('i64.or').set(carries);
   f.end();
   // The two top carries to bits 31 and 30, that of bit 3 stays.
-  f.get(carries).i64(8n).get(kind).i32(3).op('i32.and').op('i64.extend_i32_u').op('i64.shl').i64(2n).op('i64.sub').op('i64.shr_u').op('i32.wrap_i64').i32(30).op('i32.shl');
+  f.get(carries)
+    .i64(8n)
+    .get(kind)
+    .i32(3)
+    .op('i32.and')
+    .op('i64.extend_i32_u')
+    .op('i64.shl')
+    .i64(2n)
+    .op('i64.sub')
+    .op('i64.shr_u')
+    .op('i32.wrap_i64')
+    .i32(30)
+    .op('i32.shl');
   f.get(carries).op('i32.wrap_i64').i32(8).op('i32.and').op('i32.or').tee(word);
   f.get(operation).i32(INC).op('i32.lt_u').if().get(word).return().end().drop();
   const cf = f.local('i32');
@@ -148,7 +169,9 @@ export class LazyFlags implements FlagsEmitter {
     if (of) of.push();
     else f.get(aux).get(aux).i32(1).op('i32.shl').op('i32.xor').i32(31).op('i32.shr_u');
     f.set(overflow);
-    withCarry(f, () => f.get(aux), carry, overflow).op('i64.extend_i32_u').set(this.#a);
+    withCarry(f, () => f.get(aux), carry, overflow)
+      .op('i64.extend_i32_u')
+      .set(this.#a);
     this.#note(AUX, 1);
   }
 
@@ -165,7 +188,11 @@ export class LazyFlags implements FlagsEmitter {
     const f = this.#f;
     const aux = f.local('i32');
     this.#dynamicAux().set(aux);
-    return new FlagReader(f, () => f.get(this.#result), () => f.get(aux));
+    return new FlagReader(
+      f,
+      () => f.get(this.#result),
+      () => f.get(aux),
+    );
   }
 
   image(): void {
@@ -206,19 +233,41 @@ export class LazyFlags implements FlagsEmitter {
     }
     if (kind === SUB) {
       switch (cc >> 1) {
-        case 1: f.get(this.#a).get(this.#b).op('i64.lt_u'); return true;
-        case 3: f.get(this.#a).get(this.#b).op('i64.le_u'); return true;
-        case 6: signed(this.#a); signed(this.#b); f.op('i64.lt_s'); return true;
-        case 7: signed(this.#a); signed(this.#b); f.op('i64.le_s'); return true;
-        default: return false;
+        case 1:
+          f.get(this.#a).get(this.#b).op('i64.lt_u');
+          return true;
+        case 3:
+          f.get(this.#a).get(this.#b).op('i64.le_u');
+          return true;
+        case 6:
+          signed(this.#a);
+          signed(this.#b);
+          f.op('i64.lt_s');
+          return true;
+        case 7:
+          signed(this.#a);
+          signed(this.#b);
+          f.op('i64.le_s');
+          return true;
+        default:
+          return false;
       }
     }
     if (kind === LOGIC) {
       switch (cc >> 1) {
-        case 0: case 1: f.i32(0); return true;
-        case 3: pushZero(); return true;
-        case 6: pushSign(); return true;
-        default: f.get(this.#result).i64(0n).op('i64.le_s'); return true;
+        case 0:
+        case 1:
+          f.i32(0);
+          return true;
+        case 3:
+          pushZero();
+          return true;
+        case 6:
+          pushSign();
+          return true;
+        default:
+          f.get(this.#result).i64(0n).op('i64.le_s');
+          return true;
       }
     }
     if ((kind === INC || kind === DEC) && cc >> 1 === 1) {

@@ -50,7 +50,11 @@ export function withCarry(f: FunctionBody, aux: () => void, cf: number, of: numb
 /** Pushes the auxiliary word for an image in RFLAGS's positions (i32 local). */
 export function auxOfImage(f: FunctionBody, image: number): FunctionBody {
   const bit = (mask: number, to: number): FunctionBody => {
-    f.get(image).i32(31 - Math.clz32(mask)).op('i32.shr_u').i32(1).op('i32.and');
+    f.get(image)
+      .i32(31 - Math.clz32(mask))
+      .op('i32.shr_u')
+      .i32(1)
+      .op('i32.and');
     return to === 0 ? f : f.i32(to).op('i32.shl');
   };
   bit(CF, 31);
@@ -97,21 +101,45 @@ export class FlagReader {
   cond(cc: number): void {
     const f = this.#f;
     switch (cc >> 1) {
-      case 0: this.overflow(); break;
-      case 1: this.carry(); break;
-      case 2: this.zero(); break;
-      case 3: this.carry(); this.zero().op('i32.or'); break;
-      case 4: this.sign(); break;
-      case 5: this.parity(); break;
-      case 6: this.sign(); this.overflow().op('i32.xor'); break;
-      default: this.sign(); this.overflow().op('i32.xor'); this.zero().op('i32.or'); break;
+      case 0:
+        this.overflow();
+        break;
+      case 1:
+        this.carry();
+        break;
+      case 2:
+        this.zero();
+        break;
+      case 3:
+        this.carry();
+        this.zero().op('i32.or');
+        break;
+      case 4:
+        this.sign();
+        break;
+      case 5:
+        this.parity();
+        break;
+      case 6:
+        this.sign();
+        this.overflow().op('i32.xor');
+        break;
+      default:
+        this.sign();
+        this.overflow().op('i32.xor');
+        this.zero().op('i32.or');
+        break;
     }
     if (cc & 1) f.op('i32.eqz');
   }
 
   image(): void {
     const f = this.#f;
-    const put = (mask: number): FunctionBody => f.i32(31 - Math.clz32(mask)).op('i32.shl').op('i32.or');
+    const put = (mask: number): FunctionBody =>
+      f
+        .i32(31 - Math.clz32(mask))
+        .op('i32.shl')
+        .op('i32.or');
     this.carry();
     this.parity();
     put(PF);
@@ -132,7 +160,11 @@ export class MemoryFlags implements FlagsEmitter {
 
   constructor(f: FunctionBody) {
     this.#f = f;
-    this.#read = new FlagReader(f, () => f.i32(0).mem('i64.load', FLAG_RESULT), () => f.i32(0).mem('i32.load', FLAG_AUX));
+    this.#read = new FlagReader(
+      f,
+      () => f.i32(0).mem('i64.load', FLAG_RESULT),
+      () => f.i32(0).mem('i32.load', FLAG_AUX),
+    );
   }
 
   #setResult(size: Size, result: Push): void {

@@ -4,25 +4,57 @@
  * as on hardware. A page that holds decoded code is never in the write kind, so every store to it comes here first.
  */
 import type { Breakpoints } from './breakpoints.ts';
-import type { Access, Translation, WalkStep } from './interface.ts';
-import { AC_VECTOR, Fault, GP, PF_VECTOR, SS } from './fault.ts';
 import { ACCESS_ALIGN_CHECK, ACCESS_ALIGN_SHIFT, ACCESS_STACK, ACCESS_WRITE } from './emitter.ts';
+import { AC_VECTOR, Fault, GP, PF_VECTOR, SS } from './fault.ts';
+import type { Access, Translation, WalkStep } from './interface.ts';
 import * as L from './layout.ts';
 
-export const PTE_P = 1, PTE_RW = 2, PTE_US = 4, PTE_A = 32, PTE_D = 64, PTE_PS = 128, PTE_G = 256;
-export const PF_P = 1, PF_W = 2, PF_U = 4, PF_RSVD = 8, PF_I = 16;
+export const PTE_P = 1,
+  PTE_RW = 2,
+  PTE_US = 4,
+  PTE_A = 32,
+  PTE_D = 64,
+  PTE_PS = 128,
+  PTE_G = 256;
+export const PF_P = 1,
+  PF_W = 2,
+  PF_U = 4,
+  PF_RSVD = 8,
+  PF_I = 16;
 
 /** MAXPHYADDR, as CPUID 0x80000008 of the host should say. */
 export const PHYSICAL_ADDRESS_BITS = 40;
 const RESERVED_HIGH = 0x000f_ffff & ~((1 << (PHYSICAL_ADDRESS_BITS - 32)) - 1);
 
-export const CR0_PE = 1, CR0_MP = 2, CR0_EM = 4, CR0_TS = 8, CR0_NE = 32, CR0_WP = 1 << 16, CR0_AM = 1 << 18, CR0_PG = 0x8000_0000;
-export const CR4_TSD = 4, CR4_DE = 8, CR4_PSE = 16, CR4_PAE = 32, CR4_PGE = 128, CR4_PCE = 256, CR4_OSFXSR = 512, CR4_OSXMMEXCPT = 1024,
-  CR4_UMIP = 1 << 11, CR4_FSGSBASE = 1 << 16, CR4_PCIDE = 1 << 17, CR4_OSXSAVE = 1 << 18, CR4_SMEP = 1 << 20, CR4_SMAP = 1 << 21;
-export const EFER_SCE = 1, EFER_LME = 0x100, EFER_LMA = 0x400, EFER_NXE = 0x800;
+export const CR0_PE = 1,
+  CR0_MP = 2,
+  CR0_EM = 4,
+  CR0_TS = 8,
+  CR0_NE = 32,
+  CR0_WP = 1 << 16,
+  CR0_AM = 1 << 18,
+  CR0_PG = 0x8000_0000;
+export const CR4_TSD = 4,
+  CR4_DE = 8,
+  CR4_PSE = 16,
+  CR4_PAE = 32,
+  CR4_PGE = 128,
+  CR4_PCE = 256,
+  CR4_OSFXSR = 512,
+  CR4_OSXMMEXCPT = 1024,
+  CR4_UMIP = 1 << 11,
+  CR4_FSGSBASE = 1 << 16,
+  CR4_PCIDE = 1 << 17,
+  CR4_OSXSAVE = 1 << 18,
+  CR4_SMEP = 1 << 20,
+  CR4_SMAP = 1 << 21;
+export const EFER_SCE = 1,
+  EFER_LME = 0x100,
+  EFER_LMA = 0x400,
+  EFER_NXE = 0x800;
 
 const TLB_KINDS: Record<Access, number> = { read: L.TLB_READ, write: L.TLB_WRITE, execute: L.TLB_FETCH };
-const MAX_TOUCHED = 2048;
+const MAX_TOUCHED = 4 * 3 * L.TLB_ENTRIES;
 
 /** What the MMU needs of the code cache: which pages hold decoded code, and to drop it before a store. */
 export interface CodePages {
@@ -149,7 +181,7 @@ export class Mmu {
       const wanted = PTE_A | (isWrite && i === used.length - 1 ? PTE_D : 0);
       const present = this.#bytes[L.RAM + at]!;
       if ((present & wanted) === wanted) return;
-      if (this.#code.isCodePage(at / 4096 | 0)) this.#code.invalidate(at, 1);
+      if (this.#code.isCodePage((at / 4096) | 0)) this.#code.invalidate(at, 1);
       this.#bytes[L.RAM + at] = present | wanted;
     });
   }
@@ -298,7 +330,8 @@ export class Mmu {
   /** Carries out the stores that `miss` sent to SCRATCH_WRITE. */
   split(): void {
     this.#scatter(L.SCRATCH_WRITE, this.#splitFirst, this.#splitFirstSize);
-    if (this.#splitSecond >= 0) this.#scatter(L.SCRATCH_WRITE + this.#splitFirstSize, this.#splitSecond, this.#splitSize - this.#splitFirstSize);
+    if (this.#splitSecond >= 0)
+      this.#scatter(L.SCRATCH_WRITE + this.#splitFirstSize, this.#splitSecond, this.#splitSize - this.#splitFirstSize);
   }
 
   #scatter(from: number, maddr: number, size: number): void {

@@ -125,8 +125,8 @@ class RegionWriter {
           if (insn.baseNumber >= 0 && insn.shape.ea !== 'rip') useGpr(insn.baseNumber);
           if (insn.indexNumber >= 0) useGpr(insn.indexNumber);
         } else if (op.k === 'if') {
-          walk(op.then);
-          walk(op.else);
+          walk(op.ifTrue);
+          walk(op.ifFalse);
         }
       }
     };
@@ -144,8 +144,14 @@ class RegionWriter {
     this.#emitScope(0, this.#blocks.length - 1, this.#outerLabel);
     f.unreachable();
     f.end().end();
-    for (const number of writtenGpr) f.i32(0).get(gpr.get(number)!).mem('i64.store', L.GPR + 8 * number);
-    for (const number of writtenXmm) f.i32(0).get(xmm.get(number)!).mem('v128.store', L.XMM + 16 * number);
+    for (const number of writtenGpr)
+      f.i32(0)
+        .get(gpr.get(number)!)
+        .mem('i64.store', L.GPR + 8 * number);
+    for (const number of writtenXmm)
+      f.i32(0)
+        .get(xmm.get(number)!)
+        .mem('v128.store', L.XMM + 16 * number);
     if (flags.isChanged) flags.spill();
     f.i32(0).get(budget).mem('i32.store', L.REMAINING);
     return f.get(out);
@@ -230,8 +236,14 @@ function leaveTo(frame: Frame, rip: bigint): void {
 }
 
 function loadRegisters({ f, gpr, xmm }: Frame): void {
-  for (const [number, local] of gpr) f.i32(0).mem('i64.load', L.GPR + 8 * number).set(local);
-  for (const [number, local] of xmm) f.i32(0).mem('v128.load', L.XMM + 16 * number).set(local);
+  for (const [number, local] of gpr)
+    f.i32(0)
+      .mem('i64.load', L.GPR + 8 * number)
+      .set(local);
+  for (const [number, local] of xmm)
+    f.i32(0)
+      .mem('v128.load', L.XMM + 16 * number)
+      .set(local);
 }
 
 /** Header to last block, properly nested: an interval that crosses another is widened to hold it. */
@@ -267,8 +279,8 @@ function targetsOf(block: RegionBlock): bigint[] {
       if (op.k === 'branch' || (op.k === 'jump' && op.target === 'imm')) targets.push(last.insn.imm);
       else if (op.k === 'jump' && op.target === 'self') targets.push(block.rip);
       else if (op.k === 'if') {
-        walk(op.then);
-        walk(op.else);
+        walk(op.ifTrue);
+        walk(op.ifFalse);
       }
     }
   };
@@ -359,7 +371,10 @@ class RegionEmitter extends Emitter {
       f.i64(mask).op('i64.and');
       if (size < 4) {
         if (isHigh) f.i64(8n).op('i64.shl');
-        f.get(local).i64(~(isHigh ? mask << 8n : mask)).op('i64.and').op('i64.or');
+        f.get(local)
+          .i64(~(isHigh ? mask << 8n : mask))
+          .op('i64.and')
+          .op('i64.or');
       }
     }
     f.set(local);
@@ -410,7 +425,10 @@ class RegionEmitter extends Emitter {
   protected override beforeHelper(): void {
     if (!this.#insn.row.attributes.has('x87')) return;
     const { f } = this;
-    for (const number of this.#frame.writtenGpr) f.i32(0).get(this.#frame.gpr.get(number)!).mem('i64.store', L.GPR + 8 * number);
+    for (const number of this.#frame.writtenGpr)
+      f.i32(0)
+        .get(this.#frame.gpr.get(number)!)
+        .mem('i64.store', L.GPR + 8 * number);
     this.flags.spill();
   }
 
@@ -448,8 +466,14 @@ class RegionEmitter extends Emitter {
     const { out, entry, functionIndex } = this.#frame;
     f.i32(0).call(IMPORT_DISPATCH).tee(out).mem('i32.load16_u', L.R_HANDLER).i32(L.HANDLER_ENTER).op('i32.eq').if();
     const side = (): FunctionBody => f.get(out).i32(L.RECORDS).op('i32.sub').i32(2).op('i32.shr_u');
-    side().mem('i32.load', L.SIDE + 4).i32(functionIndex).op('i32.eq').if();
-    side().mem('i32.load16_u', L.SIDE + 2).set(entry);
+    side()
+      .mem('i32.load', L.SIDE + 4)
+      .i32(functionIndex)
+      .op('i32.eq')
+      .if();
+    side()
+      .mem('i32.load16_u', L.SIDE + 2)
+      .set(entry);
     this.#frame.reenter();
     f.end().end();
     this.#frame.exit();

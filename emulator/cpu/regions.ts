@@ -39,8 +39,14 @@ export class Regions {
   translations = 0;
 
   constructor(options: {
-    view: DataView; ram: Uint8Array; decoder: Decoder; code: CodeCache; templates: Templates;
-    table: WebAssembly.Table; imports: Record<string, unknown>; memoryPages: number;
+    view: DataView;
+    ram: Uint8Array;
+    decoder: Decoder;
+    code: CodeCache;
+    templates: Templates;
+    table: WebAssembly.Table;
+    imports: Record<string, unknown>;
+    memoryPages: number;
   }) {
     this.#view = options.view;
     this.#ram = options.ram;
@@ -115,7 +121,12 @@ export class Regions {
   }
 
   /** Basic blocks reachable inside the page from executed ones, by address. */
-  #discover(roots: readonly bigint[], page: bigint, frame: number, mode: BlockMode): { rip: bigint; insns: { insn: Insn; ops: readonly Op[] }[]; next: bigint }[] {
+  #discover(
+    roots: readonly bigint[],
+    page: bigint,
+    frame: number,
+    mode: BlockMode,
+  ): { rip: bigint; insns: { insn: Insn; ops: readonly Op[] }[]; next: bigint }[] {
     const leaders = new Set<bigint>();
     const work = [...roots];
     const insnAt = new Map<bigint, { insn: Insn; ops: readonly Op[]; end: 'no' | 'after' | 'before' } | undefined>();
@@ -162,7 +173,12 @@ export class Regions {
   }
 
   /** `end`: a block ends 'after' this instruction, or 'before' it as only the interpreter can run it. */
-  #decode(rip: bigint, maddr: number, pageEnd: number, mode: BlockMode): { insn: Insn; ops: readonly Op[]; end: 'no' | 'after' | 'before' } | undefined {
+  #decode(
+    rip: bigint,
+    maddr: number,
+    pageEnd: number,
+    mode: BlockMode,
+  ): { insn: Insn; ops: readonly Op[]; end: 'no' | 'after' | 'before' } | undefined {
     if (maddr >= pageEnd) return undefined;
     const insn = this.#decoder.decode(this.#ram.subarray(0, pageEnd), maddr, rip, mode);
     if (typeof insn === 'string' || mode.substitute(insn.row)) return undefined;
@@ -201,7 +217,9 @@ function sideOf(record: number): number {
 
 /** A string instruction that runs itself again. */
 function isRepeated(ops: readonly Op[]): boolean {
-  return ops.some((op) => (op.k === 'jump' && op.target === 'self') || (op.k === 'if' && (isRepeated(op.then) || isRepeated(op.else))));
+  return ops.some(
+    (op) => (op.k === 'jump' && op.target === 'self') || (op.k === 'if' && (isRepeated(op.ifTrue) || isRepeated(op.ifFalse))),
+  );
 }
 
 /** Whether execution can reach the following address: behind a conditional branch, a repetition or a call. */

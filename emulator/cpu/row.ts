@@ -8,18 +8,18 @@ import type { Builder } from './builder.ts';
 import type { Size } from './shape.ts';
 
 export type Attribute =
-  | 'lock'    // LOCK is allowed with a memory destination
-  | 'i64'     // #UD in 64-bit mode
-  | 'o64'     // #UD outside 64-bit mode
-  | 'd64'     // operand size is 64 (or 16 by prefix) in 64-bit mode
-  | 'f64'     // operand size is 64 in 64-bit mode, prefix or not
-  | 'cpl0'    // #GP(0) above CPL 0
-  | 'x87'     // #NM by CR0.EM or CR0.TS
-  | 'sse'     // #UD by CR0.EM or !CR4.OSFXSR, #NM by CR0.TS
-  | 'mmx'     // #UD by CR0.EM, #NM by CR0.TS
-  | 'rep'     // REP and REPNE repeat it
-  | 'system'  // performed by the system unit: it needs the whole decoded instruction
-  | 'end';    // ends a block although it falls through (its effect may change decoding)
+  | 'lock' // LOCK is allowed with a memory destination
+  | 'i64' // #UD in 64-bit mode
+  | 'o64' // #UD outside 64-bit mode
+  | 'd64' // operand size is 64 (or 16 by prefix) in 64-bit mode
+  | 'f64' // operand size is 64 in 64-bit mode, prefix or not
+  | 'cpl0' // #GP(0) above CPL 0
+  | 'x87' // #NM by CR0.EM or CR0.TS
+  | 'sse' // #UD by CR0.EM or !CR4.OSFXSR, #NM by CR0.TS
+  | 'mmx' // #UD by CR0.EM, #NM by CR0.TS
+  | 'rep' // REP and REPNE repeat it
+  | 'system' // performed by the system unit: it needs the whole decoded instruction
+  | 'end'; // ends a block although it falls through (its effect may change decoding)
 
 export interface Row {
   readonly id: number;

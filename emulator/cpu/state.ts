@@ -7,10 +7,21 @@ import type { Segment, SegmentName } from './interface.ts';
 import * as L from './layout.ts';
 
 export const segmentNames: readonly SegmentName[] = ['es', 'cs', 'ss', 'ds', 'fs', 'gs', 'ldtr', 'tr'];
-export const ES_INDEX = 0, CS_INDEX = 1, SS_INDEX = 2, DS_INDEX = 3, FS_INDEX = 4, GS_INDEX = 5, LDTR_INDEX = 6, TR_INDEX = 7;
+export const ES_INDEX = 0,
+  CS_INDEX = 1,
+  SS_INDEX = 2,
+  DS_INDEX = 3,
+  FS_INDEX = 4,
+  GS_INDEX = 5,
+  LDTR_INDEX = 6,
+  TR_INDEX = 7;
 
 /** Bits of Segment.attributes. */
-export const ATTR_S = 16, ATTR_P = 128, ATTR_L = 1 << 13, ATTR_DB = 1 << 14, ATTR_G = 1 << 15;
+export const ATTR_S = 16,
+  ATTR_P = 128,
+  ATTR_L = 1 << 13,
+  ATTR_DB = 1 << 14,
+  ATTR_G = 1 << 15;
 
 export class State {
   readonly view: DataView;

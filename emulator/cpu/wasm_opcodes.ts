@@ -20,12 +20,25 @@ export const wasmOpcodes: ReadonlyMap<string, WasmOpcode> = new Map();
 const table = wasmOpcodes as Map<string, WasmOpcode>;
 
 /** Defines `names` with consecutive codes from `first`; '-' skips a code. */
-function define(first: number, params: Ty[], result: Ty | undefined, names: string, options: Partial<WasmOpcode> & { simd?: boolean } = {}): void {
+function define(
+  first: number,
+  params: Ty[],
+  result: Ty | undefined,
+  names: string,
+  options: Partial<WasmOpcode> & { simd?: boolean } = {},
+): void {
   names.split(/\s+/).forEach((name, i) => {
     if (name === '-') return;
     const code = first + i;
     const bytes = options.simd ? [0xfd, ...(code < 0x80 ? [code] : [(code & 0x7f) | 0x80, code >> 7])] : [code];
-    table.set(name, { code: bytes, params, result, pure: options.pure ?? true, align: options.align ?? 0, hasLane: options.hasLane ?? false });
+    table.set(name, {
+      code: bytes,
+      params,
+      result,
+      pure: options.pure ?? true,
+      align: options.align ?? 0,
+      hasLane: options.hasLane ?? false,
+    });
   });
 }
 
@@ -114,25 +127,40 @@ v(0x5e, 'f32x4.demote_f64x2_zero f64x2.promote_low_f32x4 i8x16.abs i8x16.neg i8x
 define(0x63, ['v128'], 'i32', 'i8x16.all_true i8x16.bitmask', { simd: true });
 vv(0x65, 'i8x16.narrow_i16x8_s i8x16.narrow_i16x8_u');
 shift(0x6b, 'i8x16.shl i8x16.shr_s i8x16.shr_u');
-vv(0x6e, 'i8x16.add i8x16.add_sat_s i8x16.add_sat_u i8x16.sub i8x16.sub_sat_s i8x16.sub_sat_u - - i8x16.min_s i8x16.min_u i8x16.max_s i8x16.max_u - i8x16.avgr_u');
-v(0x7c, 'i16x8.extadd_pairwise_i8x16_s i16x8.extadd_pairwise_i8x16_u i32x4.extadd_pairwise_i16x8_s i32x4.extadd_pairwise_i16x8_u i16x8.abs i16x8.neg');
+vv(
+  0x6e,
+  'i8x16.add i8x16.add_sat_s i8x16.add_sat_u i8x16.sub i8x16.sub_sat_s i8x16.sub_sat_u - - i8x16.min_s i8x16.min_u i8x16.max_s i8x16.max_u - i8x16.avgr_u',
+);
+v(
+  0x7c,
+  'i16x8.extadd_pairwise_i8x16_s i16x8.extadd_pairwise_i8x16_u i32x4.extadd_pairwise_i16x8_s i32x4.extadd_pairwise_i16x8_u i16x8.abs i16x8.neg',
+);
 vv(0x82, 'i16x8.q15mulr_sat_s');
 define(0x83, ['v128'], 'i32', 'i16x8.all_true i16x8.bitmask', { simd: true });
 vv(0x85, 'i16x8.narrow_i32x4_s i16x8.narrow_i32x4_u');
 v(0x87, 'i16x8.extend_low_i8x16_s i16x8.extend_high_i8x16_s i16x8.extend_low_i8x16_u i16x8.extend_high_i8x16_u');
 shift(0x8b, 'i16x8.shl i16x8.shr_s i16x8.shr_u');
-vv(0x8e, 'i16x8.add i16x8.add_sat_s i16x8.add_sat_u i16x8.sub i16x8.sub_sat_s i16x8.sub_sat_u - i16x8.mul i16x8.min_s i16x8.min_u i16x8.max_s i16x8.max_u - i16x8.avgr_u');
+vv(
+  0x8e,
+  'i16x8.add i16x8.add_sat_s i16x8.add_sat_u i16x8.sub i16x8.sub_sat_s i16x8.sub_sat_u - i16x8.mul i16x8.min_s i16x8.min_u i16x8.max_s i16x8.max_u - i16x8.avgr_u',
+);
 vv(0x9c, 'i16x8.extmul_low_i8x16_s i16x8.extmul_high_i8x16_s i16x8.extmul_low_i8x16_u i16x8.extmul_high_i8x16_u');
 v(0xa0, 'i32x4.abs i32x4.neg');
 define(0xa3, ['v128'], 'i32', 'i32x4.all_true i32x4.bitmask', { simd: true });
 v(0xa7, 'i32x4.extend_low_i16x8_s i32x4.extend_high_i16x8_s i32x4.extend_low_i16x8_u i32x4.extend_high_i16x8_u');
 shift(0xab, 'i32x4.shl i32x4.shr_s i32x4.shr_u');
-vv(0xae, 'i32x4.add - - i32x4.sub - - - i32x4.mul i32x4.min_s i32x4.min_u i32x4.max_s i32x4.max_u i32x4.dot_i16x8_s - i32x4.extmul_low_i16x8_s i32x4.extmul_high_i16x8_s i32x4.extmul_low_i16x8_u i32x4.extmul_high_i16x8_u');
+vv(
+  0xae,
+  'i32x4.add - - i32x4.sub - - - i32x4.mul i32x4.min_s i32x4.min_u i32x4.max_s i32x4.max_u i32x4.dot_i16x8_s - i32x4.extmul_low_i16x8_s i32x4.extmul_high_i16x8_s i32x4.extmul_low_i16x8_u i32x4.extmul_high_i16x8_u',
+);
 v(0xc0, 'i64x2.abs i64x2.neg');
 define(0xc3, ['v128'], 'i32', 'i64x2.all_true i64x2.bitmask', { simd: true });
 v(0xc7, 'i64x2.extend_low_i32x4_s i64x2.extend_high_i32x4_s i64x2.extend_low_i32x4_u i64x2.extend_high_i32x4_u');
 shift(0xcb, 'i64x2.shl i64x2.shr_s i64x2.shr_u');
-vv(0xce, 'i64x2.add - - i64x2.sub - - - i64x2.mul i64x2.eq i64x2.ne i64x2.lt_s i64x2.gt_s i64x2.le_s i64x2.ge_s i64x2.extmul_low_i32x4_s i64x2.extmul_high_i32x4_s i64x2.extmul_low_i32x4_u i64x2.extmul_high_i32x4_u');
+vv(
+  0xce,
+  'i64x2.add - - i64x2.sub - - - i64x2.mul i64x2.eq i64x2.ne i64x2.lt_s i64x2.gt_s i64x2.le_s i64x2.ge_s i64x2.extmul_low_i32x4_s i64x2.extmul_high_i32x4_s i64x2.extmul_low_i32x4_u i64x2.extmul_high_i32x4_u',
+);
 v(0x67, 'f32x4.ceil f32x4.floor f32x4.trunc f32x4.nearest');
 v(0x74, 'f64x2.ceil f64x2.floor');
 v(0x7a, 'f64x2.trunc');
@@ -141,7 +169,10 @@ v(0xe0, 'f32x4.abs f32x4.neg - f32x4.sqrt');
 vv(0xe4, 'f32x4.add f32x4.sub f32x4.mul f32x4.div f32x4.min f32x4.max f32x4.pmin f32x4.pmax');
 v(0xec, 'f64x2.abs f64x2.neg - f64x2.sqrt');
 vv(0xf0, 'f64x2.add f64x2.sub f64x2.mul f64x2.div f64x2.min f64x2.max f64x2.pmin f64x2.pmax');
-v(0xf8, 'i32x4.trunc_sat_f32x4_s i32x4.trunc_sat_f32x4_u f32x4.convert_i32x4_s f32x4.convert_i32x4_u i32x4.trunc_sat_f64x2_s_zero i32x4.trunc_sat_f64x2_u_zero f64x2.convert_low_i32x4_s f64x2.convert_low_i32x4_u');
+v(
+  0xf8,
+  'i32x4.trunc_sat_f32x4_s i32x4.trunc_sat_f32x4_u f32x4.convert_i32x4_s f32x4.convert_i32x4_u i32x4.trunc_sat_f64x2_s_zero i32x4.trunc_sat_f64x2_u_zero f64x2.convert_low_i32x4_s f64x2.convert_low_i32x4_u',
+);
 
 /** Saturates instead of trapping, NaN gives 0: pure. */
 table.set('i64.trunc_sat_f64_s', { code: [0xfc, 0x06], params: ['f64'], result: 'i64', pure: true, align: 0, hasLane: false });

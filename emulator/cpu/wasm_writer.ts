@@ -247,9 +247,12 @@ export function buildModule(parts: ModuleParts): Uint8Array {
   section(2, importEntries);
   section(3, functionTypes);
   section(7, exportEntries);
-  section(10, parts.functions.map((f) => {
-    const code = f.body.encode();
-    return [...unsignedLeb(code.length), ...code];
-  }));
+  section(
+    10,
+    parts.functions.map((f) => {
+      const code = f.body.encode();
+      return [...unsignedLeb(code.length), ...code];
+    }),
+  );
   return new Uint8Array(bytes);
 }

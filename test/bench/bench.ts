@@ -44,8 +44,23 @@ function runHere(number: number, rounds: number): Run {
 }
 
 function runQemu(number: number, rounds: number): Promise<Omit<Run, 'instructions'>> {
-  const args = ['-accel', 'tcg', '-m', '64', '-display', 'none', '-nodefaults', '-no-reboot', '-debugcon', 'stdio', '-device', 'isa-debug-exit,iobase=0xf4'];
-  const qemu = spawn('qemu-system-x86_64', [...args, '-kernel', image, '-append', `${number} ${rounds}`], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const args = [
+    '-accel',
+    'tcg',
+    '-m',
+    '64',
+    '-display',
+    'none',
+    '-nodefaults',
+    '-no-reboot',
+    '-debugcon',
+    'stdio',
+    '-device',
+    'isa-debug-exit,iobase=0xf4',
+  ];
+  const qemu = spawn('qemu-system-x86_64', [...args, '-kernel', image, '-append', `${number} ${rounds}`], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   return new Promise((resolve, reject) => {
     let text = '';
     let start = 0;
@@ -91,7 +106,8 @@ export async function runKernels(repeat = 3): Promise<void> {
     }
     console.log(line);
   }
-  if (ratios.length > 0) console.log(`geometric mean of the ratios: ${Math.exp(ratios.reduce((sum, r) => sum + Math.log(r), 0) / ratios.length).toFixed(3)}`);
+  if (ratios.length > 0)
+    console.log(`geometric mean of the ratios: ${Math.exp(ratios.reduce((sum, r) => sum + Math.log(r), 0) / ratios.length).toFixed(3)}`);
 }
 
 await runKernels();

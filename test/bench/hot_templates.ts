@@ -3,8 +3,8 @@
  * a prime number of instructions; a template is hot when it is among the first LIMIT.
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import type { CpuCore } from '../../emulator/cpu/index.ts';
 import { Decoder } from '../../emulator/cpu/decoder.ts';
+import type { CpuCore } from '../../emulator/cpu/index.ts';
 import { rows } from '../../emulator/cpu/rows/index.ts';
 import { shapeBits } from '../../emulator/cpu/shape.ts';
 import { Domain } from '../../emulator/domain.ts';
@@ -58,7 +58,9 @@ function sampleGuest(path: string, keys: string): void {
   }
 }
 
-const guests = ['hello', 'traps', 'rings', 'pagetables', 'clock'].map((name) => new URL(`../guests/${name}/${name}.elf`, import.meta.url).pathname);
+const guests = ['hello', 'traps', 'rings', 'pagetables', 'clock'].map(
+  (name) => new URL(`../guests/${name}/${name}.elf`, import.meta.url).pathname,
+);
 for (const path of guests) sampleGuest(path, '');
 const grub = '/usr/lib/grub-xen/grub-x86_64-xen.bin';
 if (existsSync(grub)) sampleGuest(grub, 'echo hello\rhelp\r');

@@ -6,10 +6,22 @@ import type { CpuCore } from '../../emulator/cpu/index.ts';
 import { FTW, MXCSR, ST, XMM } from '../../emulator/cpu/layout.ts';
 import { rows } from '../../emulator/cpu/rows/index.ts';
 import { makeBareCpu } from '../support/bare_cpu.ts';
-import { applyOutcome, changesBetween, CODE_ADDRESS, inputState, type MachineState, readVectors, type Vector, WINDOW_ADDRESS, WINDOW_SIZE } from '../support/vectors.ts';
+import {
+  applyOutcome,
+  CODE_ADDRESS,
+  changesBetween,
+  inputState,
+  type MachineState,
+  readVectors,
+  type Vector,
+  WINDOW_ADDRESS,
+  WINDOW_SIZE,
+} from '../support/vectors.ts';
 
 const flagBits: Record<string, number> = { o: 0x800, s: 0x80, z: 0x40, a: 0x10, p: 4, c: 1 };
-const undefinedFlags = new Map(rows.map((row) => [`${row.opcode}|${row.operands}`, [...row.undefinedFlags].reduce((mask, letter) => mask | flagBits[letter]!, 0)]));
+const undefinedFlags = new Map(
+  rows.map((row) => [`${row.opcode}|${row.operands}`, [...row.undefinedFlags].reduce((mask, letter) => mask | flagBits[letter]!, 0)]),
+);
 
 function load(cpu: CpuCore, state: MachineState, code: Uint8Array): void {
   const { view } = cpu.state;
@@ -68,7 +80,9 @@ for (const name of ['integer', 'simd']) {
     for (const [row, vectors] of byRow) {
       const failures = vectors.flatMap((vector) => {
         const difference = replay(cpu, vector);
-        return difference === '' ? [] : [`${Buffer.from(vector.code).toString('hex')} seed ${vector.seed.toString(16)} ${vector.overrides}: ${difference}`];
+        return difference === ''
+          ? []
+          : [`${Buffer.from(vector.code).toString('hex')} seed ${vector.seed.toString(16)} ${vector.overrides}: ${difference}`];
       });
       t.equal(failures.length, 0, `${row}: ${vectors.length} vectors`, { failures: failures.slice(0, 3) });
     }

@@ -35,7 +35,9 @@ function binary(name: string, destination: (q: Builder, isRead: boolean) => Oper
 }
 
 const rm = (q: Builder, isRead: boolean): Operand => q.rm(isRead ? 'r' : 'rw');
-const register = (ref: 'reg' | 'rm' | number) => (q: Builder): Operand => ({ get: () => q.get(ref), set: (value) => q.set(ref, value) });
+const register =
+  (ref: 'reg' | 'rm' | number) =>
+  (q: Builder): Operand => ({ get: () => q.get(ref), set: (value) => q.set(ref, value) });
 const reg: Source = (q) => q.get('reg');
 const imm: Source = (q) => q.imm();
 const rmSource: Source = (q) => q.rm('r').get();

@@ -5,7 +5,10 @@ import type { Value } from '../ir.ts';
 import { type RowSource, row } from '../row.ts';
 import type { Size } from '../shape.ts';
 
-const RAX = 0, RCX = 1, RDX = 2, RBX = 3;
+const RAX = 0,
+  RCX = 1,
+  RDX = 2,
+  RBX = 3;
 
 type Change = ((q: Builder, value: Value, mask: Value) => Value) | undefined;
 

@@ -6,7 +6,9 @@ import { FLAGS_REST } from '../layout.ts';
 import { type RowSource, row } from '../row.ts';
 import { setStackPointer, stackPtr } from './stack.ts';
 
-const RAX = 0, RCX = 1, RBP = 5;
+const RAX = 0,
+  RCX = 1,
+  RBP = 5;
 const LOW_FLAGS = CF | PF | AF | ZF | SF;
 const CC_ZERO = 4;
 

@@ -7,25 +7,50 @@ import { farRows } from './far.ts';
 import { faultRows } from './fault.ts';
 import { flagRows } from './flag.ts';
 import { legacyRows } from './legacy.ts';
-import { moveRows } from './move.ts';
 import { mmxRows } from './mmx.ts';
+import { moveRows } from './move.ts';
 import { multiplyRows } from './multiply.ts';
 import { shiftRows } from './shift.ts';
-import { sse3Rows } from './sse3.ts';
-import { sse41Rows } from './sse41.ts';
-import { sse42Rows } from './sse42.ts';
 import { sseControlRows } from './sse_control.ts';
 import { sseConvertRows } from './sse_convert.ts';
 import { sseFloatRows } from './sse_float.ts';
 import { sseIntegerRows } from './sse_integer.ts';
 import { sseMoveRows } from './sse_move.ts';
 import { sseShuffleRows } from './sse_shuffle.ts';
+import { sse3Rows } from './sse3.ts';
+import { sse41Rows } from './sse41.ts';
+import { sse42Rows } from './sse42.ts';
 import { ssse3Rows } from './ssse3.ts';
 import { stringRows } from './string.ts';
 import { systemRows } from './system.ts';
 import { x87Rows } from './x87.ts';
 
-const sources: RowSource[] = [...faultRows, ...arithmeticRows, ...moveRows, ...branchRows, ...shiftRows, ...multiplyRows, ...bitRows, ...stringRows, ...flagRows, ...legacyRows, ...sseMoveRows, ...sseIntegerRows, ...sseShuffleRows, ...sseFloatRows, ...sseConvertRows, ...sseControlRows, ...sse3Rows, ...ssse3Rows, ...sse41Rows, ...sse42Rows, ...mmxRows, ...x87Rows, ...systemRows, ...farRows];
+const sources: RowSource[] = [
+  ...faultRows,
+  ...arithmeticRows,
+  ...moveRows,
+  ...branchRows,
+  ...shiftRows,
+  ...multiplyRows,
+  ...bitRows,
+  ...stringRows,
+  ...flagRows,
+  ...legacyRows,
+  ...sseMoveRows,
+  ...sseIntegerRows,
+  ...sseShuffleRows,
+  ...sseFloatRows,
+  ...sseConvertRows,
+  ...sseControlRows,
+  ...sse3Rows,
+  ...ssse3Rows,
+  ...sse41Rows,
+  ...sse42Rows,
+  ...mmxRows,
+  ...x87Rows,
+  ...systemRows,
+  ...farRows,
+];
 
 export const rows: readonly Row[] = sources.map((source, id) => ({ ...source, id }));
 

@@ -10,7 +10,19 @@ import { type RowSource, row } from '../row.ts';
 import { SS_INDEX } from '../state.ts';
 import { defineSystem, type SystemFunction } from '../system/index.ts';
 import {
-  getRegister, linearAddress, memoryOffset, moveStack, pushAll, RAX, readAt, readMemory, readStack, RSP, setRegister, sizeMask, writeAt,
+  getRegister,
+  linearAddress,
+  memoryOffset,
+  moveStack,
+  pushAll,
+  RAX,
+  RSP,
+  readAt,
+  readMemory,
+  readStack,
+  setRegister,
+  sizeMask,
+  writeAt,
 } from '../system/operand.ts';
 
 const RBP = 5;
@@ -59,7 +71,8 @@ const enter: SystemFunction = (cpu, insn) => {
   const top = sp - (insn.imm & 0xffffn);
   // The new top must be writable before anything is pushed (SDM 2A ENTER).
   cpu.mmu.locate(linearAddress(cpu, insn, SS_INDEX, top & sizeMask(stackSize), size, true), 'write', isUser(cpu), true);
-  for (const [offset] of pushes) cpu.mmu.locate(linearAddress(cpu, insn, SS_INDEX, offset & sizeMask(stackSize), size, true), 'write', isUser(cpu), true);
+  for (const [offset] of pushes)
+    cpu.mmu.locate(linearAddress(cpu, insn, SS_INDEX, offset & sizeMask(stackSize), size, true), 'write', isUser(cpu), true);
   for (const [offset, value] of pushes) writeStack(cpu, insn, offset, size, value);
   setRegister(cpu, RBP, size, frame);
   setRegister(cpu, RSP, stackSize, top);
@@ -67,7 +80,12 @@ const enter: SystemFunction = (cpu, insn) => {
 
 const pusha: SystemFunction = (cpu, insn) => {
   const { size } = insn.shape;
-  pushAll(cpu, insn, size, Array.from({ length: 8 }, (_, i) => getRegister(cpu, i, size)));
+  pushAll(
+    cpu,
+    insn,
+    size,
+    Array.from({ length: 8 }, (_, i) => getRegister(cpu, i, size)),
+  );
   return undefined;
 };
 
@@ -105,32 +123,36 @@ const ax = (cpu: CpuCore): number => Number(cpu.gpr[RAX]! & 0xffffn);
 const setAx = (cpu: CpuCore, value: number): void => setRegister(cpu, RAX, 2, BigInt(value & 0xffff));
 const setAl = (cpu: CpuCore, value: number): void => setAx(cpu, (ax(cpu) & 0xff00) | (value & 0xff));
 
-const asciiAdjust = (isAdd: boolean): SystemFunction => (cpu) => {
-  const adjusts = (ax(cpu) & 15) > 9 || (cpu.state.flags & AF) !== 0;
-  const sign = isAdd ? 1 : -1;
-  // AAA adds 0x106 to AX; AAS subtracts 6 from AX, then 1 from AH.
-  if (adjusts) setAx(cpu, ax(cpu) + sign * 0x106);
-  setAx(cpu, ax(cpu) & 0xff0f);
-  setFlags(cpu, ax(cpu) & 0xff, adjusts ? AF | CF : 0);
-};
+const asciiAdjust =
+  (isAdd: boolean): SystemFunction =>
+  (cpu) => {
+    const adjusts = (ax(cpu) & 15) > 9 || (cpu.state.flags & AF) !== 0;
+    const sign = isAdd ? 1 : -1;
+    // AAA adds 0x106 to AX; AAS subtracts 6 from AX, then 1 from AH.
+    if (adjusts) setAx(cpu, ax(cpu) + sign * 0x106);
+    setAx(cpu, ax(cpu) & 0xff0f);
+    setFlags(cpu, ax(cpu) & 0xff, adjusts ? AF | CF : 0);
+  };
 
-const decimalAdjust = (isAdd: boolean): SystemFunction => (cpu) => {
-  const old = ax(cpu) & 0xff;
-  const flags = cpu.state.flags;
-  const sign = isAdd ? 1 : -1;
-  let al = old;
-  let extra = 0;
-  if ((old & 15) > 9 || flags & AF) {
-    al += sign * 6;
-    extra |= AF | (flags & CF || al > 0xff || al < 0 ? CF : 0);
-  }
-  if (old > 0x99 || flags & CF) {
-    al += sign * 0x60;
-    extra |= CF;
-  } else if (isAdd) extra &= ~CF;
-  setAl(cpu, al);
-  setFlags(cpu, al & 0xff, extra);
-};
+const decimalAdjust =
+  (isAdd: boolean): SystemFunction =>
+  (cpu) => {
+    const old = ax(cpu) & 0xff;
+    const flags = cpu.state.flags;
+    const sign = isAdd ? 1 : -1;
+    let al = old;
+    let extra = 0;
+    if ((old & 15) > 9 || flags & AF) {
+      al += sign * 6;
+      extra |= AF | (flags & CF || al > 0xff || al < 0 ? CF : 0);
+    }
+    if (old > 0x99 || flags & CF) {
+      al += sign * 0x60;
+      extra |= CF;
+    } else if (isAdd) extra &= ~CF;
+    setAl(cpu, al);
+    setFlags(cpu, al & 0xff, extra);
+  };
 
 const asciiMultiply: SystemFunction = (cpu, insn) => {
   const base = Number(insn.imm);

@@ -1,16 +1,18 @@
 /** MOV, MOVZX, MOVSX, MOVSXD, XCHG, CMOVcc, SETcc, BSWAP, PUSH and POP of general registers (SDM 2A-2B). */
 import type { Builder } from '../builder.ts';
-import type { Size } from '../shape.ts';
 import { type RowSource, row } from '../row.ts';
+import type { Size } from '../shape.ts';
 import { pop, push } from './stack.ts';
 
 const storeReg = (q: Builder): void => q.rm('w').set(q.get('reg'));
 const loadReg = (q: Builder): void => q.set('reg', q.rm('r').get());
 const storeImm = (q: Builder): void => q.rm('w').set(q.imm());
-const extend = (size: Size, isSigned: boolean) => (q: Builder): void => {
-  const value = q.rm('r', size).get();
-  q.set('reg', isSigned ? q.sx(value, size) : value);
-};
+const extend =
+  (size: Size, isSigned: boolean) =>
+  (q: Builder): void => {
+    const value = q.rm('r', size).get();
+    q.set('reg', isSigned ? q.sx(value, size) : value);
+  };
 
 function exchange(q: Builder): void {
   const to = q.rm('rw');

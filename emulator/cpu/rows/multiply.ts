@@ -7,7 +7,8 @@ import { ARGS } from '../layout.ts';
 import { type RowSource, row } from '../row.ts';
 import type { Size } from '../shape.ts';
 
-const RAX = 0, RDX = 2;
+const RAX = 0,
+  RDX = 2;
 
 /** Upper 64 bits of the unsigned product, from 32-bit halves. */
 function highProduct(q: Builder, a: Value, b: Value): Value {
@@ -15,7 +16,10 @@ function highProduct(q: Builder, a: Value, b: Value): Value {
   const low = (v: Value): Value => q.zx(v, 4);
   const high = (v: Value): Value => q.shr(v, half);
   const mul = (x: Value, y: Value): Value => q.op('i64.mul', x, y);
-  const aLow = low(a), aHigh = high(a), bLow = low(b), bHigh = high(b);
+  const aLow = low(a),
+    aHigh = high(a),
+    bLow = low(b),
+    bHigh = high(b);
   const middle = q.add(mul(aHigh, bLow), high(mul(aLow, bLow)));
   const other = q.add(mul(aLow, bHigh), low(middle));
   return q.add(q.add(mul(aHigh, bHigh), high(middle)), high(other));
@@ -97,9 +101,7 @@ function divideWide(q: Builder, divisor: Value, isSigned: boolean): void {
   const quotient = q.variable(q.con(0));
   const remainder = q.variable(q.con(0));
   const isNarrow = q.op('i64.eq', high, isSigned ? q.sar(low, q.con(63)) : q.con(0));
-  const isSafe = isSigned
-    ? q.op('i64.gt_u', q.add(divisor, q.con(1)), q.con(1))
-    : q.op('i64.ne', divisor, q.con(0));
+  const isSafe = isSigned ? q.op('i64.gt_u', q.add(divisor, q.con(1)), q.con(1)) : q.op('i64.ne', divisor, q.con(0));
   q.if(
     q.op('i32.and', isNarrow, isSafe),
     () => {

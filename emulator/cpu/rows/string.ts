@@ -8,7 +8,11 @@ import type { Value } from '../ir.ts';
 import { FLAGS_REST } from '../layout.ts';
 import { type RowSource, row } from '../row.ts';
 
-const RAX = 0, RCX = 1, RBX = 3, RSI = 6, RDI = 7;
+const RAX = 0,
+  RCX = 1,
+  RBX = 3,
+  RSI = 6,
+  RDI = 7;
 const ES = 0;
 
 function step(q: Builder): Value {

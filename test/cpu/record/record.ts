@@ -17,9 +17,53 @@ const OUTPUT_SIZE = 144 + 512 + WINDOW_SIZE;
 const root = new URL('..', import.meta.url).pathname;
 
 /** Rows that only a kernel may run, that 64-bit code has not, or whose result is the machine's own (CPUID, TSC). */
-const refused = new Set(['cpuid', 'rdtsc', 'rdtscp', 'rdpmc', 'syscall', 'sysenter', 'int', 'int3', 'int1', 'into', 'nop', 'pause', 'fwait',
-  'pushf', 'popf', 'iret', 'retf', 'callf', 'jmpf', 'lss', 'lfs', 'lgs', 'sgdt', 'sidt', 'sldt', 'str', 'smsw', 'lar', 'lsl', 'verr', 'verw',
-  'rdfsbase', 'rdgsbase', 'wrfsbase', 'wrgsbase', 'xgetbv', 'vmcall', 'vmmcall', 'ud0', 'ud1', 'ud2', 'rcpps', 'rcpss', 'rsqrtps', 'rsqrtss']);
+const refused = new Set([
+  'cpuid',
+  'rdtsc',
+  'rdtscp',
+  'rdpmc',
+  'syscall',
+  'sysenter',
+  'int',
+  'int3',
+  'int1',
+  'into',
+  'nop',
+  'pause',
+  'fwait',
+  'pushf',
+  'popf',
+  'iret',
+  'retf',
+  'callf',
+  'jmpf',
+  'lss',
+  'lfs',
+  'lgs',
+  'sgdt',
+  'sidt',
+  'sldt',
+  'str',
+  'smsw',
+  'lar',
+  'lsl',
+  'verr',
+  'verw',
+  'rdfsbase',
+  'rdgsbase',
+  'wrfsbase',
+  'wrgsbase',
+  'xgetbv',
+  'vmcall',
+  'vmmcall',
+  'ud0',
+  'ud1',
+  'ud2',
+  'rcpps',
+  'rcpss',
+  'rsqrtps',
+  'rsqrtss',
+]);
 
 export function isRecordable({ opcode, attributes, mnemonic, operands }: (typeof rows)[number]): boolean {
   if (opcode === '' || opcode.startsWith('0F 01 ') || refused.has(mnemonic)) return false;
@@ -50,7 +94,7 @@ function record(list: { row: string; case: Case }[], program: string): Vector[] 
     const at = i * INPUT_SIZE;
     input[at] = code.length;
     input.set(code, at + 1);
-    state.gpr.forEach((value, register) => view.setBigUint64(at + 32 + register * 8, value, true));
+    for (const [register, value] of state.gpr.entries()) view.setBigUint64(at + 32 + register * 8, value, true);
     view.setBigUint64(at + 160, BigInt(state.flags), true);
     input.set(fxImage(state), at + 168);
     input.set(state.window, at + 680);
@@ -85,10 +129,12 @@ try {
     ['integer', (row: (typeof rows)[number]) => !row.attributes.has('sse') && !row.attributes.has('mmx')],
     ['simd', (row: (typeof rows)[number]) => row.attributes.has('sse') || row.attributes.has('mmx')],
   ] as const) {
-    const list = rows.filter((row) => isRecordable(row) && isWanted(row)).flatMap((row) => {
-      const cases = Array.from({ length: caseCount(row, PER_ROW) }, (_, i) => makeCase(row, i)).filter((made) => made !== undefined);
-      return cases.map((made) => ({ row: `${row.opcode}|${row.operands}`, case: made }));
-    });
+    const list = rows
+      .filter((row) => isRecordable(row) && isWanted(row))
+      .flatMap((row) => {
+        const cases = Array.from({ length: caseCount(row, PER_ROW) }, (_, i) => makeCase(row, i)).filter((made) => made !== undefined);
+        return cases.map((made) => ({ row: `${row.opcode}|${row.operands}`, case: made }));
+      });
     const vectors = record(list, program);
     const packed = gzipSync(vectors.map(formatVector).join('\n'), { level: 9 });
     writeFileSync(join(root, `test/cpu/vectors/${name}.gz`), packed);
