@@ -1,6 +1,7 @@
 /*
  * Runs instructions on the real CPU: reads cases from stdin, writes the resulting states to stdout. Built and fed by
- * record.ts. Code lies at 0x10000, a memory window of 256 bytes at 0x28000, both as in the emulated machine of the tests.
+ * record.ts. With TF in the input flags it also counts instructions. Code lies at 0x10000, a memory window of 256 bytes at
+ * 0x28000, both as in the emulated machine of the tests.
  */
 #define _GNU_SOURCE
 #include <signal.h>
@@ -13,16 +14,20 @@
 
 #define CODE 0x10000
 #define WINDOW 0x28000
+#define TF 0x100
+#ifndef CODE_SIZE
+#define CODE_SIZE 31
+#endif
 
 struct input {
-    uint8_t length, code[31];
+    uint8_t length, code[CODE_SIZE];
     uint64_t gpr[16], flags;
     uint8_t fx[512], window[256];
 };
 
 struct output {
     uint64_t gpr[16], flags;
-    int64_t vector; /* -1: none */
+    int64_t vector; /* of an exception, or -1 - the instructions counted */
     uint8_t fx[512], window[256];
 };
 
@@ -45,11 +50,21 @@ asm(".text\n"
     " pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx; ret\n");
 
 static int64_t vector;
+static uint64_t end;
+static int is_stepping;
 
 static void on_signal(int number, siginfo_t *info, void *context)
 {
     greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
     (void)number, (void)info;
+    if (is_stepping && registers[REG_TRAPNO] == 1) {
+        uint64_t rip = registers[REG_RIP];
+        if (rip >= CODE && rip <= end)
+            vector--;
+        else if (rip == (uint64_t)leave_here)
+            registers[REG_EFL] &= ~TF;
+        return;
+    }
     vector = registers[REG_TRAPNO];
     registers[REG_EFL] &= ~0x500;
     registers[REG_RIP] = (greg_t)leave_here;
@@ -69,16 +84,19 @@ int main(void)
         sigaction(signals[i], &action, 0);
     leave_at = (uint64_t)leave_here;
     while (fread(&in, sizeof in, 1, stdin) == 1) {
-        uint8_t *end = (uint8_t *)CODE + in.length;
+        uint8_t *tail = (uint8_t *)CODE + in.length;
         uint32_t pointer = (uint32_t)(uint64_t)&leave_at;
         memcpy((void *)CODE, in.code, in.length);
-        memcpy(end, (uint8_t[]){ 0xff, 0x24, 0x25 }, 3); /* jmp *leave_at */
-        memcpy(end + 3, &pointer, 4);
+        memcpy(tail, (uint8_t[]){ 0xff, 0x24, 0x25 }, 3); /* jmp *leave_at */
+        memcpy(tail + 3, &pointer, 4);
         memcpy((void *)WINDOW, in.window, sizeof in.window);
         memcpy(gpr, in.gpr, sizeof gpr);
         memcpy(fx, in.fx, sizeof fx);
         flags = in.flags;
-        vector = -1;
+        /* The jump to the first instruction is counted, too. */
+        end = (uint64_t)CODE + in.length;
+        is_stepping = (flags & TF) != 0;
+        vector = is_stepping ? 0 : -1;
         enter();
         memcpy(out.gpr, gpr, sizeof gpr);
         memcpy(out.fx, fx, sizeof fx);
