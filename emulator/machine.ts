@@ -40,6 +40,8 @@ export interface MachineOptions {
   hostNs?: () => bigint;
   /** console_io of a domU prints. */
   verboseDebug?: boolean;
+  /** Whether the CPU translates hot code; default 'interpret'. */
+  engine?: 'interpret' | 'translate';
   /** What a domain writes on its console, whichever kind it has. */
   output: (domain: Domain, bytes: Uint8Array) => void;
   /** A domU tried console_io, which a stock Xen refuses; told once a domain. */
@@ -110,6 +112,7 @@ export class Machine implements TrapHost {
       memorySize,
       host: { cpuid: this.cpuid, readTsc: (instructions) => this.clock.tscAt(this.clock.nowAt(instructions)) },
       intercepts: { exceptions: 0xffff_ffff, softwareInterrupts: true, syscall: true, instructions: new Set() },
+      engine: options.engine ?? 'interpret',
     });
     const wallClockAtStart = options.wallClockAtStart ?? 0n;
     const { hostNs } = options;

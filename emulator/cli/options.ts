@@ -27,6 +27,7 @@ export interface RunOptions {
   readonly trace?: TraceOption;
   readonly deterministic?: boolean;
   readonly verboseDebug?: boolean;
+  readonly engine: 'interpret' | 'translate';
 }
 
 const MIB = 1024 * 1024;
@@ -90,5 +91,10 @@ export function addRunOptions(command: Command): Command {
     .addOption(new Option('--max-instructions <count>', 'stop after exactly so many instructions').argParser(parseCount))
     .addOption(new Option('--trace <kinds[:file]>', 'print hypercalls, traps, exits (a list with commas)').argParser(parseTrace))
     .addOption(new Option('--deterministic', 'virtual time only: the same run gives the same trace'))
+    .addOption(
+      new Option('--engine <tier>', 'how the CPU runs hot code: interpret, or translate it to WebAssembly')
+        .choices(['interpret', 'translate'])
+        .default('interpret'),
+    )
     .addOption(new Option('--verbose-debug', 'let a domU print by console_io, as a Xen with that build option does'));
 }

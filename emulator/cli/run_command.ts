@@ -41,6 +41,7 @@ export async function runCommand(kernelPath: string, options: RunOptions): Promi
   const machine = makeMachine(options.memory, {
     wallClockAtStart: options.deterministic ? EPOCH_NS : BigInt(Date.now()) * 1_000_000n,
     verboseDebug: options.verboseDebug ?? false,
+    engine: options.engine,
     output: (_domain, bytes) => void process.stdout.write(bytes),
     consoleIoRefused: () =>
       process.stderr.write('beneath: console_io of a domU answers -EPERM as on a stock Xen; --verbose-debug lets it print\n'),

@@ -92,8 +92,9 @@ export class CpuCore implements Cpu {
   readonly #code: CodeCache;
   readonly #decoder: Decoder;
   readonly #regions: Regions | undefined;
-  /** Instructions until the loop comes back: few while there is code to sample. */
-  #slice = SLICE;
+  /** Instructions between samples of what runs: few while that is interpreted; and those left until the next. */
+  #sampleInterval = SAMPLE_INSTRUCTIONS;
+  #untilSample = SLICE;
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
   #mode: BlockMode | undefined;
@@ -137,7 +138,7 @@ export class CpuCore implements Cpu {
     const templates = new Templates(table, memoryPages, imports);
     const hot = hotTemplates();
     templates.reserve(hot);
-    this.#slice = options.engine === 'translate' ? SAMPLE_INSTRUCTIONS : SLICE;
+    if (options.engine === 'translate') this.#untilSample = SAMPLE_INSTRUCTIONS;
     this.#loop = makeLoop(memoryPages, imports, hot);
     const ram = new Uint8Array(buffer, L.RAM, memorySize);
     this.#code = new CodeCache({
@@ -456,16 +457,17 @@ export class CpuCore implements Cpu {
         const isStepping = (this.state.systemFlags & TF) !== 0;
         const isWatching = this.#breakpoints.isActive;
         if (isWatching) this.#checkInstructionBreakpoint();
-        const slice = isStepping || isWatching ? 1 : Math.min(budget - this.#retired, this.#slice);
+        const slice = isStepping || isWatching ? 1 : Math.min(budget - this.#retired, Math.max(this.#untilSample, 1));
         if (this.#regions) view.setInt32(L.REGION_DROPPED, 0, true);
         const next = this.#loop.run(record, slice);
         const remaining = view.getInt32(L.REMAINING, true);
         this.#retired += slice - remaining;
+        if (this.#regions) this.#untilSample -= slice - remaining;
         if (slice !== remaining) this.#clearShadows();
         if (next !== 0) {
           record = next;
           this.#setRipTo(next);
-          if (this.#regions && slice === this.#slice) record = this.#sample(next);
+          if (this.#untilSample <= 0) record = this.#sample(next);
           if (isStepping || isWatching) {
             const exit = this.#raiseDebugTrap(isStepping);
             if (exit) return exit;
@@ -503,13 +505,12 @@ export class CpuCore implements Cpu {
     }
   }
 
-  /** A slice is over at this record: what runs here is hot. Returns the record, or 0 if that may be gone. */
+  /** It is time to look at this record: interpreted code that runs here is hot. Returns the record, or 0 if that may be gone. */
   #sample(record: number): number {
-    if (this.#view.getUint16(record + L.R_HANDLER, true) === L.HANDLER_ENTER) {
-      this.#slice = Math.min(this.#slice * 2, SLICE);
-      return record;
-    }
-    this.#slice = SAMPLE_INSTRUCTIONS;
+    const isTranslated = this.#view.getUint16(record + L.R_HANDLER, true) === L.HANDLER_ENTER;
+    this.#sampleInterval = isTranslated ? Math.min(this.#sampleInterval * 2, SLICE) : SAMPLE_INSTRUCTIONS;
+    this.#untilSample = this.#sampleInterval;
+    if (isTranslated) return record;
     const { rip } = this;
     const translation = this.mmu.translate(rip, 'execute', this.cpl === 3);
     if (translation.ok) this.#regions!.sample(rip, translation.maddr, this.#mode!);
