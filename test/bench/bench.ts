@@ -22,6 +22,9 @@ const kernels: readonly Kernel[] = [
   { name: 'sse2 doubles', rounds: 60 },
 ];
 
+/** Rounds of a translated run, and of QEMU's longer one, by those of an interpreted run. */
+const FASTER = 6;
+
 const image = new URL('../test/bench/kernels/kernels.elf', import.meta.url).pathname;
 
 interface Run {
@@ -30,8 +33,8 @@ interface Run {
   instructions: number;
 }
 
-function runHere(number: number, rounds: number): Run {
-  const cpu = makeBareCpu({ cpl: 0, memorySize: 32 << 20 });
+function runHere(number: number, rounds: number, engine: 'interpret' | 'translate'): Run {
+  const cpu = makeBareCpu({ cpl: 0, memorySize: 32 << 20, engine });
   cpu.rip = loadSegments(readFileSync(image), cpu.memory.bytes);
   cpu.gpr[7] = BigInt(number);
   cpu.gpr[6] = BigInt(rounds);
@@ -81,33 +84,41 @@ function runQemu(number: number, rounds: number): Promise<Omit<Run, 'instruction
 
 const median = (values: number[]): number => values.toSorted((a, b) => a - b)[values.length >> 1]!;
 
+/** Prints a row a kernel: MIPS interpreted, translated, on QEMU, and the ratios to it. */
 export async function runKernels(repeat = 3): Promise<void> {
   const hasQemu = spawnSync('qemu-system-x86_64', ['--version']).status === 0;
   if (!hasQemu) console.log('qemu-system-x86_64 is not installed: no ratios (Debian package qemu-system-x86)');
-  console.log(`${'kernel'.padEnd(18)}${'MIPS'.padStart(9)}${hasQemu ? `${'QEMU TCG'.padStart(11)}${'ratio'.padStart(8)}` : ''}`);
+  const columns = ['interpret', 'translate', ...(hasQemu ? ['QEMU TCG', 'ratio int.', 'ratio tr.'] : [])];
+  console.log('MIPS'.padEnd(18) + columns.map((column) => column.padStart(11)).join(''));
   const ratios: number[] = [];
   for (const [number, { name, rounds }] of kernels.entries()) {
-    const ours: number[] = [];
-    const theirs: number[] = [];
+    const mips = { interpret: [] as number[], translate: [] as number[], qemu: [] as number[] };
     for (let i = 0; i < repeat; i++) {
-      const here = runHere(number, rounds);
-      ours.push(here.instructions / here.seconds / 1e6);
+      const here = runHere(number, rounds, 'interpret');
+      mips.interpret.push(here.instructions / here.seconds / 1e6);
+      const translated = runHere(number, rounds * FASTER, 'translate');
+      mips.translate.push(translated.instructions / translated.seconds / 1e6);
       if (!hasQemu) continue;
-      // QEMU is faster: more rounds, so that its time is measurable.
-      const [short, long] = [await runQemu(number, rounds), await runQemu(number, rounds * 6)];
-      if (short.checksum !== here.checksum) throw new Error(`${name}: checksum ${here.checksum} here, ${short.checksum} on QEMU`);
-      theirs.push((here.instructions * 5) / (long.seconds - short.seconds) / 1e6);
+      // The difference of two runs leaves QEMU's own start out.
+      const [short, long] = [await runQemu(number, rounds), await runQemu(number, rounds * FASTER)];
+      if (short.checksum !== here.checksum) throw new Error(`${name}: checksum ${here.checksum} interpreted, ${short.checksum} on QEMU`);
+      if (long.checksum !== translated.checksum)
+        throw new Error(`${name}: checksum ${translated.checksum} translated, ${long.checksum} on QEMU`);
+      mips.qemu.push((translated.instructions - here.instructions) / (long.seconds - short.seconds) / 1e6);
     }
-    let line = name.padEnd(18) + median(ours).toFixed(0).padStart(9);
+    const [interpreted, translated] = [median(mips.interpret), median(mips.translate)];
+    const cells = [interpreted.toFixed(0), translated.toFixed(0)];
     if (hasQemu) {
-      const ratio = median(ours) / median(theirs);
-      ratios.push(ratio);
-      line += median(theirs).toFixed(0).padStart(11) + ratio.toFixed(3).padStart(8);
+      const theirs = median(mips.qemu);
+      ratios.push(translated / theirs);
+      cells.push(theirs.toFixed(0), (interpreted / theirs).toFixed(3), (translated / theirs).toFixed(3));
     }
-    console.log(line);
+    console.log(name.padEnd(18) + cells.map((cell) => cell.padStart(11)).join(''));
   }
   if (ratios.length > 0)
-    console.log(`geometric mean of the ratios: ${Math.exp(ratios.reduce((sum, r) => sum + Math.log(r), 0) / ratios.length).toFixed(3)}`);
+    console.log(
+      `geometric mean of the translator's ratios: ${Math.exp(ratios.reduce((sum, r) => sum + Math.log(r), 0) / ratios.length).toFixed(3)}`,
+    );
 }
 
 await runKernels();
