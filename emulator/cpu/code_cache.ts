@@ -41,7 +41,7 @@ export class CodeCache implements CodePages {
   readonly #view: DataView;
   readonly #ram: Uint8Array;
   readonly #decoder: Decoder;
-  readonly #templates: () => Templates;
+  readonly #templates: Templates;
   readonly #protect: (frame: number) => void;
   readonly #invalidRow: Row;
   readonly #tooLongRow: Row;
@@ -61,7 +61,7 @@ export class CodeCache implements CodePages {
     view: DataView;
     ram: Uint8Array;
     decoder: Decoder;
-    templates: () => Templates;
+    templates: Templates;
     protect: (frame: number) => void;
     invalidRow: Row;
     tooLongRow: Row;
@@ -228,7 +228,7 @@ export class CodeCache implements CodePages {
     }
     this.#appendGoto(block, mode.code === 64 ? ripHere : BigInt.asUintN(32, ripHere));
     if (block.secondSize > 0) this.#view.setUint8(block.record + L.R_FLAGS, L.RECORD_NO_LINK);
-    this.#templates().compile();
+    this.#templates.compile();
     this.#register(block);
     return block;
   }
@@ -259,12 +259,12 @@ export class CodeCache implements CodePages {
     view.setUint8(record + L.R_FLAGS, 0);
     if (typeof insn === 'string') {
       const row = insn === 'invalid' ? this.#invalidRow : this.#tooLongRow;
-      view.setUint16(record + L.R_HANDLER, this.#templates().index(faultShape(row, mode)), true);
+      view.setUint16(record + L.R_HANDLER, this.#templates.index(faultShape(row, mode)), true);
       return true;
     }
     const substitute = mode.substitute(insn.row);
     const shape = substitute ? faultShape(substitute, mode) : insn.shape;
-    const template = this.#templates().index(shape);
+    const template = this.#templates.index(shape);
     view.setUint16(record + L.R_HANDLER, template, true);
     view.setUint8(record + L.R_SEGMENT, insn.segment);
     view.setUint8(record + L.R_REG, insn.reg);
@@ -276,7 +276,7 @@ export class CodeCache implements CodePages {
     if (insn.shape.ea !== 'reg') view.setUint8(record + L.R_SCALE, insn.scale);
     const attributes = insn.row.attributes;
     if (attributes.has('system') || attributes.has('x87')) this.insns.set(record, insn);
-    return this.#templates().ends(template) || attributes.has('end');
+    return this.#templates.ends(template) || attributes.has('end');
   }
 
   #appendGoto(block: CodeBlock, rip: bigint): void {

@@ -4,15 +4,12 @@
  * interface that others see is interface.ts.
  */
 import { Breakpoints } from './breakpoints.ts';
-import { type BlockMode, CodeCache } from './code_cache.ts';
 import { toDecodedInstruction } from './decoded_instruction.ts';
-import { Decoder } from './decoder.ts';
+import { Engine, type EngineKind } from './engine.ts';
 import type { Exit } from './exit.ts';
 import { DB, Fault, GP, hasErrorCode } from './fault.ts';
-import { AC, RF, TF } from './flags.ts';
-
+import { RF, TF } from './flags.ts';
 import { helpers } from './helpers.ts';
-import { hotTemplates } from './hot.ts';
 import type {
   Access,
   Cpu,
@@ -27,17 +24,11 @@ import type {
   Translation,
   WalkStep,
 } from './interface.ts';
-import { type Loop, makeDispatcher, makeLoop } from './interpreter.ts';
 import * as L from './layout.ts';
 import {
-  CR0_AM,
-  CR0_EM,
-  CR0_MP,
   CR0_PE,
   CR0_PG,
-  CR0_TS,
   CR0_WP,
-  CR4_OSFXSR,
   CR4_PAE,
   CR4_PCIDE,
   CR4_PGE,
@@ -49,14 +40,11 @@ import {
   EFER_NXE,
   Mmu,
 } from './mmu.ts';
-import { Regions, SAMPLE_INSTRUCTIONS } from './regions.ts';
-import type { Row } from './row.ts';
-import { rowByName, rows } from './rows/index.ts';
-import { ATTR_DB, ATTR_L, CS_INDEX, SS_INDEX, State, segmentNames } from './state.ts';
+import { ModeTracker } from './mode.ts';
+import { CS_INDEX, SS_INDEX, State, segmentNames } from './state.ts';
 import { systemFunctions } from './system/index.ts';
 import { deliverException, interceptException } from './system/interrupts.ts';
 import { readMsr, writeMsr } from './system/msr.ts';
-import { Templates } from './templates.ts';
 
 export interface CpuOptions {
   /** Bytes of RAM, a multiple of 64 KiB. */
@@ -64,7 +52,7 @@ export interface CpuOptions {
   host: CpuHost;
   intercepts: Intercepts;
   /** Default 'interpret'; 'translate' adds the second tier. */
-  engine?: 'interpret' | 'translate';
+  engine?: EngineKind;
 }
 
 const CR0_TRANSLATION = CR0_PE | CR0_WP | CR0_PG;
@@ -73,8 +61,6 @@ const EFER_TRANSLATION = EFER_LME | EFER_LMA | EFER_NXE;
 const DR6_BS = 0x4000;
 /** Exceptions delivered without an instruction retired between them after which `run` returns early. */
 const MAX_IDLE_DELIVERIES = 1000;
-/** V8 changes a WebAssembly function's tier on entry only, so the loop returns now and then. */
-const SLICE = 1_000_000;
 
 export function createCpu(options: CpuOptions): CpuCore {
   return new CpuCore(options);
@@ -88,21 +74,10 @@ export class CpuCore implements Cpu {
   readonly mmu: Mmu;
   readonly #breakpoints = new Breakpoints();
   readonly gpr: BigUint64Array;
-  readonly #loop: Loop;
-  readonly #code: CodeCache;
-  readonly #decoder: Decoder;
-  readonly #regions: Regions | undefined;
-  /** Instructions between samples of what runs: few while that is interpreted; and those left until the next. */
-  #sampleInterval = SAMPLE_INSTRUCTIONS;
-  #untilSample = SLICE;
+  readonly #engine: Engine;
+  readonly #modes: ModeTracker;
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
-  #mode: BlockMode | undefined;
-  readonly #modes = new Map<number, BlockMode>();
-  /** CS's base and limit (-1: none, 64-bit code), as far as addresses of code depend on them. */
-  #codeBase = 0n;
-  #codeLimit = -1;
-  readonly #limits = new Map<number, number>();
   /** An exception that generated code ran into through a helper or a TLB miss. */
   #pending: Fault | undefined;
   #instructions = 0n;
@@ -114,63 +89,28 @@ export class CpuCore implements Cpu {
   constructor(options: CpuOptions) {
     const { memorySize } = options;
     if (memorySize % L.WASM_PAGE !== 0) throw new RangeError(`memorySize ${memorySize} is no multiple of 64 KiB`);
-    const memoryPages = Math.ceil(L.RAM / L.WASM_PAGE) + memorySize / L.WASM_PAGE;
-    const memory = new WebAssembly.Memory({ initial: memoryPages, maximum: memoryPages });
-    const { buffer } = memory;
     this.host = options.host;
     this.intercepts = options.intercepts;
+    this.#engine = new Engine(memorySize, options.engine ?? 'interpret', {
+      miss: (low, high, descriptor, record) => this.#miss(low, high, descriptor, record),
+      split: () => this.mmu.split(),
+      helper: (helper, record) => this.#helper(helper, record),
+      protectFrame: (frame) => this.mmu.protectFrame(frame),
+    });
+    const { buffer, view, ram, code } = this.#engine;
+    this.#view = view;
+    this.#bytes = new Uint8Array(buffer);
     this.state = new State(buffer);
     this.gpr = this.state.gpr;
-    this.#view = this.state.view;
-    this.#bytes = new Uint8Array(buffer);
-    this.#decoder = new Decoder(rows);
-    const table = new WebAssembly.Table({ element: 'anyfunc', initial: L.TABLE_SIZE });
-    const { dispatch, flagAux } = makeDispatcher(memory, memoryPages, table);
-    const imports: Record<string, unknown> = {
-      memory,
-      table,
-      dispatch,
-      flagAux,
-      split: () => this.mmu.split(),
-      miss: (low: number, high: number, descriptor: number, record: number) => this.#miss(low, high, descriptor, record),
-      helper: (helper: number, record: number) => this.#helper(helper, record),
-    };
-    const templates = new Templates(table, memoryPages, imports);
-    const hot = hotTemplates();
-    templates.reserve(hot);
-    if (options.engine === 'translate') this.#untilSample = SAMPLE_INSTRUCTIONS;
-    this.#loop = makeLoop(memoryPages, imports, hot);
-    const ram = new Uint8Array(buffer, L.RAM, memorySize);
-    this.#code = new CodeCache({
-      view: this.#view,
-      ram,
-      decoder: this.#decoder,
-      templates: () => templates,
-      protect: (frame) => this.mmu.protectFrame(frame),
-      invalidRow: rowByName('#UD'),
-      tooLongRow: rowByName('#GP'),
-    });
-    if (options.engine === 'translate') {
-      this.#regions = new Regions({
-        view: this.#view,
-        ram,
-        decoder: this.#decoder,
-        code: this.#code,
-        templates,
-        table,
-        imports,
-        memoryPages,
-      });
-      this.#code.regions = this.#regions;
-    }
-    this.mmu = new Mmu(buffer, memorySize, this.#code, this.#breakpoints);
+    this.#modes = new ModeTracker(this.state);
+    this.mmu = new Mmu(buffer, memorySize, code, this.#breakpoints);
     this.memory = {
       size: memorySize,
       bytes: ram,
       view: new DataView(buffer, L.RAM, memorySize),
       written: (maddr, size) => {
         for (let frame = Math.floor(maddr / 4096); frame * 4096 < maddr + size; frame++) {
-          if (this.#code.isCodePage(frame)) this.#code.invalidate(maddr, size);
+          if (code.isCodePage(frame)) code.invalidate(maddr, size);
         }
       },
     };
@@ -199,7 +139,7 @@ export class CpuCore implements Cpu {
     this.state.setSegment(SS_INDEX, { selector: 0, base: 0n, limit: 0xffff, attributes: 0x93 });
     this.#reconfigure();
     this.mmu.flush(true);
-    this.#code.clear();
+    this.#engine.code.clear();
   }
 
   // Registers
@@ -239,7 +179,7 @@ export class CpuCore implements Cpu {
     this.state.sys[L.SYS_CR3] = value;
     this.#reconfigure();
     this.mmu.flush(false);
-    this.#code.forgetJumps();
+    this.#engine.code.forgetJumps();
   }
   get cr4(): bigint {
     return this.state.sys[L.SYS_CR4]!;
@@ -332,60 +272,10 @@ export class CpuCore implements Cpu {
     this.modeChanged();
   }
 
-  /** Recomputes what decoding depends on: after changes of CS, SS, CPL, CR0, CR4, EFER or RFLAGS.AC. */
+  /** After changes of CS, SS, CPL, CR0, CR4, EFER or RFLAGS.AC. */
   modeChanged(): void {
-    const { state } = this;
-    const cpl = state.cpl;
-    this.#view.setInt32(L.TLB_SET, cpl === 3 ? L.TLB_USER : L.TLB_SUPERVISOR, true);
-    const cr0 = Number(state.sys[L.SYS_CR0]! & 0xffff_ffffn);
-    const cs = this.#view.getUint16(L.SYSTEM + 8 * (L.SYS_SEGMENT + CS_INDEX) + 2, true);
-    const ss = this.#view.getUint16(L.SYSTEM + 8 * (L.SYS_SEGMENT + SS_INDEX) + 2, true);
-    const isLong = (state.sys[L.SYS_EFER]! & 0x400n) !== 0n && (cs & ATTR_L) !== 0;
-    const code = isLong ? 64 : cs & ATTR_DB ? 32 : 16;
-    const stackSize = isLong ? 8 : ss & ATTR_DB ? 4 : 2;
-    const alignCheck = (cr0 & CR0_AM) !== 0 && cpl === 3 && (state.systemFlags & AC) !== 0;
-    const fpu =
-      (cr0 & CR0_EM ? 1 : 0) | (cr0 & CR0_TS ? 2 : 0) | (state.sys[L.SYS_CR4]! & BigInt(CR4_OSFXSR) ? 0 : 4) | (cr0 & CR0_MP ? 8 : 0);
-    this.#followCodeSegment(code);
-    const key =
-      (code >> 4) |
-      ((stackSize >> 1) << 3) |
-      (Number(alignCheck) << 6) |
-      (Number(cpl === 0) << 7) |
-      (fpu << 8) |
-      (Number(cpl === 3) << 12) |
-      (this.#limitNumber() << 13);
-    if (this.#mode?.key === key) return;
-    let mode = this.#modes.get(key);
-    if (!mode) {
-      mode = { key, code, codeLimit: this.#codeLimit, stackSize, alignCheck, substitute: (row) => substituteRow(row, cpl === 0, fpu) };
-      this.#modes.set(key, mode);
-    }
-    this.#mode = mode;
-    this.#code.forgetJumps();
-  }
-
-  /** Outside 64-bit code the same RIP means other bytes, or a fault, under another base or limit. */
-  #followCodeSegment(code: number): void {
-    const cs = this.state.getSegment(CS_INDEX);
-    const base = code === 64 ? 0n : cs.base;
-    const limit = code === 64 ? -1 : cs.limit;
-    if (base === this.#codeBase && limit === this.#codeLimit) return;
-    this.#codeBase = base;
-    this.#codeLimit = limit;
-    this.#code.forgetJumps();
-  }
-
-  /** A small number for CS's limit, 0 for those that bound nothing. */
-  #limitNumber(): number {
-    const limit = this.#codeLimit;
-    if (limit < 0 || limit === 0xffff_ffff) return 0;
-    let number = this.#limits.get(limit);
-    if (number === undefined) {
-      number = this.#limits.size + 1;
-      this.#limits.set(limit, number);
-    }
-    return number;
+    this.#view.setInt32(L.TLB_SET, this.cpl === 3 ? L.TLB_USER : L.TLB_SUPERVISOR, true);
+    if (this.#modes.update()) this.#engine.code.forgetJumps();
   }
 
   // Translation
@@ -398,15 +288,15 @@ export class CpuCore implements Cpu {
   }
   flushTlb(options: { global?: boolean } = {}): void {
     this.mmu.flush(options.global ?? false);
-    this.#code.forgetJumps();
+    this.#engine.code.forgetJumps();
   }
   flushTlbPage(vaddr: bigint): void {
     this.mmu.flushPage(vaddr);
-    this.#code.forgetJumps();
+    this.#engine.code.forgetJumps();
   }
 
   decode(bytes: Uint8Array): DecodedInstruction | undefined {
-    const insn = this.#decoder.decode(bytes, 0, this.rip, this.#mode!);
+    const insn = this.#engine.decoder.decode(bytes, 0, this.rip, this.#modes.current);
     return typeof insn === 'string' ? undefined : toDecodedInstruction(insn);
   }
 
@@ -430,7 +320,7 @@ export class CpuCore implements Cpu {
 
   advance(size: number): void {
     const next = this.rip + BigInt(size);
-    this.rip = this.#mode!.code === 64 ? next : BigInt.asUintN(32, next);
+    this.rip = this.#modes.current.code === 64 ? next : BigInt.asUintN(32, next);
     this.state.systemFlags &= ~(1 << 16);
     this.isShadowed = false;
     this.#instructions += 1n;
@@ -457,17 +347,15 @@ export class CpuCore implements Cpu {
         const isStepping = (this.state.systemFlags & TF) !== 0;
         const isWatching = this.#breakpoints.isActive;
         if (isWatching) this.#checkInstructionBreakpoint();
-        const slice = isStepping || isWatching ? 1 : Math.min(budget - this.#retired, Math.max(this.#untilSample, 1));
-        if (this.#regions) view.setInt32(L.REGION_DROPPED, 0, true);
-        const next = this.#loop.run(record, slice);
+        const slice = isStepping || isWatching ? 1 : Math.min(budget - this.#retired, this.#engine.slice);
+        const next = this.#engine.run(record, slice);
         const remaining = view.getInt32(L.REMAINING, true);
         this.#retired += slice - remaining;
-        if (this.#regions) this.#untilSample -= slice - remaining;
         if (slice !== remaining) this.#clearShadows();
         if (next !== 0) {
           record = next;
           this.#setRipTo(next);
-          if (this.#untilSample <= 0) record = this.#sample(next);
+          if (this.#engine.wantsSample && this.#engine.sample(next, this.#modes.current, () => this.#locateRip())) record = 0;
           if (isStepping || isWatching) {
             const exit = this.#raiseDebugTrap(isStepping);
             if (exit) return exit;
@@ -505,16 +393,10 @@ export class CpuCore implements Cpu {
     }
   }
 
-  /** It is time to look at this record: interpreted code that runs here is hot. Returns the record, or 0 if that may be gone. */
-  #sample(record: number): number {
-    const isTranslated = this.#view.getUint16(record + L.R_HANDLER, true) === L.HANDLER_ENTER;
-    this.#sampleInterval = isTranslated ? Math.min(this.#sampleInterval * 2, SLICE) : SAMPLE_INSTRUCTIONS;
-    this.#untilSample = this.#sampleInterval;
-    if (isTranslated) return record;
+  #locateRip(): { rip: bigint; maddr: number } | undefined {
     const { rip } = this;
-    const translation = this.mmu.translate(rip, 'execute', this.cpl === 3);
-    if (translation.ok) this.#regions!.sample(rip, translation.maddr, this.#mode!);
-    return 0;
+    const translation = this.translate(rip, 'execute');
+    return translation.ok ? { rip, maddr: translation.maddr } : undefined;
   }
 
   #clearShadows(): void {
@@ -525,31 +407,31 @@ export class CpuCore implements Cpu {
   #setRipTo(record: number): void {
     // The lookup pseudo record stands for RIP itself.
     const rip = this.#view.getBigUint64(record + L.R_RIP, true);
-    if (this.#view.getUint16(record + L.R_HANDLER, true) !== 2) this.rip = rip;
+    if (this.#view.getUint16(record + L.R_HANDLER, true) !== L.HANDLER_LOOKUP) this.rip = rip;
   }
 
   #lookup(): number {
     const rip = this.rip;
     const isUser = this.cpl === 3;
-    const mode = this.#mode!;
-    const linear = mode.code === 64 ? rip : BigInt.asUintN(32, rip + this.#codeBase);
-    if (mode.code !== 64 && rip > BigInt(this.#codeLimit)) throw new Fault(GP, 0);
+    const { current: mode, codeBase, codeLimit } = this.#modes;
+    const linear = mode.code === 64 ? rip : BigInt.asUintN(32, rip + codeBase);
+    if (mode.code !== 64 && rip > BigInt(codeLimit)) throw new Fault(GP, 0);
     const maddr = this.mmu.locate(linear, 'execute', isUser);
     if (maddr >= this.memory.size) throw new Fault(GP, 0);
-    return this.#code.lookup(rip, maddr, mode, () => {
+    return this.#engine.code.lookup(rip, maddr, mode, () => {
       const next = (linear & ~0xfffn) + 4096n;
       return this.mmu.locate(BigInt.asUintN(mode.code === 64 ? 64 : 32, next), 'execute', isUser);
     });
   }
 
   #system(record: number, isStepping: boolean): Exit | undefined {
-    const insn = this.#code.insns.get(record);
+    const insn = this.#engine.code.insns.get(record);
     if (!insn) throw new Error('bug: a system instruction without its decoded form');
     const result = systemFunctions[this.#view.getInt32(L.STOP_DETAIL, true)]!(this, insn);
     if (typeof result === 'object') return result;
     if (result === undefined || result === 'shadow' || result === 'stackShadow') {
       const next = this.rip + BigInt(insn.length);
-      this.rip = this.#mode!.code === 64 ? next : BigInt.asUintN(32, next);
+      this.rip = this.#modes.current.code === 64 ? next : BigInt.asUintN(32, next);
     }
     this.#retired++;
     this.state.systemFlags &= ~(result === 'keepRf' ? 0 : 1 << 16);
@@ -571,7 +453,7 @@ export class CpuCore implements Cpu {
 
   #helper(helper: number, record: number): number {
     try {
-      helpers[helper]!(this, record, this.#code.insns.get(record));
+      helpers[helper]!(this, record, this.#engine.code.insns.get(record));
       return 0;
     } catch (fault) {
       this.#stopWith(fault, record);
@@ -606,23 +488,4 @@ export class CpuCore implements Cpu {
     const dr6 = this.#breakpoints.atInstruction(this.rip);
     if (dr6 !== 0) throw new Fault(DB, undefined, undefined, dr6);
   }
-}
-
-function substituteRow(row: Row, isCpl0: boolean, fpu: number): Row | undefined {
-  const { attributes } = row;
-  const isEmulated = (fpu & 1) !== 0,
-    isSwitched = (fpu & 2) !== 0,
-    lacksSse = (fpu & 4) !== 0;
-  if (attributes.has('cpl0') && !isCpl0) return rowByName('#GP');
-  if (attributes.has('sse')) {
-    if (isEmulated || lacksSse) return rowByName('#UD');
-    if (isSwitched) return rowByName('#NM');
-  } else if (attributes.has('mmx')) {
-    if (isEmulated) return rowByName('#UD');
-    if (isSwitched) return rowByName('#NM');
-  } else if (attributes.has('x87')) {
-    // WAIT looks at MP and TS only.
-    if (row.mnemonic === 'fwait' ? isSwitched && (fpu & 8) !== 0 : isEmulated || isSwitched) return rowByName('#NM');
-  }
-  return undefined;
 }

@@ -1,0 +1,98 @@
+/**
+ * The machinery of generated code in one WebAssembly memory: the loop, its templates, the decoded code and, when asked
+ * for, the second tier with its sampling of what runs. `Cpu` drives it and answers its calls.
+ */
+import { type BlockMode, CodeCache } from './code_cache.ts';
+import { Decoder } from './decoder.ts';
+import { hotTemplates } from './hot.ts';
+import { type Loop, makeDispatcher, makeLoop } from './interpreter.ts';
+import * as L from './layout.ts';
+import { Regions, SAMPLE_INSTRUCTIONS } from './regions.ts';
+import { rowByName, rows } from './rows/index.ts';
+import { Templates } from './templates.ts';
+
+/** What generated code asks of its CPU (emitter.ts has the signatures). */
+export interface EngineCalls {
+  miss(low: number, high: number, descriptor: number, record: number): number;
+  split(): void;
+  helper(helper: number, record: number): number;
+  /** A frame holds decoded code from now on. */
+  protectFrame(frame: number): void;
+}
+
+export type EngineKind = 'interpret' | 'translate';
+
+/** V8 changes a WebAssembly function's tier on entry only, so the loop returns now and then. */
+const SLICE = 1_000_000;
+
+export class Engine {
+  readonly buffer: ArrayBuffer;
+  readonly view: DataView;
+  readonly ram: Uint8Array;
+  readonly decoder = new Decoder(rows);
+  readonly code: CodeCache;
+  readonly #loop: Loop;
+  readonly #regions: Regions | undefined;
+  /** Instructions between samples of what runs, few while that is interpreted; and those left until the next. */
+  #sampleInterval = SAMPLE_INSTRUCTIONS;
+  #untilSample = SLICE;
+
+  constructor(memorySize: number, kind: EngineKind, calls: EngineCalls) {
+    const memoryPages = Math.ceil(L.RAM / L.WASM_PAGE) + memorySize / L.WASM_PAGE;
+    const memory = new WebAssembly.Memory({ initial: memoryPages, maximum: memoryPages });
+    this.buffer = memory.buffer;
+    this.view = new DataView(this.buffer);
+    this.ram = new Uint8Array(this.buffer, L.RAM, memorySize);
+    const table = new WebAssembly.Table({ element: 'anyfunc', initial: L.TABLE_SIZE });
+    const { dispatch, flagAux } = makeDispatcher(memory, memoryPages, table);
+    const { miss, split, helper, protectFrame } = calls;
+    const imports = { memory, table, dispatch, flagAux, miss, split, helper };
+    const templates = new Templates(table, memoryPages, imports);
+    const hot = hotTemplates();
+    templates.reserve(hot);
+    this.#loop = makeLoop(memoryPages, imports, hot);
+    const { view, ram, decoder } = this;
+    this.code = new CodeCache({
+      view,
+      ram,
+      decoder,
+      templates,
+      protect: protectFrame,
+      invalidRow: rowByName('#UD'),
+      tooLongRow: rowByName('#GP'),
+    });
+    if (kind === 'interpret') return;
+    this.#untilSample = SAMPLE_INSTRUCTIONS;
+    this.#regions = new Regions({ view, ram, decoder, code: this.code, templates, table, imports, memoryPages });
+    this.code.regions = this.#regions;
+  }
+
+  /** Most instructions to run at once. */
+  get slice(): number {
+    return Math.max(this.#untilSample, 1);
+  }
+
+  /** Runs from a record; what `Loop.run` returns. REMAINING holds what is left of `count`. */
+  run(record: number, count: number): number {
+    if (!this.#regions) return this.#loop.run(record, count);
+    this.view.setInt32(L.REGION_DROPPED, 0, true);
+    const next = this.#loop.run(record, count);
+    this.#untilSample -= count - this.view.getInt32(L.REMAINING, true);
+    return next;
+  }
+
+  /** Whether it is time for `sample`. */
+  get wantsSample(): boolean {
+    return this.#untilSample <= 0;
+  }
+
+  /** Interpreted code that is found at a record again and again is hot. `locate` gives RIP and its maddr; true: records may be gone. */
+  sample(record: number, mode: BlockMode, locate: () => { rip: bigint; maddr: number } | undefined): boolean {
+    const isTranslated = this.view.getUint16(record + L.R_HANDLER, true) === L.HANDLER_ENTER;
+    this.#sampleInterval = isTranslated ? Math.min(this.#sampleInterval * 2, SLICE) : SAMPLE_INSTRUCTIONS;
+    this.#untilSample = this.#sampleInterval;
+    const at = isTranslated ? undefined : locate();
+    if (at) this.#regions?.sample(at.rip, at.maddr, mode);
+    return at !== undefined;
+  }
+}
