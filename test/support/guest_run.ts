@@ -1,7 +1,7 @@
 /** A kernel booted in this process: types at its console, gathers what it prints and what is traced. Virtual time only. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import type { Domain } from '../../emulator/domain.ts';
-import { Machine } from '../../emulator/machine.ts';
+import { Machine, type MachineOptions } from '../../emulator/machine.ts';
 import { runSlice } from '../../emulator/run.ts';
 import { ImageError } from '../../firmware/image_error.ts';
 
@@ -12,6 +12,7 @@ export interface GuestOptions {
   readonly as?: Kind;
   readonly memorySize?: number;
   readonly cmdline?: string;
+  readonly engine?: MachineOptions['engine'];
 }
 
 interface Stop {
@@ -37,11 +38,15 @@ export class GuestRun {
     this.domain = domain;
   }
 
-  static boot(image: Uint8Array, { as = 'domU', memorySize = 128 * MIB, cmdline = '' }: GuestOptions = {}): GuestRun | ImageError {
+  static boot(
+    image: Uint8Array,
+    { as = 'domU', memorySize = 128 * MIB, cmdline = '', engine = 'interpret' }: GuestOptions = {},
+  ): GuestRun | ImageError {
     let run: GuestRun | undefined;
     const trace = (line: string): void => void run?.trace.push(line);
     const machine = new Machine({
       memorySize,
+      engine,
       wallClockAtStart: WALL_CLOCK_NS,
       output: (_domain, bytes) => {
         if (run) run.console += Buffer.from(bytes).toString('latin1');
