@@ -160,7 +160,9 @@ interface Step {
 }
 
 function isDeclared({ row, op }: (typeof calls)[number], result: bigint): boolean {
-  if (result >= 0n || (op.kind === 'op' && op.returns === 'value' && op.errnos.length === 0)) return true;
+  // A value may have any bits; errnos are the last 4095 of them.
+  const isValue = op.kind === 'op' && op.returns === 'value' && (op.errnos.length === 0 || result < -4095n);
+  if (result >= 0n || isValue) return true;
   const allowed: ErrnoName[] = ['EFAULT', 'ENOSYS', ...row.before, ...(op.kind === 'refused' ? [op.errno] : op.errnos)];
   return allowed.some((name) => BigInt(-errno[name]) === result);
 }
@@ -174,7 +176,7 @@ t.test('random arguments: no throw, only declared errnos, no port in two states,
     memory: fc.array(values, { minLength: 24, maxLength: 24 }),
     isPointed: fc.boolean(),
   });
-  const seed = Number(process.env.FUZZ_SEED ?? Date.now() % 0x7fff_ffff);
+  const seed = Number(process.env.FUZZ_SEED ?? 20261122);
   t.comment(`seed ${seed} (FUZZ_SEED=${seed} repeats it)`);
   const property = fc.property(fc.array(step, { minLength: 40, maxLength: 120 }), (steps) => {
     const guest = new FakeHost();
