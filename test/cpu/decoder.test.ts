@@ -166,7 +166,12 @@ function isSameName(insn: Insn, theirs: string): boolean {
   const ours = expectedName(insn);
   if (ours === theirs) return true;
   const { size } = insn.shape;
-  return theirs === ours + SIZE_SUFFIX[size] || theirs === `${ours}l` || theirs === `${ours}64` || (ours === 'movd' && theirs === 'movq');
+  return (
+    theirs === ours + SIZE_SUFFIX[size] ||
+    theirs === `${ours}l` ||
+    theirs === `${ours}64` ||
+    (['movd', 'pextrd', 'pinsrd'].includes(ours) && theirs === ours.replace(/d$/, 'q'))
+  );
 }
 
 t.test('capstone gives the same names and lengths', async (t) => {
