@@ -114,6 +114,35 @@ t.test('an absurd flag is one line; status 1', async (t) => {
   }
 });
 
+// biome-ignore format: one guest a line
+const deaths: readonly (readonly [name: string, code: number[], status: number, words: RegExp])[] = [
+  ['shutdown-0', shutdownCode(0), 0, /^$/],
+  ['shutdown-1', shutdownCode(1), 0, /^beneath: shutdown-1 asks for a reboot; start it again\n$/],
+  ['shutdown-3', shutdownCode(3), 3, /\nbeneath: shutdown-3 crashed: it asked for it: SCHEDOP_shutdown\(crash\)\n/],
+  ['shutdown-4', shutdownCode(4), 3, /\nbeneath: shutdown-4 was shut down \(watchdog\): /],
+  ['ud2',        [0x0f, 0x0b],    3, /\nbeneath: ud2 crashed: unhandled #UD at 0xffffffff80100000\b/],
+  ['wild jump',  [0x31, 0xc0, 0xff, 0xe0], 3, /\nbeneath: wild jump crashed: unhandled #PF \[0x10\] at 0x0\b/],
+];
+
+/** mov edi, 2; lea rsi, [rip + 9]; mov eax, 29; syscall; jmp self; dd reason */
+function shutdownCode(reason: number): number[] {
+  return [0xbf, 2, 0, 0, 0, 0x48, 0x8d, 0x35, 9, 0, 0, 0, 0xb8, 29, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xfe, reason, 0, 0, 0];
+}
+
+t.test('how a guest ends is told, with a report when it crashed', async (t) => {
+  for (const [name, code, expected, words] of deaths) {
+    const { status, stdout, stderr } = await beneath(['run', made(`${name}.elf`, { code: Buffer.from(code) })]);
+    t.equal(status, expected, `${name}: status`);
+    t.match(stderr, words, name);
+    t.equal(stdout, '', `${name}: nothing on stdout`);
+    if (status === 3) {
+      for (const part of [/\nrip \w{16} {2}rflags /, /\nr12 /, /\ncr0 .* {2}cr2 .* {2}cr3 .* {2}cr4 /, /\ncode:\n/, /\nlast hypercalls/]) {
+        t.match(stderr, part, `${name}: ${part}`);
+      }
+    }
+  }
+});
+
 /** Boots and runs a while: a refusal or a life of some length, never an exception. */
 function live(image: Uint8Array, as: 'domU' | 'dom0', limit: number): void {
   const run = GuestRun.boot(image, { as, memorySize: 16 * MIB });

@@ -1,24 +1,114 @@
-/** Debian's GRUB for Xen PV, which nobody here wrote: its prompt, and two commands. Needs the package grub-xen-host. */
-import { existsSync } from 'node:fs';
+/** Debian's unmodified GRUB boots, takes commands and ends, as a domU; as dom0 it crashes where it does on the real Xen. */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import t from 'tap';
-import { SHUTDOWN_poweroff } from '../../hypercalls/abi/sched.ts';
+import { SHUTDOWN_crash, SHUTDOWN_poweroff, SHUTDOWN_reboot } from '../../hypercalls/abi/sched.ts';
+import { beneath } from '../support/command.ts';
+import { GRUB, grubIsMissing, readable } from '../support/grub.ts';
 import { GuestRun } from '../support/guest_run.ts';
 
-const GRUB = '/usr/lib/grub-xen/grub-x86_64-xen.bin';
-const skip = existsSync(GRUB) ? false : `${GRUB} is not there: install the Debian package grub-xen-host`;
+const PROMPT = 'grub> ';
 
-t.test("Debian's GRUB reaches its prompt, echoes and halts", { skip }, async (t) => {
-  const run = GuestRun.bootFile(GRUB);
-  const waitFor = (words: string): boolean => {
+/** Someone at GRUB's prompt. */
+class Session {
+  readonly run = GuestRun.bootFile(GRUB);
+
+  /** What it shows up to its next prompt, or until it ends. */
+  next(): string {
+    const { run } = this;
     const from = run.console.length;
-    run.run({ limit: 1_000_000_000, isDone: () => run.console.includes(words, from) });
-    return run.console.includes(words, from);
-  };
-  t.ok(waitFor('grub> '), 'the prompt');
-  t.match(run.console, /GNU GRUB {2}version 2\./);
-  run.type('echo hello\r');
-  t.ok(waitFor('hello'), 'the answer: between the letters as they are typed the cursor moves');
-  run.type('halt\r');
-  run.run({ limit: 1_000_000_000 });
-  t.equal(run.shutdownReason, SHUTDOWN_poweroff);
+    run.run({ limit: 40_000_000, isDone: () => readable(run.console.slice(from)).endsWith(PROMPT) });
+    return readable(run.console.slice(from));
+  }
+
+  type(line: string): string {
+    this.run.type(`${line}\n`);
+    return this.next();
+  }
+}
+
+t.test('GRUB as a domU', { skip: grubIsMissing }, async (t) => {
+  const session = new Session();
+  const banner = session.next();
+  t.match(banner, /^Welcome to GRUB!\n/);
+  t.match(banner, /\nGNU GRUB {2}version 2\.06/);
+  t.match(banner, / Minimal BASH-like line editing is supported\. /);
+  t.match(banner, /\ngrub> $/);
+
+  // biome-ignore format: one line typed a line
+  const answers: readonly (readonly [typed: string, answer: string])[] = [
+    ['echo hello',                'hello\n'],
+    ['ls',                        '(memdisk) (proc) \n'],
+    ['foo',                       "error: can't find command `foo'.\n"],
+    ['ls (hd9)/',                 'error: no server is specified.\n'],
+    ['set x=7; echo a$x',         'a7\n'],
+    ['if test 2 -lt 10; then echo yes; else echo no; fi', 'yes\n'],
+    ['cat (memdisk)/nothing',     "error: file `/nothing' not found.\n"],
+    ['sleep 0',                   ''],
+    ['xen_ls name',               ''],
+    ['',                          ''],
+  ];
+  for (const [typed, answer] of answers) t.equal(session.type(typed), `${typed}\n${answer}${PROMPT}`, typed);
+  t.match(session.type('help'), /\nhalt .*\n(.*\n)*.*reboot /, 'help lists the commands');
+  t.match(session.type('help echo'), /\nUsage: echo \[-e\|-n\] STRING\nDisplay a line of text\.\n/);
+  session.type('halt');
+  t.equal(session.run.shutdownReason, SHUTDOWN_poweroff, 'halt');
+});
+
+t.test('keys that edit the line', { skip: grubIsMissing }, async (t) => {
+  const session = new Session();
+  session.next();
+  t.match(session.type('echo helxx\x7f\x7flo'), /\nhello\ngrub> $/, 'backspace');
+  t.match(session.type('wrong\x01\x0becho right'), /\nright\ngrub> $/, 'Ctrl-A, Ctrl-K');
+  t.match(session.type('\x1b[A'), /\nright\ngrub> $/, 'arrow up');
+  t.match(session.type('ech\tcompleted'), /\ncompleted\ngrub> $/, 'TAB');
+});
+
+t.test('reboot', { skip: grubIsMissing }, async (t) => {
+  const session = new Session();
+  session.next();
+  session.type('reboot');
+  t.equal(session.run.shutdownReason, SHUTDOWN_reboot);
+});
+
+t.test('GRUB as dom0 crashes where it crashes on the real Xen', { skip: grubIsMissing }, async (t) => {
+  const run = GuestRun.bootFile(GRUB, { as: 'dom0' });
+  run.run();
+  t.equal(run.shutdownReason, SHUTDOWN_crash);
+  t.equal(run.console, '');
+  const crash = run.machine.crashes.get(run.domain);
+  t.match(crash?.why, 'unhandled #PF [0x2] at 0x90fe');
+  t.equal(crash?.vaddr, 0x7fb_bfffn);
+});
+
+t.test('the command runs it on piped input, and --deterministic repeats to the byte', { skip: grubIsMissing }, async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'beneath-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  const typed = 'echo hello\nhalt\n';
+  const plain = await beneath(['run', GRUB], typed);
+  t.equal(plain.status, 0);
+  t.match(readable(plain.stdout), /\ngrub> echo hello\nhello\ngrub> halt\n$/);
+
+  const [first, second] = await Promise.all(
+    ['a', 'b'].map(async (name) => {
+      const file = join(folder, name);
+      const outcome = await beneath(['run', GRUB, '--deterministic', '--trace', `hypercalls,traps,exits:${file}`], typed);
+      t.equal(outcome.status, 0, outcome.stderr);
+      return { ...outcome, trace: readFileSync(file, 'utf8') };
+    }),
+  );
+  t.match(readable(first!.stdout), /\nhello\n/);
+  t.match(first!.trace, /^d1v0 mmuext_op\(\[\{cmd=MMUEXT_PIN_L4_TABLE /m);
+  t.match(first!.trace, /^d1v0 sched_op\.shutdown\(\{reason=SHUTDOWN_poweroff\}\) = 0$/m);
+  t.same(second, first);
+
+  const reboot = await beneath(['run', GRUB], 'reboot\n');
+  t.equal(reboot.status, 0);
+  t.match(reboot.stderr, /asks for a reboot/);
+  const dom0 = await beneath(['run', GRUB, '--as', 'dom0']);
+  t.equal(dom0.status, 3);
+  t.match(dom0.stderr, /crashed: unhandled #PF \[0x2\] at 0x90fe\b/);
+  t.match(dom0.stderr, /\nlast hypercalls, the latest last:\n( {2}\w+\(.*\) = .*\n){16}$/);
+  t.match(dom0.stderr, /\npage walk of 0000000007fbbfff \(the fault\):\n {2}L4\[0\] .*\n {2}L3\[0\] .*\n {2}L2\[63\] .* not present\n/);
 });
