@@ -319,8 +319,7 @@ export class CpuCore implements Cpu {
   // Running
 
   advance(size: number): void {
-    const next = this.rip + BigInt(size);
-    this.rip = this.#modes.current.code === 64 ? next : BigInt.asUintN(32, next);
+    this.rip = BigInt.asUintN(this.#modes.current.code === 64 ? 64 : 32, this.rip + BigInt(size));
     this.state.systemFlags &= ~(1 << 16);
     this.isShadowed = false;
     this.#instructions += 1n;
@@ -414,7 +413,7 @@ export class CpuCore implements Cpu {
     const rip = this.rip;
     const isUser = this.cpl === 3;
     const { current: mode, codeBase, codeLimit } = this.#modes;
-    const linear = mode.code === 64 ? rip : BigInt.asUintN(32, rip + codeBase);
+    const linear = BigInt.asUintN(mode.code === 64 ? 64 : 32, rip + codeBase);
     if (mode.code !== 64 && rip > BigInt(codeLimit)) throw new Fault(GP, 0);
     const maddr = this.mmu.locate(linear, 'execute', isUser);
     if (maddr >= this.memory.size) throw new Fault(GP, 0);
@@ -430,8 +429,7 @@ export class CpuCore implements Cpu {
     const result = systemFunctions[this.#view.getInt32(L.STOP_DETAIL, true)]!(this, insn);
     if (typeof result === 'object') return result;
     if (result === undefined || result === 'shadow' || result === 'stackShadow') {
-      const next = this.rip + BigInt(insn.length);
-      this.rip = this.#modes.current.code === 64 ? next : BigInt.asUintN(32, next);
+      this.rip = BigInt.asUintN(this.#modes.current.code === 64 ? 64 : 32, this.rip + BigInt(insn.length));
     }
     this.#retired++;
     this.state.systemFlags &= ~(result === 'keepRf' ? 0 : 1 << 16);
