@@ -66,6 +66,10 @@ export abstract class Emitter {
   protected abstract readonly flags: FlagsEmitter;
   /** Ends at this instruction, which has not retired; STOP_* are written. */
   protected abstract leaveStopped(): void;
+  /** Pushes the address of the TLB set in use. */
+  protected tlbSet(): FunctionBody {
+    return this.state('i32.load', L.TLB_SET);
+  }
   protected abstract jump(target: Value | 'imm' | 'next' | 'self'): void;
   /** The store went through `miss`: the only place where code can change under the running instruction. */
   protected slowStore(): void {}
@@ -319,7 +323,7 @@ export abstract class Emitter {
       .op('i32.and')
       .i32(4)
       .op('i32.shl');
-    this.state('i32.load', L.TLB_SET).op('i32.add').tee(entry).mem('i64.load', kind);
+    this.tlbSet().op('i32.add').tee(entry).mem('i64.load', kind);
     f.get(address);
     if (op.size > 1) f.i64(BigInt(op.size - 1)).op('i64.add');
     f.i64(-4096n).op('i64.and').op('i64.eq');

@@ -37,6 +37,8 @@ interface Frame {
   readonly budget: number;
   readonly out: number;
   readonly changed: number;
+  /** TLB_SET: it cannot change inside a region. */
+  readonly tlbSet: number;
   readonly gpr: Map<number, number>;
   readonly xmm: Map<number, number>;
   readonly writtenGpr: Set<number>;
@@ -88,6 +90,7 @@ class RegionWriter {
       budget: f.local('i32'),
       out: f.local('i32'),
       changed: f.local('i32'),
+      tlbSet: f.local('i32'),
       gpr: new Map(),
       xmm: new Map(),
       writtenGpr: new Set(),
@@ -135,8 +138,9 @@ class RegionWriter {
 
   write(): FunctionBody {
     const f = this.#f;
-    const { budget, out, gpr, xmm, writtenGpr, writtenXmm, flags } = this.#frame;
+    const { budget, out, tlbSet, gpr, xmm, writtenGpr, writtenXmm, flags } = this.#frame;
     f.i32(0).mem('i32.load', L.REMAINING).set(budget);
+    f.i32(0).mem('i32.load', L.TLB_SET).set(tlbSet);
     loadRegisters(this.#frame);
     flags.load();
     this.#exitLabel = f.block().depth;
@@ -414,6 +418,10 @@ class RegionEmitter extends Emitter {
     this.#refund(this.#left);
     this.f.i32(0).set(this.#frame.out);
     this.#frame.exit();
+  }
+
+  protected override tlbSet(): FunctionBody {
+    return this.f.get(this.#frame.tlbSet);
   }
 
   protected override slowStore(): void {
