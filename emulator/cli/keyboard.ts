@@ -2,6 +2,7 @@
  * Keys for the guest from stdin: raw on a terminal, where Ctrl-] leaves, and as they come from a pipe or file.
  */
 const LEAVE = 0x1d; // Ctrl-]
+const DEADLY = ['SIGTERM', 'SIGHUP', 'SIGINT'] as const;
 
 export interface Keyboard {
   /** Nothing will ever be typed again. */
@@ -32,7 +33,20 @@ export function openKeyboard(type: (bytes: Uint8Array) => void): Keyboard {
     if (keys.length > 0) type(keys);
     wake?.();
   };
-  if (isTerminal) stdin.setRawMode(true);
+  const close = (): void => {
+    for (const signal of DEADLY) process.off(signal, onSignal);
+    if (isTerminal) stdin.setRawMode(false);
+    stdin.destroy();
+  };
+  // A killed process leaves the terminal as it was, too.
+  const onSignal = (signal: NodeJS.Signals): void => {
+    close();
+    process.kill(process.pid, signal);
+  };
+  if (isTerminal) {
+    stdin.setRawMode(true);
+    for (const signal of DEADLY) process.on(signal, onSignal);
+  }
   stdin.on('data', onData);
   stdin.on('end', onEnd);
   stdin.on('error', onEnd);
@@ -55,10 +69,7 @@ export function openKeyboard(type: (bytes: Uint8Array) => void): Keyboard {
         wake = done;
       });
     },
-    close() {
-      if (isTerminal) stdin.setRawMode(false);
-      stdin.destroy();
-    },
+    close,
   };
 }
 

@@ -82,6 +82,7 @@ t.test('however it ends, the terminal is as before', { skip }, async (t) => {
     ['a crash', [crash], [], 3],
     ['a limit', [KEYS, '--cmdline', 'wait', '--timeout', '0.5'], [], 4],
     ['SIGTERM', [KEYS, '--cmdline', 'wait'], [[ready, 'signal SIGTERM']], -15],
+    ['SIGHUP', [KEYS, '--cmdline', 'wait'], [[ready, 'signal SIGHUP']], -1],
   ] as const) {
     const { status, isRestored } = await session(args, ...steps);
     t.equal(status, expected, `${claim}: status`);
