@@ -174,9 +174,11 @@ export class CodeCache implements CodePages {
     view.setInt32(entry + 12, view.getInt32(L.JUMP_GENERATION, true), true);
     const from = view.getInt32(L.LINK_FROM, true);
     view.setInt32(L.LINK_FROM, 0, true);
-    if (from !== 0 && block.secondSize === 0 && view.getBigUint64(from + L.R_RIP, true) >> 12n === block.rip >> 12n) {
-      view.setInt32(from + L.R_LINK, block.record, true);
-    }
+    if (from === 0 || block.secondSize > 0) return;
+    // RIP may have changed since the branch asked: by the host between runs, or by an exception in between.
+    const target = from + (view.getUint16(from + L.R_HANDLER, true) === L.HANDLER_GOTO ? L.R_RIP : L.R_IMM);
+    if (view.getBigUint64(target, true) !== block.rip) return;
+    if (view.getBigUint64(from + L.R_RIP, true) >> 12n === block.rip >> 12n) view.setInt32(from + L.R_LINK, block.record, true);
   }
 
   #decode(rip: bigint, maddr: number, mode: BlockMode, secondPage: () => number): CodeBlock {
@@ -200,10 +202,8 @@ export class CodeCache implements CodePages {
     const end = Math.min(pageEnd, maddr + room);
     const page = this.#ram.subarray(0, end);
     let at = maddr;
-    // Bytes decoded. RIPs are made from it anew: V8 11.3 dies of a bigint that a hot loop carries.
-    let decoded = 0;
+    let ripHere = rip;
     while (block.count < MAX_BLOCK && at < end) {
-      const ripHere = BigInt.asUintN(64, rip + BigInt(decoded));
       let insn = this.#decoder.decode(page, at, ripHere, mode);
       if (insn === 'needsMore') {
         if (block.count > 0) break;
@@ -225,10 +225,10 @@ export class CodeCache implements CodePages {
       const ends = this.#append(block, insn, ripHere, mode);
       at = Math.min(at + length, pageEnd);
       block.end = at;
-      decoded += length;
+      ripHere = BigInt.asUintN(64, ripHere + BigInt(length));
       if (ends || block.secondSize > 0) break;
     }
-    this.#appendGoto(block, BigInt.asUintN(mode.code === 64 ? 64 : 32, rip + BigInt(decoded)));
+    this.#appendGoto(block, mode.code === 64 ? ripHere : BigInt.asUintN(32, ripHere));
     if (block.secondSize > 0) this.#view.setUint8(block.record + L.R_FLAGS, L.RECORD_NO_LINK);
     this.#templates.compile();
     this.#register(block);
