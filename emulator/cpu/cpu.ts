@@ -119,8 +119,11 @@ export class CpuCore implements Cpu {
 
   /** The state after power-on that software can rely on: real mode is not entered, control registers are as by INIT. */
   reset(): void {
-    this.#bytes.fill(0, L.CONTEXT_START, L.CONTEXT_END);
     const { sys, view } = this.state;
+    // The jump cache outlives its generations: none may come back.
+    const generation = view.getInt32(L.JUMP_GENERATION, true);
+    this.#bytes.fill(0, L.CONTEXT_START, L.CONTEXT_END);
+    view.setInt32(L.JUMP_GENERATION, generation, true);
     sys[L.SYS_CR0] = 0x10n;
     sys[L.SYS_DR6] = 0xffff0ff0n;
     sys[L.SYS_DR7] = 0x400n;
