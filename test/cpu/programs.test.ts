@@ -3,18 +3,24 @@
  * changes while it runs, by whatever way.
  */
 import { readFileSync } from 'node:fs';
+import { inspect, isDeepStrictEqual } from 'node:util';
 import t from 'tap';
 import { ARITHMETIC } from '../../emulator/cpu/flags.ts';
 import type { CpuCore } from '../../emulator/cpu/index.ts';
-import { FTW, MXCSR, ST, XMM } from '../../emulator/cpu/layout.ts';
+import { FTW, HANDLER_ENTER, MXCSR, R_HANDLER, RECORD_SIZE, RECORDS, ST, XMM } from '../../emulator/cpu/layout.ts';
 import { freshBareCpu, loadCode, makeBareCpu } from '../support/bare_cpu.ts';
 import { hashesOf, type Program, programInput, readPrograms } from '../support/programs.ts';
 import { CODE_ADDRESS, type MachineState, makeRandom, WINDOW_ADDRESS, WINDOW_SIZE } from '../support/vectors.ts';
 
 const UD2 = [0x0f, 0x0b];
 const ENOUGH = 100_000;
+/** Enough for the second tier to have found and translated a loop. */
+const WARM_UP = 40_000;
 
-function load(cpu: CpuCore, { code, seed }: Program): void {
+/** Little-endian bytes. */
+const le = (value: number, size: number): number[] => Array.from({ length: size }, (_, i) => Math.floor(value / 2 ** (8 * i)) & 0xff);
+
+function setInput(cpu: CpuCore, seed: number): void {
   const input = programInput(seed);
   const { view } = cpu.state;
   const registers = new Uint8Array(view.buffer);
@@ -25,7 +31,7 @@ function load(cpu: CpuCore, { code, seed }: Program): void {
   registers.set(input.xmm, XMM);
   for (let i = 0; i < 8; i++) registers.set(input.mmx.subarray(i * 8, i * 8 + 8), ST + i * 16);
   cpu.memory.bytes.set(input.window, WINDOW_ADDRESS);
-  loadCode(cpu, [...code, ...UD2], CODE_ADDRESS);
+  cpu.rip = BigInt(CODE_ADDRESS);
 }
 
 function save(cpu: CpuCore): MachineState {
@@ -43,7 +49,8 @@ function save(cpu: CpuCore): MachineState {
 
 /** What differs from the real CPU, or ''. `budgets`: what each `run` may take. */
 function replay(cpu: CpuCore, program: Program, budgets: () => number): string {
-  load(cpu, program);
+  setInput(cpu, program.seed);
+  loadCode(cpu, [...program.code, ...UD2], CODE_ADDRESS);
   const before = cpu.instructions;
   let exit: ReturnType<CpuCore['run']>;
   do {
@@ -57,7 +64,10 @@ function replay(cpu: CpuCore, program: Program, budgets: () => number): string {
   const end = BigInt(CODE_ADDRESS + program.code.length);
   if (exit.kind !== 'exception' || exit.vector !== 6 || cpu.rip !== end) return `${JSON.stringify(exit)} at ${cpu.rip.toString(16)}`;
   const count = Number(cpu.instructions - before);
-  if (count !== program.count) return `${count} instructions instead of ${program.count}`;
+  return count === program.count ? differences(state, program) : `${count} instructions instead of ${program.count}`;
+}
+
+function differences(state: MachineState, program: Program): string {
   if (state.flags !== program.flags) return `flags ${state.flags.toString(16)} instead of ${program.flags.toString(16)}`;
   return hashesOf(state)
     .flatMap((hash, i) => (hash === program.hashes[i] ? [] : [['general registers', 'vector registers', 'memory'][i]]))
@@ -69,9 +79,9 @@ t.test('random programs end as on the real CPU', (t) => {
   const cpu = makeBareCpu();
   const random = makeRandom(99);
   const ways: [string, number, () => number][] = [
-    ['in one run', 1, () => ENOUGH],
-    ['an instruction at a time', 4, () => 1],
-    ['cut at random', 3, () => 1 + (random() % 9)],
+    ['in one run', 2, () => ENOUGH],
+    ['an instruction at a time', 9, () => 1],
+    ['cut at random', 7, () => 1 + (random() % 9)],
   ];
   for (const [name, step, budgets] of ways) {
     const chosen = programs.filter((_, i) => i % step === 0);
@@ -84,8 +94,6 @@ t.test('random programs end as on the real CPU', (t) => {
   t.end();
 });
 
-/** Little-endian bytes. */
-const le = (value: number, size: number): number[] => Array.from({ length: size }, (_, i) => Math.floor(value / 2 ** (8 * i)) & 0xff);
 const movEax = (value: number): number[] => [0xb8, ...le(value, 4)];
 /** MOV BYTE [absolute], imm8. */
 const storeByte = (address: number, value: number): number[] => [0xc6, 0x04, 0x25, ...le(address, 4), value];
@@ -116,6 +124,61 @@ function mapPage(cpu: CpuCore, table: number, vaddr: number, maddr: number): voi
   cpu.memory.view.setBigUint64(table + (vaddr >> 12) * 8, BigInt(maddr) | 7n, true);
   cpu.flushTlbPage(BigInt(vaddr));
 }
+
+/** Whether a record among the first enters a region. */
+function isTranslated({ state: { view } }: CpuCore): boolean {
+  for (let record = RECORDS; record < RECORDS + 1000 * RECORD_SIZE; record += RECORD_SIZE) {
+    if (view.getUint16(record + R_HANDLER, true) === HANDLER_ENTER) return true;
+  }
+  return false;
+}
+
+/** The program again and again from where it ended, until it is translated; then once from its input. */
+function replayHot(translating: CpuCore, interpreting: CpuCore, program: Program, budgets: () => number): string {
+  const again = [0xe9, ...le(-program.code.length - 5, 4)];
+  const warm = [translating, interpreting].map((cpu) => {
+    setInput(cpu, program.seed);
+    loadCode(cpu, [...program.code, ...again], CODE_ADDRESS);
+    const before = cpu.instructions;
+    const exit = cpu.run(WARM_UP);
+    return { exit, count: cpu.instructions - before, rip: cpu.rip, state: save(cpu) };
+  });
+  const [ours, theirs] = warm.map(({ exit, count, rip, state }) => ({ ...exit, count, rip, flags: state.flags, hashes: hashesOf(state) }));
+  if (!isDeepStrictEqual(ours, theirs)) return `after ${theirs!.count} instructions: ${inspect(ours)} instead of ${inspect(theirs)}`;
+  setInput(translating, program.seed);
+  for (let left = program.count; left > 0; ) {
+    const budget = Math.min(left, budgets());
+    translating.run(budget);
+    left -= budget;
+  }
+  if (translating.rip !== BigInt(CODE_ADDRESS + program.code.length)) return `ends at ${translating.rip.toString(16)}`;
+  return differences(save(translating), program);
+}
+
+t.test('hot programs end as on the real CPU, and go on as interpreted ones', (t) => {
+  const programs = readPrograms(readFileSync(new URL('../../../test/cpu/vectors/programs.gz', import.meta.url)));
+  const translating = makeBareCpu({ engine: 'translate' });
+  const interpreting = makeBareCpu();
+  const fresh = translating.saveContext();
+  const random = makeRandom(98);
+  let translated = 0;
+  for (const [name, first, budgets] of [
+    ['in one run', 0, () => ENOUGH],
+    ['cut at random', 4, () => 1 + (random() % 9)],
+  ] as const) {
+    const chosen = programs.filter((_, i) => i % 32 === first);
+    const failures = chosen.flatMap((program) => {
+      translating.reset();
+      translating.loadContext(fresh);
+      const difference = replayHot(translating, interpreting, program, budgets);
+      if (isTranslated(translating)) translated++;
+      return difference === '' ? [] : [`seed ${program.seed}: ${difference} ${Buffer.from(program.code).toString('hex')}`];
+    });
+    t.equal(failures.length, 0, `${chosen.length} programs ${name}`, { failures: failures.slice(0, 4) });
+  }
+  t.ok(translated > 25, `${translated} of them were translated`);
+  t.end();
+});
 
 t.test('code that changes while it runs', (t) => {
   t.test('a store into the next instruction is seen by it', (t) => {
@@ -339,6 +402,21 @@ t.test('budgets are exact', (t) => {
     t.equal(cut.rip, whole.rip);
     t.strictSame([...cut.gpr], [...whole.gpr]);
     t.equal(cut.rflags, whole.rflags);
+    t.end();
+  });
+
+  t.test('a branch whose run ended goes to its own target when RIP was changed in between', (t) => {
+    const cpu = freshBareCpu();
+    loadCode(cpu, [0xeb, 0x0e], A); // JMP A + 16
+    loadCode(cpu, [...movEax(1), ...UD2], A + 16);
+    loadCode(cpu, [...movEax(2), ...UD2], A + 32);
+    cpu.rip = BigInt(A);
+    t.equal(cpu.run(1).kind, 'budget');
+    t.equal(Number(cpu.rip), A + 16);
+    cpu.rip = BigInt(A + 32);
+    t.equal(runToEnd(cpu), 2);
+    cpu.rip = BigInt(A);
+    t.equal(runToEnd(cpu), 1);
     t.end();
   });
 
