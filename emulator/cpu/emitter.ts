@@ -71,8 +71,6 @@ export abstract class Emitter {
     return this.state('i32.load', L.TLB_SET);
   }
   protected abstract jump(target: Value | 'imm' | 'next' | 'self'): void;
-  /** The store went through `miss`: the only place where code can change under the running instruction. */
-  protected slowStore(): void {}
   /** Around a helper, which sees and changes registers in memory. */
   protected beforeHelper(): void {}
   protected afterHelper(): void {}
@@ -166,8 +164,7 @@ export abstract class Emitter {
       case 'store':
         this.push(op.ptr);
         this.push(op.value).mem(op.store, op.offset);
-        f.get(this.local(op.ptr)).i32(L.SCRATCH_END).op('i32.lt_u').if().call(IMPORT_SPLIT).end();
-        return;
+        return this.stored(op.ptr);
       case 'setFlags':
         return this.flags.set(op.kind, op.size, this.pusher(op.result), this.pusher(op.a), this.pusher(op.b));
       case 'setFlagsFrom':
@@ -333,26 +330,38 @@ export abstract class Emitter {
         .op('i64.and')
         .op('i64.eqz')
         .op('i32.and');
-    f.if();
-    f.get(address)
-      .op('i32.wrap_i64')
-      .get(entry)
-      .mem('i32.load', kind + 8)
-      .op('i32.add')
-      .set(out);
-    f.else();
     const descriptor =
       op.size |
       (op.access === 'r' ? 0 : ACCESS_WRITE) |
       (op.isStack ? ACCESS_STACK : 0) |
       (isChecked ? ACCESS_ALIGN_CHECK : 0) |
       ((31 - Math.clz32(op.align)) << ACCESS_ALIGN_SHIFT);
+    const translated = (): FunctionBody =>
+      f
+        .get(address)
+        .op('i32.wrap_i64')
+        .get(entry)
+        .mem('i32.load', kind + 8)
+        .op('i32.add');
+    this.access(out, address, descriptor, translated);
+  }
+
+  /** The TLB's verdict is pushed: puts where to access into `out`, which `translated` pushes after a hit. */
+  protected access(out: number, address: number, descriptor: number, translated: () => FunctionBody): void {
+    const { f } = this;
+    f.if();
+    translated().set(out);
+    f.else();
     f.get(address).op('i32.wrap_i64').get(address).i64(32n).op('i64.shr_u').op('i32.wrap_i64').i32(descriptor);
     this.record().call(IMPORT_MISS).tee(out).op('i32.eqz').if();
     this.leaveStopped();
     f.end();
-    if (op.access !== 'r') this.slowStore();
     f.end();
+  }
+
+  /** After a store: `miss` may have sent it to SCRATCH. */
+  protected stored(ptr: Value): void {
+    this.f.get(this.local(ptr)).i32(L.SCRATCH_END).op('i32.lt_u').if().call(IMPORT_SPLIT).end();
   }
 
   private pusher(value: Value): Push {

@@ -75,7 +75,6 @@ export class Engine {
   /** Runs from a record; what `Loop.run` returns. REMAINING holds what is left of `count`. */
   run(record: number, count: number): number {
     if (!this.#regions) return this.#loop.run(record, count);
-    this.view.setInt32(L.REGION_DROPPED, 0, true);
     const next = this.#loop.run(record, count);
     this.#untilSample -= count - this.view.getInt32(L.REMAINING, true);
     return next;

@@ -44,8 +44,6 @@ export const FIP_SELECTOR = STATE + 0xf8;
 export const FDP_SELECTOR = STATE + 0xfa;
 /** Bit n: segment n may be written (outside 64-bit mode). */
 export const SEG_WRITABLE = STATE + 0xfc;
-/** Not 0: a region has been dropped, so a running one must look where it is. */
-export const REGION_DROPPED = STATE + 0x100;
 /** Segment bases by number (es cs ss ds fs gs), 8 bytes each; valid range of offsets for 32-bit accesses after them. */
 export const SEG_BASE = STATE + 0x50;
 export const SEG_LOW = STATE + 0x80;

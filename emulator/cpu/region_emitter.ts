@@ -36,7 +36,6 @@ interface Frame {
   readonly entry: number;
   readonly budget: number;
   readonly out: number;
-  readonly changed: number;
   /** TLB_SET: it cannot change inside a region. */
   readonly tlbSet: number;
   readonly gpr: Map<number, number>;
@@ -89,7 +88,6 @@ class RegionWriter {
       entry: 0,
       budget: f.local('i32'),
       out: f.local('i32'),
-      changed: f.local('i32'),
       tlbSet: f.local('i32'),
       gpr: new Map(),
       xmm: new Map(),
@@ -175,10 +173,14 @@ class RegionWriter {
     const scope: Scope = { low, high, items, labels, loopLabel, current: 0 };
     this.#scopes.push(scope);
     const itemOf = (block: number): number => items.findLastIndex((first) => first <= block);
-    f.get(this.#frame.entry);
-    if (low > 0) f.i32(low).op('i32.sub');
-    const depths = Array.from({ length: high - low + 1 }, (_, i) => f.depth - labels[itemOf(low + i)]!);
-    f.brTable(depths, depths[0]!);
+    // Coming back to the head of a loop is the common case, and the only one in a loop of one block.
+    if (high > low) {
+      f.get(this.#frame.entry).i32(low).op('i32.eq').brIf(0);
+      f.get(this.#frame.entry);
+      if (low > 0) f.i32(low).op('i32.sub');
+      const depths = Array.from({ length: high - low + 1 }, (_, i) => f.depth - labels[itemOf(low + i)]!);
+      f.brTable(depths, depths[0]!);
+    }
     items.forEach((first, item) => {
       f.end();
       scope.current = item;
@@ -310,7 +312,6 @@ class RegionEmitter extends Emitter {
   readonly #record: number;
   /** Instructions of the block from this one on. */
   readonly #left: number;
-  #mayChangeCode = false;
   #isOpen = true;
 
   constructor({ insn, record }: RegionInsn, frame: Frame, left: number) {
@@ -324,24 +325,11 @@ class RegionEmitter extends Emitter {
 
   /** After the operations: whether execution falls through to the next instruction. */
   finish(): boolean {
-    if (this.#isOpen) this.#leaveIfCodeChanged(this.#ripNext);
     return this.#isOpen;
   }
 
   get #ripNext(): bigint {
     return BigInt.asUintN(64, this.#insn.rip + BigInt(this.#insn.length));
-  }
-
-  /** The region may be stale now: the next instruction is looked up anew. */
-  #leaveIfCodeChanged(rip: bigint | undefined): void {
-    if (!this.#mayChangeCode) return;
-    const { f } = this;
-    f.get(this.#frame.changed).if();
-    this.#refund(this.#left - 1);
-    if (rip !== undefined) f.i32(0).i64(rip).mem('i64.store', L.RIP);
-    f.i32(0).call(IMPORT_DISPATCH).set(this.#frame.out);
-    this.#frame.exit();
-    f.end();
   }
 
   #refund(count: number): void {
@@ -424,10 +412,21 @@ class RegionEmitter extends Emitter {
     return this.f.get(this.#frame.tlbSet);
   }
 
-  protected override slowStore(): void {
-    this.#mayChangeCode = true;
-    this.f.i32(0).mem('i32.load', L.REGION_DROPPED).set(this.#frame.changed);
+  /**
+   * A miss is the interpreter's business: it runs this instruction, whatever that does to the TLB or to code. So a region
+   * holds no call that all its registers would have to be saved around, never sees SCRATCH, and never changes code.
+   */
+  protected override access(out: number, _address: number, _descriptor: number, translated: () => FunctionBody): void {
+    const { f } = this;
+    f.op('i32.eqz').if();
+    this.#refund(this.#left);
+    this.record().set(this.#frame.out);
+    this.#frame.exit();
+    f.end();
+    translated().set(out);
   }
+
+  protected override stored(): void {}
 
   /** Only x87 helpers look at or change registers beside their arguments. */
   protected override beforeHelper(): void {
@@ -464,12 +463,10 @@ class RegionEmitter extends Emitter {
     this.#isOpen = false;
     if (typeof target === 'string') {
       const rip = target === 'imm' ? this.#insn.imm : target === 'next' ? this.#ripNext : this.#insn.rip;
-      this.#leaveIfCodeChanged(rip);
       return leaveTo(this.#frame, rip);
     }
     f.i32(0);
     this.push(target).mem('i64.store', L.RIP);
-    this.#leaveIfCodeChanged(undefined);
     // A record that enters this very region is a branch; anything else leaves.
     const { out, entry, functionIndex } = this.#frame;
     f.i32(0).call(IMPORT_DISPATCH).tee(out).mem('i32.load16_u', L.R_HANDLER).i32(L.HANDLER_ENTER).op('i32.eq').if();

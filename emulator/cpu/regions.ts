@@ -202,7 +202,6 @@ export class Regions {
     }
     this.#table.set(region.functionIndex, null);
     this.#freeIndices.push(region.functionIndex);
-    this.#view.setInt32(L.REGION_DROPPED, 1, true);
   }
 
   clear(): void {
