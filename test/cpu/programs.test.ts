@@ -5,12 +5,12 @@
 import { readFileSync } from 'node:fs';
 import { inspect, isDeepStrictEqual } from 'node:util';
 import t from 'tap';
-import { ARITHMETIC } from '../../emulator/cpu/flags.ts';
 import type { CpuCore } from '../../emulator/cpu/index.ts';
-import { FTW, HANDLER_ENTER, MXCSR, R_HANDLER, RECORD_SIZE, RECORDS, ST, XMM } from '../../emulator/cpu/layout.ts';
+import { HANDLER_ENTER, R_HANDLER, RECORD_SIZE, RECORDS } from '../../emulator/cpu/layout.ts';
 import { freshBareCpu, loadCode, makeBareCpu } from '../support/bare_cpu.ts';
+import { loadState, saveState } from '../support/machine_state.ts';
 import { hashesOf, type Program, programInput, readPrograms } from '../support/programs.ts';
-import { CODE_ADDRESS, type MachineState, makeRandom, WINDOW_ADDRESS, WINDOW_SIZE } from '../support/vectors.ts';
+import { CODE_ADDRESS, type MachineState, makeRandom } from '../support/vectors.ts';
 
 const UD2 = [0x0f, 0x0b];
 const ENOUGH = 100_000;
@@ -20,36 +20,9 @@ const WARM_UP = 40_000;
 /** Little-endian bytes. */
 const le = (value: number, size: number): number[] => Array.from({ length: size }, (_, i) => Math.floor(value / 2 ** (8 * i)) & 0xff);
 
-function setInput(cpu: CpuCore, seed: number): void {
-  const input = programInput(seed);
-  const { view } = cpu.state;
-  const registers = new Uint8Array(view.buffer);
-  cpu.gpr.set(input.gpr);
-  cpu.rflags = BigInt(input.flags);
-  view.setUint32(MXCSR, input.mxcsr, true);
-  view.setUint16(FTW, 0, true);
-  registers.set(input.xmm, XMM);
-  for (let i = 0; i < 8; i++) registers.set(input.mmx.subarray(i * 8, i * 8 + 8), ST + i * 16);
-  cpu.memory.bytes.set(input.window, WINDOW_ADDRESS);
-  cpu.rip = BigInt(CODE_ADDRESS);
-}
-
-function save(cpu: CpuCore): MachineState {
-  const { view } = cpu.state;
-  const registers = new Uint8Array(view.buffer);
-  return {
-    gpr: [...cpu.gpr],
-    flags: (Number(cpu.rflags) & (ARITHMETIC | 0x400)) | 0x202,
-    xmm: registers.slice(XMM, XMM + 256),
-    mmx: Uint8Array.from({ length: 64 }, (_, i) => registers[ST + (i >> 3) * 16 + (i & 7)]!),
-    mxcsr: view.getUint32(MXCSR, true),
-    window: cpu.memory.bytes.slice(WINDOW_ADDRESS, WINDOW_ADDRESS + WINDOW_SIZE),
-  };
-}
-
 /** What differs from the real CPU, or ''. `budgets`: what each `run` may take. */
 function replay(cpu: CpuCore, program: Program, budgets: () => number): string {
-  setInput(cpu, program.seed);
+  loadState(cpu, programInput(program.seed));
   loadCode(cpu, [...program.code, ...UD2], CODE_ADDRESS);
   const before = cpu.instructions;
   let exit: ReturnType<CpuCore['run']>;
@@ -60,7 +33,7 @@ function replay(cpu: CpuCore, program: Program, budgets: () => number): string {
     if (exit.kind === 'budget' && cpu.instructions - start !== BigInt(budget))
       return `${cpu.instructions - start} of ${budget} instructions`;
   } while (exit.kind === 'budget' && cpu.instructions - before < ENOUGH);
-  const state = save(cpu);
+  const state = saveState(cpu);
   const end = BigInt(CODE_ADDRESS + program.code.length);
   if (exit.kind !== 'exception' || exit.vector !== 6 || cpu.rip !== end) return `${JSON.stringify(exit)} at ${cpu.rip.toString(16)}`;
   const count = Number(cpu.instructions - before);
@@ -137,22 +110,22 @@ function isTranslated({ state: { view } }: CpuCore): boolean {
 function replayHot(translating: CpuCore, interpreting: CpuCore, program: Program, budgets: () => number): string {
   const again = [0xe9, ...le(-program.code.length - 5, 4)];
   const warm = [translating, interpreting].map((cpu) => {
-    setInput(cpu, program.seed);
+    loadState(cpu, programInput(program.seed));
     loadCode(cpu, [...program.code, ...again], CODE_ADDRESS);
     const before = cpu.instructions;
     const exit = cpu.run(WARM_UP);
-    return { exit, count: cpu.instructions - before, rip: cpu.rip, state: save(cpu) };
+    return { exit, count: cpu.instructions - before, rip: cpu.rip, state: saveState(cpu) };
   });
   const [ours, theirs] = warm.map(({ exit, count, rip, state }) => ({ ...exit, count, rip, flags: state.flags, hashes: hashesOf(state) }));
   if (!isDeepStrictEqual(ours, theirs)) return `after ${theirs!.count} instructions: ${inspect(ours)} instead of ${inspect(theirs)}`;
-  setInput(translating, program.seed);
+  loadState(translating, programInput(program.seed));
   for (let left = program.count; left > 0; ) {
     const budget = Math.min(left, budgets());
     translating.run(budget);
     left -= budget;
   }
   if (translating.rip !== BigInt(CODE_ADDRESS + program.code.length)) return `ends at ${translating.rip.toString(16)}`;
-  return differences(save(translating), program);
+  return differences(saveState(translating), program);
 }
 
 t.test('hot programs end as on the real CPU, and go on as interpreted ones', (t) => {
