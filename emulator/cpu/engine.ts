@@ -74,9 +74,8 @@ export class Engine {
 
   /** Runs from a record; what `Loop.run` returns. REMAINING holds what is left of `count`. */
   run(record: number, count: number): number {
-    if (!this.#regions) return this.#loop.run(record, count);
     const next = this.#loop.run(record, count);
-    this.#untilSample -= count - this.view.getInt32(L.REMAINING, true);
+    if (this.#regions) this.#untilSample -= count - this.view.getInt32(L.REMAINING, true);
     return next;
   }
 

@@ -23,9 +23,6 @@ export type Access = 'r' | 'w' | 'rw';
 /** How the arithmetic flags follow from an operation (flags.ts computes them). */
 export type FlagKind = 'add' | 'sub' | 'logic' | 'inc' | 'dec';
 
-/** Condition codes in the order of the opcode's low nibble (SDM 1 appendix B). */
-export const conditionNames = ['o', 'no', 'b', 'ae', 'z', 'nz', 'be', 'a', 's', 'ns', 'p', 'np', 'l', 'ge', 'le', 'g'] as const;
-
 export type Op =
   | { readonly k: 'const'; readonly out: Value; readonly value: bigint | number | readonly [bigint, bigint] }
   | {

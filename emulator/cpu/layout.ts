@@ -17,12 +17,11 @@ export const FLAG_RESULT = STATE + 0x08;
 export const FLAG_AUX = STATE + 0x10;
 /** RFLAGS without OF SF ZF AF PF CF. */
 export const FLAGS_REST = STATE + 0x14;
-/** Record that stopped the loop, and the pointer to run next. */
+/** Record that stopped the loop. */
 export const STOP_RECORD = STATE + 0x18;
 export const STOP_REASON = STATE + 0x1c;
 /** The detail of the reason: exception vector, or number of the system function. */
 export const STOP_DETAIL = STATE + 0x20;
-export const NEXT_RECORD = STATE + 0x24;
 /** Address of the TLB set in use (user or supervisor). */
 export const TLB_SET = STATE + 0x28;
 export const MXCSR = STATE + 0x2c;

@@ -11,7 +11,8 @@ import { emitRegion, type RegionBlock, type RegionInsn, regionImports } from './
 import type { Templates } from './templates.ts';
 import { buildModule } from './wasm_writer.ts';
 
-interface Region {
+/** A translated region: its place in the function table, and the blocks whose records enter it. */
+export interface Region {
   readonly functionIndex: number;
   readonly blocks: readonly CodeBlock[];
 }
@@ -229,5 +230,3 @@ function comesBack(insn: Insn, ops: readonly Op[]): boolean {
 function directTargets(insn: Insn, ops: readonly Op[]): bigint[] {
   return ops.some((op) => op.k === 'branch' || (op.k === 'jump' && op.target === 'imm')) ? [insn.imm] : [];
 }
-
-export type { Region };
