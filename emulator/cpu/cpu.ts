@@ -53,6 +53,11 @@ export interface CpuOptions {
   intercepts: Intercepts;
   /** Default 'interpret'; 'translate' adds the second tier. */
   engine?: EngineKind;
+  /**
+   * Instructions between two looks at what runs, while that is interpreted (default 10,000). A small number translates
+   * early, and at once instead of in the background: the same run is translated in the same way again.
+   */
+  hotness?: number;
 }
 
 const CR0_TRANSLATION = CR0_PE | CR0_WP | CR0_PG;
@@ -91,12 +96,13 @@ export class CpuCore implements Cpu {
     if (memorySize % L.WASM_PAGE !== 0) throw new RangeError(`memorySize ${memorySize} is no multiple of 64 KiB`);
     this.host = options.host;
     this.intercepts = options.intercepts;
-    this.#engine = new Engine(memorySize, options.engine ?? 'interpret', {
-      miss: (low, high, descriptor, record) => this.#miss(low, high, descriptor, record),
+    const calls = {
+      miss: (low: number, high: number, descriptor: number, record: number) => this.#miss(low, high, descriptor, record),
       split: () => this.mmu.split(),
-      helper: (helper, record) => this.#helper(helper, record),
-      protectFrame: (frame) => this.mmu.protectFrame(frame),
-    });
+      helper: (helper: number, record: number) => this.#helper(helper, record),
+      protectFrame: (frame: number) => this.mmu.protectFrame(frame),
+    };
+    this.#engine = new Engine(memorySize, options.engine ?? 'interpret', calls, options.hotness);
     const { buffer, view, ram, code } = this.#engine;
     this.#view = view;
     this.#bytes = new Uint8Array(buffer);
@@ -142,7 +148,7 @@ export class CpuCore implements Cpu {
     this.state.setSegment(SS_INDEX, { selector: 0, base: 0n, limit: 0xffff, attributes: 0x93 });
     this.#reconfigure();
     this.mmu.flush(true);
-    this.#engine.code.clear();
+    this.#engine.reset();
   }
 
   // Registers

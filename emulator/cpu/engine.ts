@@ -34,10 +34,12 @@ export class Engine {
   readonly #loop: Loop;
   readonly #regions: Regions | undefined;
   /** Instructions between samples of what runs, few while that is interpreted; and those left until the next. */
-  #sampleInterval = SAMPLE_INSTRUCTIONS;
+  readonly #hotness: number;
+  #sampleInterval: number;
   #untilSample = SLICE;
 
-  constructor(memorySize: number, kind: EngineKind, calls: EngineCalls) {
+  constructor(memorySize: number, kind: EngineKind, calls: EngineCalls, hotness = SAMPLE_INSTRUCTIONS) {
+    this.#hotness = this.#sampleInterval = hotness;
     const memoryPages = Math.ceil(L.RAM / L.WASM_PAGE) + memorySize / L.WASM_PAGE;
     const memory = new WebAssembly.Memory({ initial: memoryPages, maximum: memoryPages });
     this.buffer = memory.buffer;
@@ -62,9 +64,16 @@ export class Engine {
       tooLongRow: rowByName('#GP'),
     });
     if (kind === 'interpret') return;
-    this.#untilSample = SAMPLE_INSTRUCTIONS;
+    this.#untilSample = hotness;
     this.#regions = new Regions({ view, ram, decoder, code: this.code, templates, table, imports, memoryPages });
     this.code.regions = this.#regions;
+  }
+
+  /** Forgets all code, and when to look for hot code: what follows runs as in a new engine. */
+  reset(): void {
+    this.code.clear();
+    this.#sampleInterval = this.#hotness;
+    this.#untilSample = this.#regions ? this.#hotness : SLICE;
   }
 
   /** Most instructions to run at once. */
@@ -87,7 +96,7 @@ export class Engine {
   /** Interpreted code that is found at a record again and again is hot. `locate` gives RIP and its maddr; true: records may be gone. */
   sample(record: number, mode: BlockMode, locate: () => { rip: bigint; maddr: number } | undefined): boolean {
     const isTranslated = this.view.getUint16(record + L.R_HANDLER, true) === L.HANDLER_ENTER;
-    this.#sampleInterval = isTranslated ? Math.min(this.#sampleInterval * 2, SLICE) : SAMPLE_INSTRUCTIONS;
+    this.#sampleInterval = isTranslated ? Math.min(this.#sampleInterval * 2, SLICE) : this.#hotness;
     this.#untilSample = this.#sampleInterval;
     const at = isTranslated ? undefined : locate();
     if (at) this.#regions?.sample(at.rip, at.maddr, mode);
