@@ -31,6 +31,8 @@ export interface CodeBlock {
   readonly record: number;
   /** Records, with the GOTO at the end. */
   count: number;
+  /** A branch was seen to go here; otherwise execution was only resumed here, in the middle of something. */
+  isTarget: boolean;
   /** The region that its records enter. */
   region?: Region | undefined;
 }
@@ -137,7 +139,7 @@ export class CodeCache implements CodePages {
    * The record for `rip`, whose byte lies at `maddr`; decodes when needed. `secondPage` gives the maddr of the page after
    * rip's, or throws its fetch fault; it is only asked when an instruction crosses into it.
    */
-  lookup(rip: bigint, maddr: number, mode: BlockMode, secondPage: () => number): number {
+  lookup(rip: bigint, maddr: number, mode: BlockMode, isTarget: boolean, secondPage: () => number): number {
     const present = this.#blocks.get(maddr)?.find((block) => block.rip === rip && block.modeKey === mode.key);
     let block = present;
     // A block that crosses is checked against the mapping of now.
@@ -146,6 +148,7 @@ export class CodeCache implements CodePages {
       block = undefined;
     }
     block ??= this.#decode(rip, maddr, mode, secondPage);
+    if (isTarget) block.isTarget = true;
     this.#remember(block);
     return block.record;
   }
@@ -196,6 +199,7 @@ export class CodeCache implements CodePages {
       secondSize: 0,
       record: this.#next,
       count: 0,
+      isTarget: false,
     };
     // How many bytes from `rip` on lie within the segment: what needs more of them is a #GP.
     const room = mode.codeLimit < 0 ? Number.MAX_SAFE_INTEGER : mode.codeLimit + 1 - Number(rip);

@@ -346,12 +346,15 @@ export class CpuCore implements Cpu {
   #run(budget: number): Exit {
     const view = this.#view;
     let record = 0;
+    // Whether RIP is where a branch goes, and no place in the middle of something.
+    let isTarget = false;
     let deliveries = 0;
     let retiredBefore = 0;
     for (;;) {
       if (this.#retired >= budget) return { kind: 'budget' };
       try {
-        if (record === 0) record = this.#lookup();
+        if (record === 0) record = this.#lookup(isTarget);
+        isTarget = false;
         const isStepping = (this.state.systemFlags & TF) !== 0;
         const isWatching = this.#breakpoints.isActive;
         if (isWatching) this.#checkInstructionBreakpoint();
@@ -363,7 +366,7 @@ export class CpuCore implements Cpu {
         if (next !== 0) {
           record = next;
           this.#setRipTo(next);
-          if (this.#engine.wantsSample && this.#engine.sample(next, this.#modes.current, () => this.#locateRip())) record = 0;
+          if (this.#engine.wantsSample) this.#engine.sample(this.#modes.current, () => this.#locateRip());
           if (isStepping || isWatching) {
             const exit = this.#raiseDebugTrap(isStepping);
             if (exit) return exit;
@@ -373,7 +376,10 @@ export class CpuCore implements Cpu {
         }
         record = 0;
         const reason = view.getInt32(L.STOP_REASON, true);
-        if (reason === L.STOP_LOOKUP) continue;
+        if (reason === L.STOP_LOOKUP) {
+          isTarget = true;
+          continue;
+        }
         const stopped = view.getInt32(L.STOP_RECORD, true);
         this.rip = view.getBigUint64(stopped + L.R_RIP, true);
         if (reason === L.STOP_SYSTEM) {
@@ -418,7 +424,7 @@ export class CpuCore implements Cpu {
     if (this.#view.getUint16(record + L.R_HANDLER, true) !== L.HANDLER_LOOKUP) this.rip = rip;
   }
 
-  #lookup(): number {
+  #lookup(isTarget: boolean): number {
     const rip = this.rip;
     const isUser = this.cpl === 3;
     const { current: mode, codeBase, codeLimit } = this.#modes;
@@ -426,7 +432,7 @@ export class CpuCore implements Cpu {
     if (mode.code !== 64 && rip > BigInt(codeLimit)) throw new Fault(GP, 0);
     const maddr = this.mmu.locate(linear, 'execute', isUser);
     if (maddr >= this.memory.size) throw new Fault(GP, 0);
-    return this.#engine.code.lookup(rip, maddr, mode, () => {
+    return this.#engine.code.lookup(rip, maddr, mode, isTarget, () => {
       const next = (linear & ~0xfffn) + 4096n;
       return this.mmu.locate(BigInt.asUintN(mode.code === 64 ? 64 : 32, next), 'execute', isUser);
     });

@@ -33,13 +33,15 @@ export class Engine {
   readonly code: CodeCache;
   readonly #loop: Loop;
   readonly #regions: Regions | undefined;
-  /** Instructions between samples of what runs, few while that is interpreted; and those left until the next. */
   readonly #hotness: number;
-  #sampleInterval: number;
-  #untilSample = SLICE;
+  /** Instructions between samples of what runs, few while that is interpreted. */
+  #slice = SLICE;
+  /** Retired since the last sample, and those of them that were interpreted. */
+  #sinceSample = 0;
+  #interpreted = 0;
 
   constructor(memorySize: number, kind: EngineKind, calls: EngineCalls, hotness = SAMPLE_INSTRUCTIONS) {
-    this.#hotness = this.#sampleInterval = hotness;
+    this.#hotness = hotness;
     const memoryPages = Math.ceil(L.RAM / L.WASM_PAGE) + memorySize / L.WASM_PAGE;
     const memory = new WebAssembly.Memory({ initial: memoryPages, maximum: memoryPages });
     this.buffer = memory.buffer;
@@ -64,7 +66,7 @@ export class Engine {
       tooLongRow: rowByName('#GP'),
     });
     if (kind === 'interpret') return;
-    this.#untilSample = hotness;
+    this.#slice = hotness;
     this.#regions = new Regions({ view, ram, decoder, code: this.code, templates, table, imports, memoryPages });
     this.code.regions = this.#regions;
   }
@@ -72,34 +74,46 @@ export class Engine {
   /** Forgets all code, and when to look for hot code: what follows runs as in a new engine. */
   reset(): void {
     this.code.clear();
-    this.#sampleInterval = this.#hotness;
-    this.#untilSample = this.#regions ? this.#hotness : SLICE;
+    this.#slice = this.#regions ? this.#hotness : SLICE;
+    this.#sinceSample = 0;
+    this.#interpreted = 0;
   }
 
   /** Most instructions to run at once. */
   get slice(): number {
-    return Math.max(this.#untilSample, 1);
+    return this.#slice;
+  }
+
+  /** Instructions that ran as translated code. */
+  get translated(): bigint {
+    return this.view.getBigUint64(L.TRANSLATED, true);
   }
 
   /** Runs from a record; what `Loop.run` returns. REMAINING holds what is left of `count`. */
   run(record: number, count: number): number {
+    const { view } = this;
+    const translated = view.getUint32(L.TRANSLATED, true);
     const next = this.#loop.run(record, count);
-    if (this.#regions) this.#untilSample -= count - this.view.getInt32(L.REMAINING, true);
+    if (this.#regions) {
+      const retired = count - view.getInt32(L.REMAINING, true);
+      this.#sinceSample += retired;
+      this.#interpreted += retired - ((view.getUint32(L.TRANSLATED, true) - translated) | 0);
+    }
     return next;
   }
 
   /** Whether it is time for `sample`. */
   get wantsSample(): boolean {
-    return this.#untilSample <= 0;
+    return this.#sinceSample >= this.#slice;
   }
 
-  /** Interpreted code that is found at a record again and again is hot. `locate` gives RIP and its maddr; true: records may be gone. */
-  sample(record: number, mode: BlockMode, locate: () => { rip: bigint; maddr: number } | undefined): boolean {
-    const isTranslated = this.view.getUint16(record + L.R_HANDLER, true) === L.HANDLER_ENTER;
-    this.#sampleInterval = isTranslated ? Math.min(this.#sampleInterval * 2, SLICE) : this.#hotness;
-    this.#untilSample = this.#sampleInterval;
-    const at = isTranslated ? undefined : locate();
+  /** Interpreted code where execution is found again and again is hot: records what runs at RIP now. */
+  sample(mode: BlockMode, locate: () => { rip: bigint; maddr: number } | undefined): void {
+    const isCold = this.#interpreted * 8 > this.#sinceSample;
+    this.#slice = isCold ? this.#hotness : Math.min(this.#slice * 2, SLICE);
+    this.#sinceSample = 0;
+    this.#interpreted = 0;
+    const at = isCold ? locate() : undefined;
     if (at) this.#regions?.sample(at.rip, at.maddr, mode);
-    return at !== undefined;
   }
 }

@@ -97,7 +97,9 @@ function runFunction(hot: readonly HotTemplate[]): FunctionBody {
     .mem('i32.load', L.SIDE + 4)
     .callIndirect(0)
     .set(target);
-  f.i32(0).mem('i32.load', L.REMAINING).set(count);
+  f.i32(0);
+  f.i32(0).mem('i64.load', L.TRANSLATED).get(count).i32(0).mem('i32.load', L.REMAINING).tee(count);
+  f.op('i32.sub').op('i64.extend_i32_u').op('i64.add').mem('i64.store', L.TRANSLATED);
   f.get(count).op('i32.eqz').if();
   f.get(target).set(record).brTo(over);
   f.end();

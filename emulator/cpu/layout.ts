@@ -3,6 +3,8 @@
  * Every offset of generated code comes from here.
  */
 
+/** Instructions that regions retired, ever (8 bytes). */
+export const TRANSLATED = 0x3f8;
 /** Register file. GPR offsets fit a byte, so that a record can name a register by `index * 8` (AH = 1, ... ). */
 export const GPR = 0x400;
 /** Reads as zero: the base or index of an address that has none. Relative to GPR it is 128. */

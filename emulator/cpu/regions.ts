@@ -66,6 +66,7 @@ export class Regions {
   /** Interpreted code at `rip` (whose byte lies at `maddr`) was found running; translates when that happens often. */
   sample(rip: bigint, maddr: number, mode: BlockMode): void {
     if (mode.code !== 64) return;
+    if (this.#code.blocksIn(Math.floor(maddr / 4096), mode.key).some((block) => block.region && holds(block, rip))) return;
     const page = rip / PAGE;
     const seen = this.#samples.get(page) ?? { count: 0, wanted: HOT };
     this.#samples.set(page, seen);
@@ -80,8 +81,10 @@ export class Regions {
     const frame = maddr - (maddr % 4096);
     const page = rip - (rip % PAGE);
     if (!this.#code.hasRoom(MAX_INSNS)) return;
-    const roots = this.#code.blocksIn(frame / 4096, mode.key).filter((block) => block.rip / PAGE === page / PAGE && block.secondSize === 0);
-    const found = this.#discover([...roots.map((block) => block.rip)], page, frame, mode);
+    const targets = this.#code
+      .blocksIn(frame / 4096, mode.key)
+      .filter((block) => block.isTarget && block.rip / PAGE === page / PAGE && block.secondSize === 0);
+    const found = this.#discover(targets.length > 0 ? targets.map((block) => block.rip) : [rip], page, frame, mode);
     const codeBlocks: CodeBlock[] = [];
     const blocks: RegionBlock[] = [];
     for (const { rip: start, insns, next } of found) {
@@ -209,6 +212,10 @@ export class Regions {
     for (const region of [...this.#regions]) this.drop(region);
     this.#samples.clear();
   }
+}
+
+function holds(block: CodeBlock, rip: bigint): boolean {
+  return block.rip <= rip && rip < block.rip + BigInt(block.end - block.start);
 }
 
 function sideOf(record: number): number {
