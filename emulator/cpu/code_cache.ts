@@ -57,6 +57,8 @@ export class CodeCache implements CodePages {
   #next = FIRST_RECORD;
   /** The second tier, when there is one. */
   regions: Regions | undefined;
+  /** Whether the host has a breakpoint at a RIP of the present mode. */
+  isBreakpoint: (rip: bigint) => boolean = () => false;
   decoded = 0;
 
   constructor(options: {
@@ -153,6 +155,15 @@ export class CodeCache implements CodePages {
     return block.record;
   }
 
+  /** Blocks that hold code at a RIP are decoded anew: a breakpoint there came or went. */
+  forgetAt(rip: bigint): void {
+    const found = [...this.#blocks.values()].flat().filter((block) => {
+      const offset = rip - block.rip;
+      return offset >= 0n && offset < BigInt(block.end - block.start + block.secondSize);
+    });
+    for (const block of found) this.#drop(block);
+  }
+
   /** Whether that many more records fit without dropping everything. */
   hasRoom(count: number): boolean {
     return this.#next + 2 * count * L.RECORD_SIZE <= L.RECORDS_END;
@@ -210,6 +221,10 @@ export class CodeCache implements CodePages {
     let decoded = 0;
     while (block.count < MAX_BLOCK && at < end) {
       const ripHere = BigInt.asUintN(64, rip + BigInt(decoded));
+      if (this.isBreakpoint(ripHere)) {
+        if (block.count > 0) break;
+        this.#appendPseudo(block, L.HANDLER_BREAKPOINT, ripHere);
+      }
       let insn = this.#decoder.decode(page, at, ripHere, mode);
       if (insn === 'needsMore') {
         if (block.count > 0) break;
@@ -234,7 +249,7 @@ export class CodeCache implements CodePages {
       decoded += length;
       if (ends || block.secondSize > 0) break;
     }
-    this.#appendGoto(block, BigInt.asUintN(mode.code === 64 ? 64 : 32, rip + BigInt(decoded)));
+    this.#appendPseudo(block, L.HANDLER_GOTO, BigInt.asUintN(mode.code === 64 ? 64 : 32, rip + BigInt(decoded)));
     if (block.secondSize > 0) this.#view.setUint8(block.record + L.R_FLAGS, L.RECORD_NO_LINK);
     this.#templates.compile();
     this.#register(block);
@@ -287,12 +302,12 @@ export class CodeCache implements CodePages {
     return this.#templates.ends(template) || attributes.has('end');
   }
 
-  #appendGoto(block: CodeBlock, rip: bigint): void {
+  #appendPseudo(block: CodeBlock, handler: number, rip: bigint): void {
     const view = this.#view;
     const record = this.#next;
     this.#next += L.RECORD_SIZE;
     block.count++;
-    view.setUint16(record + L.R_HANDLER, L.HANDLER_GOTO, true);
+    view.setUint16(record + L.R_HANDLER, handler, true);
     view.setUint8(record + L.R_FLAGS, 0);
     view.setInt32(record + L.R_LINK, 0, true);
     view.setBigUint64(record + L.R_RIP, rip, true);

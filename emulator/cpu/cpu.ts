@@ -41,6 +41,7 @@ import {
   Mmu,
 } from './mmu.ts';
 import { ModeTracker } from './mode.ts';
+import { type AccessListener, NestedFault, type NestedPaging, WATCHED } from './nested.ts';
 import { CS_INDEX, SS_INDEX, State, segmentNames } from './state.ts';
 import { systemFunctions } from './system/index.ts';
 import { deliverException, interceptException } from './system/interrupts.ts';
@@ -53,6 +54,10 @@ export interface CpuOptions {
   intercepts: Intercepts;
   /** Default 'interpret'; 'translate' adds the second tier. */
   engine?: EngineKind;
+  /** Where guest-physical pages lie. Without it a guest-physical address is one of RAM. */
+  nested?: NestedPaging;
+  /** Hears of each data access to a page that `nested` calls watched. */
+  onAccess?: AccessListener;
   /**
    * Instructions between two looks at what runs, while that is interpreted (default 10,000). A small number translates
    * early, and at once instead of in the background: the same run is translated in the same way again.
@@ -84,7 +89,9 @@ export class CpuCore implements Cpu {
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
   /** An exception that generated code ran into through a helper or a TLB miss. */
-  #pending: Fault | undefined;
+  #pending: Fault | NestedFault | typeof WATCHED | undefined;
+  readonly #hostBreakpoints = new Set<bigint>();
+  #isStopRequested = false;
   #instructions = 0n;
   /** Retired in the current `run` but not yet in `#instructions`. */
   #retired = 0;
@@ -109,7 +116,8 @@ export class CpuCore implements Cpu {
     this.state = new State(buffer);
     this.gpr = this.state.gpr;
     this.#modes = new ModeTracker(this.state);
-    this.mmu = new Mmu(buffer, memorySize, code, this.#breakpoints);
+    const nested = options.nested && { paging: options.nested, onAccess: options.onAccess };
+    this.mmu = new Mmu(buffer, memorySize, code, this.#breakpoints, nested);
     this.memory = {
       size: memorySize,
       bytes: ram,
@@ -327,6 +335,25 @@ export class CpuCore implements Cpu {
 
   // Running
 
+  requestStop(): void {
+    this.#isStopRequested = true;
+  }
+
+  setBreakpoints(addresses: Iterable<bigint>): void {
+    const { code } = this.#engine;
+    const present = this.#hostBreakpoints;
+    const wanted = new Set(addresses);
+    const changed = [...new Set([...wanted, ...present])].filter((address) => wanted.has(address) !== present.has(address));
+    if (changed.length === 0) return;
+    present.clear();
+    for (const address of wanted) present.add(address);
+    code.isBreakpoint = (rip) =>
+      present.size > 0 && present.has(this.#modes.current.code === 64 ? rip : BigInt.asUintN(32, rip + this.#modes.codeBase));
+    // Blocks know their RIP, not the base of the segment that they ran in.
+    if (this.#modes.current.code === 64) for (const address of changed) code.forgetAt(address);
+    else code.clear();
+  }
+
   advance(size: number): void {
     this.rip = BigInt.asUintN(this.#modes.current.code === 64 ? 64 : 32, this.rip + BigInt(size));
     this.state.systemFlags &= ~(1 << 16);
@@ -337,7 +364,11 @@ export class CpuCore implements Cpu {
   run(budget: number): Exit {
     try {
       return this.#run(budget);
+    } catch (fault) {
+      if (!(fault instanceof NestedFault)) throw fault;
+      return fault.exit;
     } finally {
+      this.mmu.isBatched = false;
       this.#instructions += BigInt(this.#retired);
       this.#retired = 0;
     }
@@ -350,16 +381,29 @@ export class CpuCore implements Cpu {
     let isTarget = false;
     let deliveries = 0;
     let retiredBefore = 0;
+    const start = this.rip;
+    // The instruction at RIP touches a watched page.
+    let isWatched = false;
+    this.#isStopRequested = false;
     for (;;) {
+      if (this.#isStopRequested) return { kind: 'stopped' };
       if (this.#retired >= budget) return { kind: 'budget' };
       try {
-        if (record === 0) record = this.#lookup(isTarget);
+        if (record === 0) {
+          record = this.#lookup(isTarget);
+          const isFirst = this.#retired === 0 && this.rip === start;
+          if (isFirst && view.getUint16(record + L.R_HANDLER, true) === L.HANDLER_BREAKPOINT) record += L.RECORD_SIZE;
+        }
         isTarget = false;
         const isStepping = (this.state.systemFlags & TF) !== 0;
         const isWatching = this.#breakpoints.isActive;
         if (isWatching) this.#checkInstructionBreakpoint();
-        const slice = isStepping || isWatching ? 1 : Math.min(budget - this.#retired, this.#engine.slice);
+        const slice = isStepping || isWatching || isWatched ? 1 : Math.min(budget - this.#retired, this.#engine.slice);
+        this.mmu.isBatched = slice > 1;
         const next = this.#engine.run(record, slice);
+        if (slice === 1) this.mmu.finishWatched();
+        this.mmu.isBatched = false;
+        isWatched = false;
         const remaining = view.getInt32(L.REMAINING, true);
         this.#retired += slice - remaining;
         if (slice !== remaining) this.#clearShadows();
@@ -387,8 +431,14 @@ export class CpuCore implements Cpu {
           if (exit) return exit;
           continue;
         }
+        if (reason === L.STOP_BREAKPOINT) return { kind: 'breakpoint' };
         let fault = this.#pending;
         this.#pending = undefined;
+        if (fault === WATCHED) {
+          isWatched = true;
+          record = stopped;
+          continue;
+        }
         if (reason === L.STOP_EXCEPTION) {
           const vector = view.getInt32(L.STOP_DETAIL, true);
           fault = new Fault(vector, hasErrorCode(vector) ? view.getInt32(L.ARGS, true) : undefined);
@@ -476,8 +526,8 @@ export class CpuCore implements Cpu {
 
   /** A fault inside generated code stops the loop; anything else is a bug of ours and goes up through it. */
   #stopWith(fault: unknown, record: number): void {
-    if (!(fault instanceof Fault)) throw fault;
-    this.#pending = fault;
+    if (!(fault instanceof Fault || fault instanceof NestedFault || fault === WATCHED)) throw fault;
+    this.#pending = fault as Fault | NestedFault | typeof WATCHED;
     this.#view.setInt32(L.STOP_RECORD, record, true);
     this.#view.setInt32(L.STOP_REASON, L.STOP_PENDING, true);
   }

@@ -35,6 +35,8 @@ export const ACCESS_STACK = 1 << 11;
 export const ACCESS_ALIGN_CHECK = 1 << 12;
 /** log2 of the alignment that the instruction demands (#GP), from this bit up. */
 export const ACCESS_ALIGN_SHIFT = 13;
+/** The instruction reads what it then writes. */
+export const ACCESS_READ = 1 << 16;
 
 export abstract class Emitter {
   protected readonly shape: Shape;
@@ -333,6 +335,7 @@ export abstract class Emitter {
     const descriptor =
       op.size |
       (op.access === 'r' ? 0 : ACCESS_WRITE) |
+      (op.access === 'rw' ? ACCESS_READ : 0) |
       (op.isStack ? ACCESS_STACK : 0) |
       (isChecked ? ACCESS_ALIGN_CHECK : 0) |
       ((31 - Math.clz32(op.align)) << ACCESS_ALIGN_SHIFT);

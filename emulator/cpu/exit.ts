@@ -11,7 +11,12 @@ export type Exit =
   | HypercallExit
   | InstructionExit
   | HaltExit
-  | ShutdownExit;
+  | ShutdownExit
+  | InterruptWindowExit
+  | UnsupportedExit
+  | NestedFaultExit
+  | BreakpointExit
+  | StoppedExit;
 
 /**
  * The instruction budget is spent: exactly that many instructions retired. Fewer only when a guest's exception handlers
@@ -91,4 +96,46 @@ export interface HaltExit {
 /** A triple fault: an exception while delivering a double fault. */
 export interface ShutdownExit {
   readonly kind: 'shutdown';
+}
+
+/** `requestInterruptWindow` was called, and an interrupt can be taken now: RIP is at an instruction boundary. */
+export interface InterruptWindowExit {
+  readonly kind: 'interruptWindow';
+}
+
+/**
+ * The guest asked for what this CPU lacks: a task switch (task gate, far transfer to a TSS, IRET with NT) or virtual-8086
+ * mode. Nothing has changed, so running on comes here again.
+ */
+export interface UnsupportedExit {
+  readonly kind: 'unsupported';
+  readonly what: 'task switch' | 'virtual-8086 mode';
+}
+
+/**
+ * The nested tables (nested.ts) lack a page or forbid an access to it. Nothing has changed: the host may repair its
+ * tables, flush the TLB and run again.
+ */
+export interface NestedFaultExit {
+  readonly kind: 'nestedFault';
+  /** First byte that could not be accessed; `vaddr` is its linear address, or for a walk the address being translated. */
+  readonly gpa: bigint;
+  readonly vaddr: bigint;
+  readonly access: 'read' | 'write' | 'execute';
+  /** Bytes of the access on this page. */
+  readonly size: number;
+  /** There is a page, with too few rights. */
+  readonly present: boolean;
+  /** The access was the CPU's own, to an entry of the guest's page tables. */
+  readonly isWalk: boolean;
+}
+
+/** RIP has come to one of the host's breakpoints (`setBreakpoints`); the instruction there has not run. */
+export interface BreakpointExit {
+  readonly kind: 'breakpoint';
+}
+
+/** `requestStop` was called while the CPU ran; RIP is at an instruction boundary. */
+export interface StoppedExit {
+  readonly kind: 'stopped';
 }

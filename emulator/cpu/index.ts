@@ -2,3 +2,4 @@
 export { type CpuCore, type CpuOptions, createCpu } from './cpu.ts';
 export type * from './exit.ts';
 export * from './interface.ts';
+export type { AccessListener, MemoryAccess, NestedPage, NestedPaging } from './nested.ts';

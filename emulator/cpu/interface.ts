@@ -117,6 +117,13 @@ export interface Cpu {
   readonly instructions: bigint;
   /** Runs at most `budget` instructions (exactly, unless something exits earlier). */
   run(budget: number): Exit;
+  /** Called while the CPU runs (by the host's functions): `run` returns 'stopped' behind this instruction. */
+  requestStop(): void;
+  /**
+   * Linear addresses of instructions before which `run` returns 'breakpoint', unless one is the first that it runs. Not
+   * while the CPU runs.
+   */
+  setBreakpoints(addresses: Iterable<bigint>): void;
   /** RIP += size (wrapped as the mode demands); clears RF and the interrupt shadow, as retiring does. */
   advance(size: number): void;
 

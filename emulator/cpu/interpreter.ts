@@ -1,7 +1,7 @@
 /**
  * The interpreter's fixed WebAssembly: the loop over records, with the hot templates (hot.ts) as cases of one switch and
- * all others called through the table; the dispatcher that finds the record at RIP in the jump cache; and the two pseudo
- * handlers (go on elsewhere; ask TypeScript for a lookup).
+ * all others called through the table; the dispatcher that finds the record at RIP in the jump cache; and the pseudo
+ * handlers (go on elsewhere; ask TypeScript for a lookup; stop at a host breakpoint).
  */
 import { HANDLER_SIGNATURE, handlerImports, IMPORT_DISPATCH } from './emitter.ts';
 import { emitInline } from './handlers.ts';
@@ -40,11 +40,13 @@ export function makeDispatcher(memory: WebAssembly.Memory, memoryPages: number, 
     functions: [
       { body: dispatchFunction(), export: 'dispatch' },
       { body: lookupFunction(), export: 'lookup' },
+      { body: breakpointFunction(), export: 'breakpoint' },
       { body: flagAuxFunction(), export: 'flagAux' },
     ],
   });
   const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: { memory, table } });
   table.set(L.HANDLER_LOOKUP, exports.lookup);
+  table.set(L.HANDLER_BREAKPOINT, exports.breakpoint);
   return exports as unknown as Dispatcher;
 }
 
@@ -177,6 +179,13 @@ function dispatchFunction(): FunctionBody {
 function lookupFunction(): FunctionBody {
   const f = new FunctionBody(HANDLER_SIGNATURE);
   f.i32(0).i32(L.STOP_LOOKUP).mem('i32.store', L.STOP_REASON);
+  return f.i32(0);
+}
+
+function breakpointFunction(): FunctionBody {
+  const f = new FunctionBody(HANDLER_SIGNATURE);
+  f.i32(0).get(0).mem('i32.store', L.STOP_RECORD);
+  f.i32(0).i32(L.STOP_BREAKPOINT).mem('i32.store', L.STOP_REASON);
   return f.i32(0);
 }
 

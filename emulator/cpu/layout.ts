@@ -45,6 +45,8 @@ export const FIP_SELECTOR = STATE + 0xf8;
 export const FDP_SELECTOR = STATE + 0xfa;
 /** Bit n: segment n may be written (outside 64-bit mode). */
 export const SEG_WRITABLE = STATE + 0xfc;
+/** What holds interrupts back (state.ts, ACTIVITY_*). */
+export const ACTIVITY = STATE + 0x100;
 /** Segment bases by number (es cs ss ds fs gs), 8 bytes each; valid range of offsets for 32-bit accesses after them. */
 export const SEG_BASE = STATE + 0x50;
 export const SEG_LOW = STATE + 0x80;
@@ -86,7 +88,10 @@ export const SYS_CR0 = 0,
   SYS_LDTR_BASE = 36,
   SYS_TR_BASE = 37,
   SYS_APIC_BASE = 38,
-  SYS_COUNT = 39;
+  /** The four page-directory-pointer-table entries of PAE paging, as MOV CR3 loaded them. */
+  SYS_PDPTE = 39,
+  SYS_TSC_OFFSET = 43,
+  SYS_COUNT = 44;
 /** Everything that a context saves: the architectural state. */
 export const CONTEXT_START = GPR;
 export const CONTEXT_END = SYSTEM + 8 * SYS_COUNT;
@@ -146,10 +151,11 @@ export const HANDLER_GOTO = 1,
   HANDLER_ENTER = 3,
   FIRST_TEMPLATE = 4;
 
-/** The function table: handlers of templates below, then regions. */
+/** The function table: handlers of templates below, then regions; last the pseudo record of a host breakpoint. */
 export const FIRST_REGION = 0x4000,
   MAX_REGIONS = 0x200,
-  TABLE_SIZE = FIRST_REGION + MAX_REGIONS;
+  HANDLER_BREAKPOINT = FIRST_REGION + MAX_REGIONS,
+  TABLE_SIZE = HANDLER_BREAKPOINT + 1;
 
 /** R_FLAGS bit: the block that this record starts spans two pages, so nobody may link to it. */
 export const RECORD_NO_LINK = 1;
@@ -160,3 +166,4 @@ export const STOP_EXCEPTION = 2;
 export const STOP_SYSTEM = 3;
 /** An exception that a helper or a TLB miss has already described to the CPU. */
 export const STOP_PENDING = 4;
+export const STOP_BREAKPOINT = 5;

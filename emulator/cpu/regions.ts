@@ -185,7 +185,7 @@ export class Regions {
   ): { insn: Insn; ops: readonly Op[]; end: 'no' | 'after' | 'before' } | undefined {
     if (maddr >= pageEnd) return undefined;
     const insn = this.#decoder.decode(this.#ram.subarray(0, pageEnd), maddr, rip, mode);
-    if (typeof insn === 'string' || mode.substitute(insn.row)) return undefined;
+    if (typeof insn === 'string' || mode.substitute(insn.row) || this.#code.isBreakpoint(rip)) return undefined;
     const ops = this.#templates.ops(insn.shape);
     const last = ops.at(-1);
     const { attributes } = insn.row;
