@@ -1,13 +1,33 @@
 /** xen:public/event_channel.h: notifications between domains, from ring -1 (VIRQs) and between vCPUs (IPIs). */
-import { hypercall, op, refused } from './hypercall.ts';
+import { hypercall, op } from './hypercall.ts';
 import { out, pad, struct, variant } from './struct.ts';
-import { i32, ptr, symbols, typedef, u8, u32, u64, void_ } from './types.ts';
+import { array, i32, ptr, symbols, typedef, u8, u32, u64, void_ } from './types.ts';
 import { domid_t, virq_t, xen_pfn_t } from './xen.ts';
 
 export const evtchn_port_t = typedef('evtchn_port_t', u32);
 
 /** Ports that the 2-level ABI can name. */
 export const EVTCHN_2L_NR_CHANNELS = 4096;
+
+/** The FIFO ABI: bits of a port's word, the next port of the queue in its low bits. */
+export const EVTCHN_FIFO_PENDING = 1 << 31;
+export const EVTCHN_FIFO_MASKED = 1 << 30;
+export const EVTCHN_FIFO_LINKED = 1 << 29;
+export const EVTCHN_FIFO_LINK_BITS = 17;
+export const EVTCHN_FIFO_NR_CHANNELS = 1 << EVTCHN_FIFO_LINK_BITS;
+export const EVTCHN_FIFO_LINK_MASK = EVTCHN_FIFO_NR_CHANNELS - 1;
+/** Priorities: 0 is the highest. */
+export const EVTCHN_FIFO_MAX_QUEUES = 16;
+export const EVTCHN_FIFO_PRIORITY_DEFAULT = 7;
+
+/** In a page of the guest's, for each vCPU. */
+export const evtchn_fifo_control_block = struct('evtchn_fifo_control_block', {
+  /** Queues with news: [xen] sets, [guest] clears. */
+  ready: u32,
+  _rsvd: pad(4),
+  /** First port of each queue: [xen] when the queue was empty, else [guest]. */
+  head: array(u32, EVTCHN_FIFO_MAX_QUEUES),
+});
 
 export const EVTCHNSTAT_closed = 0;
 export const EVTCHNSTAT_unbound = 1;
@@ -78,8 +98,8 @@ export const event_channel_op = hypercall('event_channel_op', 32, both, { cmd: i
   bind_vcpu:        op(8, evtchn_bind_vcpu, 'Choose the vCPU that a port notifies.', ['ENOENT', 'EINVAL']),
   unmask:           op(9, evtchn_unmask, 'Clear the mask bit and deliver what is pending.', ['EINVAL']),
   reset:            op(10, evtchn_reset, 'Close all ports of a domain.', ['ESRCH', 'EPERM', 'EINVAL']),
-  init_control:     refused(11, 'ENOSYS', 'FIFO event channels: a vCPU\'s control block.'),
-  expand_array:     refused(12, 'ENOSYS', 'FIFO event channels: one more page of event words.'),
+  init_control:     op(11, evtchn_init_control, 'FIFO event channels: a vCPU\'s control block.', ['ENOENT', 'EINVAL']),
+  expand_array:     op(12, evtchn_expand_array, 'FIFO event channels: one more page of event words.', ['EOPNOTSUPP', 'ENOSPC', 'EINVAL']),
+  set_priority:     op(13, evtchn_set_priority, 'FIFO event channels: priority of a port.', ['EINVAL', 'ENOSYS', 'EACCES']),
   reset_cont:       op(14, evtchn_reset, 'Continuation of a reset; none is ever in progress here.', ['ESRCH', 'EPERM', 'EINVAL', 'EBUSY']),
-  set_priority:     refused(13, 'ENOSYS', 'FIFO event channels: priority of a port.'),
 });

@@ -1,17 +1,37 @@
 /** EVTCHNOP_*: the checks, in Xen's order; ports.ts does the work. */
 import type { Domain } from '../../emulator/domain.ts';
+import { PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
 import {
+  EVTCHN_FIFO_LINK_BITS,
   EVTCHNSTAT_closed,
   EVTCHNSTAT_interdomain,
   EVTCHNSTAT_ipi,
   EVTCHNSTAT_unbound,
   EVTCHNSTAT_virq,
   event_channel_op,
+  evtchn_fifo_control_block,
 } from '../abi/event_channel.ts';
 import { DOMID_SELF, NR_VIRQS } from '../abi/xen.ts';
 import type { Call } from '../call.ts';
 import { implement } from '../implement.ts';
-import { close, connect, isGlobalVirq, isUsable, NR_PIRQS, type Port, portsOf, raise, send, unmaskPort, virqPorts } from './ports.ts';
+import type { Port } from './port.ts';
+import {
+  bind,
+  close,
+  connect,
+  expandArray,
+  initControl,
+  isGlobalVirq,
+  isUsable,
+  NR_PIRQS,
+  portsOf,
+  raise,
+  reset,
+  send,
+  setPriority,
+  unmaskPort,
+  virqPorts,
+} from './ports.ts';
 
 const domainOf = (call: Call, domid: number): Domain | undefined => (domid === DOMID_SELF ? call.domain : call.host.domains.get(domid));
 const ownPort = (call: Call, number: number): Port | undefined => portsOf.of(call.domain).get(number);
@@ -25,17 +45,17 @@ const event_channel = implement(event_channel_op, {
   alloc_unbound(call, { dom, remote_dom }) {
     const domain = domainOf(call, dom);
     if (domain === undefined) return 'ESRCH';
-    const port = portsOf.of(domain).findFree();
+    const port = portsOf.of(domain).findFree(call.host, domain);
     if (port === undefined) return 'ENOSPC';
     if (domain !== call.domain && !call.domain.isInitial) return 'EPERM';
-    port.binding = { kind: 'unbound', remoteDomid: remote_dom === DOMID_SELF ? call.domain.id : remote_dom };
+    bind(port, { kind: 'unbound', remoteDomid: remote_dom === DOMID_SELF ? call.domain.id : remote_dom });
     return { port: port.number };
   },
 
   bind_interdomain(call, { remote_dom, remote_port }) {
     const remote = domainOf(call, remote_dom);
     if (remote === undefined) return 'ESRCH';
-    const port = portsOf.of(call.domain).findFree();
+    const port = portsOf.of(call.domain).findFree(call.host, call.domain);
     if (port === undefined) return 'ENOSPC';
     const far = portsOf.of(remote).get(remote_port);
     if (far === undefined || far.binding.kind !== 'unbound' || far.binding.remoteDomid !== call.domain.id) return 'EINVAL';
@@ -52,10 +72,9 @@ const event_channel = implement(event_channel_op, {
     if (target === undefined) return 'ENOENT';
     const ports = virqPorts.of(target);
     if (ports[virq] !== 0) return 'EEXIST';
-    const port = portsOf.of(call.domain).findFree();
+    const port = portsOf.of(call.domain).findFree(call.host, call.domain);
     if (port === undefined) return 'ENOSPC';
-    port.binding = { kind: 'virq', virq };
-    port.notifyVcpu = vcpu;
+    bind(port, { kind: 'virq', virq }, vcpu);
     ports[virq] = port.number;
     return { port: port.number };
   },
@@ -64,10 +83,9 @@ const event_channel = implement(event_channel_op, {
 
   bind_ipi(call, { vcpu }) {
     if (call.domain.vcpus[vcpu] === undefined) return 'ENOENT';
-    const port = portsOf.of(call.domain).findFree();
+    const port = portsOf.of(call.domain).findFree(call.host, call.domain);
     if (port === undefined) return 'ENOSPC';
-    port.binding = { kind: 'ipi' };
-    port.notifyVcpu = vcpu;
+    bind(port, { kind: 'ipi' }, vcpu);
     return { port: port.number };
   },
 
@@ -125,7 +143,21 @@ const event_channel = implement(event_channel_op, {
   reset(call, { dom }) {
     const domain = resettable(call, dom);
     if (typeof domain === 'string') return domain;
-    for (const port of portsOf.of(domain)) if (isUsable(port) && port.onEvent === undefined) close(call.host, domain, port);
+    reset(call.host, domain);
+  },
+
+  init_control(call, { control_gfn, offset, vcpu }) {
+    const target = call.domain.vcpus[vcpu];
+    if (target === undefined) return 'ENOENT';
+    if (offset > PAGE_SIZE - evtchn_fifo_control_block.size || offset & 7) return 'EINVAL';
+    return initControl(call.host, target, control_gfn, offset) ?? { link_bits: EVTCHN_FIFO_LINK_BITS };
+  },
+
+  expand_array: (call, { array_gfn }) => expandArray(call.host, call.domain, array_gfn),
+
+  set_priority(call, { port: number, priority }) {
+    const port = ownPort(call, number);
+    return port === undefined ? 'EINVAL' : setPriority(call.domain, port, priority);
   },
 
   reset_cont(call, { dom }) {

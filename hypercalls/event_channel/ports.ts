@@ -1,33 +1,17 @@
 /**
  * Event channel ports: which there are, what each is bound to, and how an event on one reaches its vCPU or, for a port of
- * the host's (console and xenstore backends live in TypeScript), its callback. two_level.ts sets the bits that the guest
- * sees. As xen:common/event_channel.c.
+ * the host's (console and xenstore backends live in TypeScript), its callback. two_level.ts and fifo.ts set the bits that
+ * the guest sees. As xen:common/event_channel.c.
  */
 import type { Domain } from '../../emulator/domain.ts';
 import type { Host } from '../../emulator/host.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
-import { EVTCHN_2L_NR_CHANNELS } from '../abi/event_channel.ts';
+import { EVTCHN_2L_NR_CHANNELS, EVTCHN_FIFO_MAX_QUEUES, EVTCHN_FIFO_PRIORITY_DEFAULT } from '../abi/event_channel.ts';
 import { NR_VIRQS, VIRQ_DEBUG, VIRQ_TIMER, VIRQ_XENOPROF, VIRQ_XENPMU } from '../abi/xen.ts';
-import { kick, wakePollers } from './poll.ts';
-import { clearPending, isPending, setPending, unmask } from './two_level.ts';
-
-export type Binding =
-  | { readonly kind: 'free' }
-  | { readonly kind: 'reserved' }
-  | { readonly kind: 'unbound'; readonly remoteDomid: number }
-  | { readonly kind: 'interdomain'; readonly remote: Domain; readonly remotePort: number }
-  | { readonly kind: 'virq'; readonly virq: number }
-  | { readonly kind: 'ipi' };
-
-export interface Port {
-  readonly number: number;
-  binding: Binding;
-  /** Id of the vCPU that events on it notify. */
-  notifyVcpu: number;
-  /** The consumer is ring -1's host, not a vCPU. */
-  onEvent: (() => void) | undefined;
-}
+import { addArrayPage, fifo, lastArrayPage, leaveFifo, setControlBlock } from './fifo.ts';
+import type { Binding, EventAbi, Port } from './port.ts';
+import { isBitPending, twoLevel } from './two_level.ts';
 
 /** Physical interrupts (GSIs and room for MSIs) that a domU may name, though not bind. */
 export const NR_PIRQS = 56;
@@ -35,15 +19,18 @@ export const NR_PIRQS = 56;
 const FREE: Binding = { kind: 'free' };
 /** Ports come into being in groups of this size; one beyond the last group is invalid, not closed. */
 const PORTS_PER_BUCKET = 64;
-/** xl's default `event_channels`. */
+/** xl's default `event_channels`; the initial domain has as many ports as the ABI names. */
 const DOMU_MAX_PORT = 1023;
 
 export class Ports {
   readonly #ports: Port[] = [];
   readonly #maxPort: number;
+  /** No port below it is free. */
+  #firstFree = 1;
+  abi: EventAbi = twoLevel;
 
   constructor(domain: Domain) {
-    this.#maxPort = domain.isInitial || domain.id === 0 ? EVTCHN_2L_NR_CHANNELS - 1 : DOMU_MAX_PORT;
+    this.#maxPort = domain.isInitial || domain.id === 0 ? Number.MAX_SAFE_INTEGER : DOMU_MAX_PORT;
     this.#addBucket();
     this.#ports[0]!.binding = { kind: 'reserved' };
   }
@@ -54,13 +41,24 @@ export class Ports {
   }
 
   /** The lowest free port, undefined when all are taken. */
-  findFree(): Port | undefined {
-    for (let number = 0; number <= this.#maxPort; number++) {
+  findFree(host: Host, domain: Domain): Port | undefined {
+    const last = Math.min(this.#maxPort, this.abi.maxPorts - 1);
+    let firstFree = -1;
+    for (let number = this.#firstFree; number <= last; number++) {
       if (number === this.#ports.length) this.#addBucket();
       const port = this.#ports[number]!;
-      if (port.binding.kind === 'free') return port;
+      if (port.binding.kind !== 'free') continue;
+      if (firstFree < 0) this.#firstFree = firstFree = number;
+      if (!this.abi.isBusy(host, domain, port)) return port;
     }
     return undefined;
+  }
+
+  release(port: Port): void {
+    port.binding = FREE;
+    port.onEvent = undefined;
+    port.notifyVcpu = 0;
+    this.#firstFree = Math.min(this.#firstFree, port.number);
   }
 
   *[Symbol.iterator](): Iterator<Port> {
@@ -69,7 +67,16 @@ export class Ports {
 
   #addBucket(): void {
     for (let i = 0; i < PORTS_PER_BUCKET; i++) {
-      this.#ports.push({ number: this.#ports.length, binding: FREE, notifyVcpu: 0, onEvent: undefined });
+      this.#ports.push({
+        number: this.#ports.length,
+        binding: FREE,
+        notifyVcpu: 0,
+        onEvent: undefined,
+        priority: EVTCHN_FIFO_PRIORITY_DEFAULT,
+        lastVcpu: 0,
+        lastPriority: 0,
+        isRaisedUnseen: false,
+      });
     }
   }
 }
@@ -78,7 +85,9 @@ export const portsOf = defineSlot<Domain, Ports>((domain) => new Ports(domain));
 /** Per vCPU: the port that each VIRQ is bound to, 0 for none. A global VIRQ is vCPU 0's. */
 export const virqPorts = defineSlot<Vcpu, Uint32Array>(() => new Uint32Array(NR_VIRQS));
 
-export const isUsable = (port: Port): boolean => port.binding.kind !== 'free' && port.binding.kind !== 'reserved';
+/** Bound to something, and the guest's (evtchn_usable). */
+export const isUsable = ({ binding, onEvent }: Port): boolean =>
+  binding.kind !== 'free' && binding.kind !== 'reserved' && onEvent === undefined;
 
 /** Only these VIRQs are bound per vCPU. */
 export function isGlobalVirq(virq: number): boolean {
@@ -92,9 +101,14 @@ export function raise(host: Host, domain: Domain, port: Port): void {
     return;
   }
   const vcpu = domain.vcpus[port.notifyVcpu];
-  if (vcpu === undefined) return;
-  if (setPending(host, vcpu, port.number)) kick(host, vcpu);
-  wakePollers(host, domain, port.number);
+  if (vcpu !== undefined) portsOf.of(domain).abi.setPending(host, vcpu, port);
+}
+
+/** Gives a free port its meaning. */
+export function bind(port: Port, binding: Binding, notifyVcpu = 0): void {
+  port.binding = binding;
+  port.notifyVcpu = notifyVcpu;
+  port.priority = EVTCHN_FIFO_PRIORITY_DEFAULT;
 }
 
 /** Notifies the other end of `port`; false when it is not bound to anything that can be notified. */
@@ -132,26 +146,73 @@ export function close(host: Host, domain: Domain, port: Port): void {
     const other = portsOf.of(binding.remote).get(binding.remotePort)!;
     other.binding = { kind: 'unbound', remoteDomid: domain.id };
   }
-  port.binding = FREE;
-  port.onEvent = undefined;
-  port.notifyVcpu = 0;
-  clearPending(host, domain, port.number);
+  const ports = portsOf.of(domain);
+  ports.abi.clearPending(host, domain, port);
+  ports.release(port);
+}
+
+/** EVTCHNOP_reset: all ports of the guest's are closed, and events come by the 2-level ABI again. */
+export function reset(host: Host, domain: Domain): void {
+  const ports = portsOf.of(domain);
+  for (const port of ports) if (isUsable(port)) close(host, domain, port);
+  if (ports.abi === fifo) leaveFifo(host, domain);
+  ports.abi = twoLevel;
+}
+
+/** EVTCHNOP_init_control: the first control block of a domain makes the FIFO ABI its own. */
+export function initControl(host: Host, vcpu: Vcpu, gfn: bigint, offset: number): 'EINVAL' | undefined {
+  const refusal = setControlBlock(host, vcpu, gfn, offset);
+  const { domain } = vcpu;
+  const ports = portsOf.of(domain);
+  if (refusal !== undefined || ports.abi === fifo) return refusal;
+  ports.abi = fifo;
+  for (const port of ports) {
+    if (port.number === 0 || port.number >= EVTCHN_2L_NR_CHANNELS) continue;
+    if (isBitPending(host, domain, port.number)) port.isRaisedUnseen = true;
+    port.priority = EVTCHN_FIFO_PRIORITY_DEFAULT;
+  }
+  return undefined;
+}
+
+/** EVTCHNOP_expand_array: what was raised before its port had a word is raised now. */
+export function expandArray(host: Host, domain: Domain, gfn: bigint): 'EOPNOTSUPP' | 'ENOSPC' | 'EINVAL' | undefined {
+  const ports = portsOf.of(domain);
+  if (ports.abi !== fifo) return 'EOPNOTSUPP';
+  const refusal = addArrayPage(host, domain, gfn);
+  if (refusal !== undefined) return refusal;
+  const { first, end } = lastArrayPage(domain);
+  for (let number = first; number < end; number++) {
+    const port = ports.get(number);
+    if (port === undefined) break;
+    if (port.isRaisedUnseen && isUsable(port)) raise(host, domain, port);
+    port.isRaisedUnseen = false;
+  }
+  return undefined;
+}
+
+/** EVTCHNOP_set_priority: from the next event on. */
+export function setPriority(domain: Domain, port: Port, priority: number): 'ENOSYS' | 'EACCES' | 'EINVAL' | undefined {
+  if (portsOf.of(domain).abi !== fifo) return 'ENOSYS';
+  if (!isUsable(port)) return 'EACCES';
+  if (priority >= EVTCHN_FIFO_MAX_QUEUES) return 'EINVAL';
+  port.priority = priority;
+  return undefined;
 }
 
 /** EVTCHNOP_unmask. */
 export function unmaskPort(host: Host, domain: Domain, port: Port): void {
   const vcpu = domain.vcpus[port.notifyVcpu];
-  if (vcpu !== undefined && isUsable(port) && unmask(host, vcpu, port.number)) kick(host, vcpu);
+  if (vcpu !== undefined && isUsable(port)) portsOf.of(domain).abi.unmask(host, vcpu, port);
 }
 
 export function connect(domain: Domain, port: Port, remote: Domain, remotePort: Port): void {
-  port.binding = { kind: 'interdomain', remote, remotePort: remotePort.number };
+  bind(port, { kind: 'interdomain', remote, remotePort: remotePort.number });
   remotePort.binding = { kind: 'interdomain', remote: domain, remotePort: port.number };
 }
 
-/** Whether SCHEDOP_poll on `port` need not wait. */
+/** Whether SCHEDOP_poll on `port`, which is usable, need not wait. */
 export function isPortPending(host: Host, domain: Domain, port: Port): boolean {
-  return isUsable(port) && isPending(host, domain, port.number);
+  return portsOf.of(domain).abi.isPending(host, domain, port);
 }
 
 /** A host backend's end of a channel. */
@@ -171,8 +232,8 @@ export function connectToHost(host: Host, domain: Domain, onEvent: () => void, g
   const dom0 = host.domains.get(0);
   if (dom0 === undefined || dom0 === domain) throw new Error('bug: a host channel needs a domain 0 beside the guest');
   const guestPorts = portsOf.of(domain);
-  const near = portsOf.of(dom0).findFree();
-  const far = guestPort === undefined ? guestPorts.findFree() : guestPorts.get(guestPort);
+  const near = portsOf.of(dom0).findFree(host, dom0);
+  const far = guestPort === undefined ? guestPorts.findFree(host, domain) : guestPorts.get(guestPort);
   if (near === undefined || far === undefined) return undefined;
   if (guestPort !== undefined && !(far.binding.kind === 'unbound' && far.binding.remoteDomid === 0)) return undefined;
   connect(dom0, near, domain, far);

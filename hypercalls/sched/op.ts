@@ -2,8 +2,8 @@
 import { sched_op, sched_op_compat, set_timer_op } from '../abi/sched.ts';
 import type { Call } from '../call.ts';
 import { ANY_PORT, startPolling, stopPolling } from '../event_channel/poll.ts';
-import { isPortPending, portsOf } from '../event_channel/ports.ts';
-import { eventsNeedDelivery, unmaskUpcalls } from '../event_channel/two_level.ts';
+import { isPortPending, isUsable, portsOf } from '../event_channel/ports.ts';
+import { eventsNeedDelivery, unmaskUpcalls } from '../event_channel/upcall.ts';
 import { isGuestArray, readU32 } from '../guest_memory.ts';
 import { implement } from '../implement.ts';
 import { setSingleshotTimer, stopSingleshotTimer } from '../vcpu/timers.ts';
@@ -39,7 +39,7 @@ const sched = implement(sched_op, {
       const read = readU32(call.host, BigInt.asUintN(64, ports + BigInt(i * 4)));
       if (read === undefined) return 'EFAULT';
       const port = portsOf.of(call.domain).get(read);
-      if (port === undefined || read === 0) return 'EINVAL';
+      if (port === undefined || !isUsable(port)) return 'EINVAL';
       if (isPortPending(call.host, call.domain, port)) return;
       number = read;
     }

@@ -5,7 +5,7 @@ import { getPageAndType } from '../../emulator/memory/page_types.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
 import { vcpu_info } from '../abi/xen.ts';
-import { selectAll } from '../event_channel/two_level.ts';
+import { selectAll } from '../event_channel/upcall.ts';
 
 const info = defineSlot<Vcpu, { isMoved: boolean }>(() => ({ isMoved: false }));
 

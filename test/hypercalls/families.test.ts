@@ -99,7 +99,11 @@ t.test('event channels', (t) => {
       ['reset of no domain', 10, ev.evtchn_reset, { dom: 999 }, 'ESRCH'],
       ['continuing no reset', 14, ev.evtchn_reset, { dom: DOMID_SELF }, 'EBUSY'],
       ['unknown op', 15, ev.evtchn_reset, {}, 'ENOSYS'],
-      ['FIFO', 11, ev.evtchn_init_control, {}, 'ENOSYS'],
+      ['a control block for no vCPU', 11, ev.evtchn_init_control, { vcpu: 1, offset: 4096 }, 'ENOENT'],
+      ['a control block across the page', 11, ev.evtchn_init_control, { offset: 4032 }, 'EINVAL'],
+      ['a control block in no frame', 11, ev.evtchn_init_control, { control_gfn: 1n << 40n }, 'EINVAL'],
+      ['an array page without a control block', 12, ev.evtchn_expand_array, {}, 'EOPNOTSUPP'],
+      ['a priority without a control block', 13, ev.evtchn_set_priority, { port: 1, priority: 99 }, 'ENOSYS'],
     ];
     for (const [claim, cmd, row, values, answer] of rows) t.equal(evtchn(guest, cmd, row, values), answer, claim);
     check(t, guest, [
