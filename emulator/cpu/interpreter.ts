@@ -35,7 +35,7 @@ export interface Loop {
 export function makeDispatcher(memory: WebAssembly.Memory, memoryPages: number, table: WebAssembly.Table): Dispatcher {
   const bytes = buildModule({
     imports: [],
-    indirect: [HANDLER_SIGNATURE],
+    indirect: [],
     memoryPages,
     functions: [
       { body: dispatchFunction(), export: 'dispatch' },

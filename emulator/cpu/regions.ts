@@ -4,7 +4,6 @@
  */
 import type { BlockMode, CodeBlock, CodeCache } from './code_cache.ts';
 import type { Decoder, Insn } from './decoder.ts';
-import { HANDLER_SIGNATURE } from './emitter.ts';
 import type { Op } from './ir.ts';
 import * as L from './layout.ts';
 import { emitRegion, type RegionBlock, type RegionInsn, regionImports } from './region_emitter.ts';
@@ -105,7 +104,7 @@ export class Regions {
     const body = emitRegion(blocks, functionIndex);
     const bytes = buildModule({
       imports: regionImports,
-      indirect: [HANDLER_SIGNATURE],
+      indirect: [],
       memoryPages: this.#memoryPages,
       functions: [{ body, export: 'region' }],
     });

@@ -3,7 +3,7 @@
  * index is its handler's place in the function table.
  */
 import { Builder } from './builder.ts';
-import { HANDLER_SIGNATURE, handlerImports } from './emitter.ts';
+import { handlerImports } from './emitter.ts';
 import { emitHandler } from './handlers.ts';
 import type { HotTemplate } from './interpreter.ts';
 import { type Op, verify } from './ir.ts';
@@ -84,7 +84,7 @@ export class Templates {
   compile(): void {
     if (this.#pending.length === 0) return;
     const functions = this.#pending.map(({ index, body }) => ({ body, export: `h${index}` }));
-    const bytes = buildModule({ imports: handlerImports, indirect: [HANDLER_SIGNATURE], memoryPages: this.#memoryPages, functions });
+    const bytes = buildModule({ imports: handlerImports, indirect: [], memoryPages: this.#memoryPages, functions });
     const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: this.#imports });
     for (const { index } of this.#pending) this.#table.set(index, exports[`h${index}`]);
     this.#pending = [];

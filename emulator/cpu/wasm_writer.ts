@@ -214,7 +214,10 @@ export interface ModuleParts {
   readonly memoryPages: number;
 }
 
-/** Imports memory and table as 'e'.'memory' and 'e'.'table'; `indirect[i]` has type index i. */
+/**
+ * Imports memory as 'e'.'memory' and, for indirect calls only, 'e'.'table': V8 never forgets who imported a table, and tells
+ * all of them of each change in it. `indirect[i]` has type index i.
+ */
 export function buildModule(parts: ModuleParts): Uint8Array {
   const types: string[] = [];
   const typeBytes: number[][] = [];
@@ -231,7 +234,7 @@ export function buildModule(parts: ModuleParts): Uint8Array {
   const text = (s: string): number[] => [s.length, ...[...s].map((c) => c.charCodeAt(0))];
   const importEntries = [
     [...text('e'), ...text('memory'), 0x02, 0x01, ...unsignedLeb(parts.memoryPages), ...unsignedLeb(parts.memoryPages)],
-    [...text('e'), ...text('table'), 0x01, 0x70, 0x00, 0x00],
+    ...(parts.indirect.length > 0 ? [[...text('e'), ...text('table'), 0x01, 0x70, 0x00, 0x00]] : []),
     ...parts.imports.map((f) => [...text('e'), ...text(f.name), 0x00, ...unsignedLeb(typeIndex(f.signature))]),
   ];
   const functionTypes = parts.functions.map((f) => unsignedLeb(typeIndex(f.body.signature)));
