@@ -15,6 +15,8 @@ export interface BlockMode extends DecodeMode {
   readonly key: number;
   /** Highest offset of an instruction byte; -1 in 64-bit code, which has none. */
   readonly codeLimit: number;
+  /** CPL 3. */
+  readonly isUser: boolean;
   /** The row to run instead of this one (privilege, absent FPU), or undefined. */
   substitute(row: Row): Row | undefined;
 }
@@ -33,6 +35,8 @@ export interface CodeBlock {
   count: number;
   /** A branch was seen to go here; otherwise execution was only resumed here, in the middle of something. */
   isTarget: boolean;
+  /** Execution was often found here although a region holds the block: it should be one of its entries. */
+  isEntry: boolean;
   /** The region that its records enter. */
   region?: Region | undefined;
 }
@@ -211,6 +215,7 @@ export class CodeCache implements CodePages {
       record: this.#next,
       count: 0,
       isTarget: false,
+      isEntry: false,
     };
     // How many bytes from `rip` on lie within the segment: what needs more of them is a #GP.
     const room = mode.codeLimit < 0 ? Number.MAX_SAFE_INTEGER : mode.codeLimit + 1 - Number(rip);

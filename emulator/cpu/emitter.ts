@@ -38,6 +38,9 @@ export const ACCESS_ALIGN_SHIFT = 13;
 /** The instruction reads what it then writes. */
 export const ACCESS_READ = 1 << 16;
 
+/** From a linear address to its TLB entry's offset, before it is masked. */
+const TLB_SHIFT = 12 - Math.log2(L.TLB_ENTRY_SIZE);
+
 export abstract class Emitter {
   protected readonly shape: Shape;
   protected readonly f: FunctionBody;
@@ -68,9 +71,10 @@ export abstract class Emitter {
   protected abstract readonly flags: FlagsEmitter;
   /** Ends at this instruction, which has not retired; STOP_* are written. */
   protected abstract leaveStopped(): void;
-  /** Pushes the address of the TLB set in use. */
-  protected tlbSet(): FunctionBody {
-    return this.state('i32.load', L.TLB_SET);
+  /** Makes the pushed offset of an entry one in the TLB set in use; returns the address of the kind to add. */
+  protected tlbKind(kind: number): number {
+    this.state('i32.load', L.TLB_SET).op('i32.add');
+    return kind;
   }
   protected abstract jump(target: Value | 'imm' | 'next' | 'self'): void;
   /** Around a helper, which sees and changes registers in memory. */
@@ -298,7 +302,6 @@ export abstract class Emitter {
 
   protected ptr(op: Extract<Op, { k: 'ptr' }>): void {
     const f = this.f;
-    const kind = op.access === 'r' ? L.TLB_READ : L.TLB_WRITE;
     const address = f.local('i64');
     const entry = f.local('i32');
     const out = this.local(op.out);
@@ -314,15 +317,13 @@ export abstract class Emitter {
     }
     const isChecked = this.shape.alignCheck && op.align === 1 && op.size > 1;
     const align = op.align > 1 ? op.align : isChecked ? Math.min(op.size, 8) : 1;
-    this.push(op.addr).tee(address);
-    f.i64(12n)
-      .op('i64.shr_u')
-      .op('i32.wrap_i64')
-      .i32(L.TLB_ENTRIES - 1)
-      .op('i32.and')
-      .i32(4)
-      .op('i32.shl');
-    this.tlbSet().op('i32.add').tee(entry).mem('i64.load', kind);
+    this.push(op.addr).tee(address).op('i32.wrap_i64');
+    f.i32(TLB_SHIFT)
+      .op('i32.shr_u')
+      .i32((L.TLB_ENTRIES - 1) * L.TLB_ENTRY_SIZE)
+      .op('i32.and');
+    const tlb = this.tlbKind(op.access === 'r' ? L.TLB_READ : L.TLB_WRITE);
+    f.tee(entry).mem('i64.load', tlb);
     f.get(address);
     if (op.size > 1) f.i64(BigInt(op.size - 1)).op('i64.add');
     f.i64(-4096n).op('i64.and').op('i64.eq');
@@ -344,7 +345,7 @@ export abstract class Emitter {
         .get(address)
         .op('i32.wrap_i64')
         .get(entry)
-        .mem('i32.load', kind + 8)
+        .mem('i32.load', tlb + 8)
         .op('i32.add');
     this.access(out, address, descriptor, translated);
   }

@@ -48,9 +48,9 @@ export class Engine {
     this.view = new DataView(this.buffer);
     this.ram = new Uint8Array(this.buffer, L.RAM, memorySize);
     const table = new WebAssembly.Table({ element: 'anyfunc', initial: L.TABLE_SIZE });
-    const { dispatch, flagAux } = makeDispatcher(memory, memoryPages, table);
+    const { dispatch, saveFlags } = makeDispatcher(memory, memoryPages, table);
     const { miss, split, helper, protectFrame } = calls;
-    const imports = { memory, table, dispatch, flagAux, miss, split, helper };
+    const imports = { memory, table, dispatch, saveFlags, miss, split, helper };
     const templates = new Templates(table, memoryPages, imports);
     const hot = hotTemplates();
     templates.reserve(hot);

@@ -7,7 +7,7 @@ import { HANDLER_SIGNATURE, handlerImports, IMPORT_DISPATCH } from './emitter.ts
 import { emitInline } from './handlers.ts';
 import type { Op } from './ir.ts';
 import * as L from './layout.ts';
-import { flagAuxFunction } from './lazy_flags.ts';
+import { flagAuxFunction, saveFlagsFunction } from './lazy_flags.ts';
 import type { Shape } from './shape.ts';
 import { buildModule, FunctionBody } from './wasm_writer.ts';
 
@@ -23,8 +23,8 @@ export interface HotTemplate {
 
 export interface Dispatcher {
   dispatch(from: number): number;
-  /** What regions' flags stand for (lazy_flags.ts). */
-  flagAux: unknown;
+  /** Puts regions' flags into memory (lazy_flags.ts). */
+  saveFlags: unknown;
 }
 
 export interface Loop {
@@ -38,10 +38,11 @@ export function makeDispatcher(memory: WebAssembly.Memory, memoryPages: number, 
     indirect: [],
     memoryPages,
     functions: [
+      { body: flagAuxFunction(), export: 'flagAux' },
+      { body: saveFlagsFunction(0), export: 'saveFlags' },
       { body: dispatchFunction(), export: 'dispatch' },
       { body: lookupFunction(), export: 'lookup' },
       { body: breakpointFunction(), export: 'breakpoint' },
-      { body: flagAuxFunction(), export: 'flagAux' },
     ],
   });
   const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: { memory, table } });

@@ -21,7 +21,7 @@ export type RegRef = 'reg' | 'rm' | number;
 export type Access = 'r' | 'w' | 'rw';
 
 /** How the arithmetic flags follow from an operation (flags.ts computes them). */
-export type FlagKind = 'add' | 'sub' | 'logic' | 'inc' | 'dec';
+export type FlagKind = 'add' | 'adc' | 'sub' | 'sbb' | 'logic' | 'inc' | 'dec';
 
 export type Op =
   | { readonly k: 'const'; readonly out: Value; readonly value: bigint | number | readonly [bigint, bigint] }

@@ -1,209 +1,220 @@
 /**
- * The arithmetic flags as a region keeps them: in four locals that say how they follow from the last operation, computed
- * only when something asks. Where the operation is known at translation time a condition is one comparison.
+ * The arithmetic flags as a region keeps them: three locals that say how they follow from the last operation, computed
+ * only when something asks. Where the operation is known at translation time a condition is one comparison. What no such
+ * operation describes goes to memory (memory_flags.ts) and is described as lying there.
  */
-import { ZF } from './flags.ts';
 import { type FlagsEmitter, type Push, signExtend } from './flags_emitter.ts';
 import type { FlagKind } from './ir.ts';
 import { FLAG_AUX, FLAG_RESULT } from './layout.ts';
-import { auxOfImage, FlagReader, withCarry } from './memory_flags.ts';
+import { MemoryFlags, withCarry } from './memory_flags.ts';
 import type { Size } from './shape.ts';
 import { FunctionBody, type Signature } from './wasm_writer.ts';
 
 /**
- * Kinds in the `kind` local, above log2 of the size: AUX holds the auxiliary word in `a`; ADD and SUB the operands;
- * LOGIC nothing; INC and DEC the operand in `a` and the old CF in `b`; FROM has CF in `a` and OF in `b`.
+ * Kinds in the `kind` local, above log2 of the size. MEMORY: the flags lie in memory. ADD, SUB: the operands are in `a`
+ * and `b`. LOGIC: the result is in `a`. FROM: the result is in `a`, CF and twice OF in `b`. INC, DEC: the result is in
+ * `a`; CF is that of an older operation, which three more locals describe.
  */
-const AUX = 0,
+const MEMORY = 0,
   ADD = 1,
   SUB = 2,
   LOGIC = 3,
-  INC = 4,
-  DEC = 5,
-  FROM = 6;
-const kindNumbers: Record<FlagKind, number> = { add: ADD, sub: SUB, logic: LOGIC, inc: INC, dec: DEC };
+  FROM = 4,
+  INC = 5,
+  DEC = 6;
+const kindNumbers: Partial<Record<FlagKind, number>> = { add: ADD, sub: SUB, logic: LOGIC, inc: INC, dec: DEC };
 
 const code = (kind: number, size: Size): number => (kind << 2) | (31 - Math.clz32(size));
+const FIRST_STEP = code(INC, 1);
 
-/** (kind, result, a, b) -> auxiliary word. */
-export const FLAG_AUX_SIGNATURE: Signature = { params: ['i32', 'i64', 'i64', 'i64'], results: ['i32'] };
+/** (kind, a, b) -> auxiliary word; without CF for INC and DEC. */
+export const FLAG_AUX_SIGNATURE: Signature = { params: ['i32', 'i64', 'i64'], results: ['i32'] };
+/** (kind, a, b, and those of the older operation) -> nothing: memory holds the flags. */
+export const SAVE_FLAGS_SIGNATURE: Signature = { params: ['i32', 'i64', 'i64', 'i32', 'i64', 'i64'], results: [] };
 
-/** The function behind the import: what `kind` stands for, as FLAG_AUX has it. */
+/** What `kind` stands for, as FLAG_AUX has it. */
 export function flagAuxFunction(): FunctionBody {
   const f = new FunctionBody(FLAG_AUX_SIGNATURE);
   const kind = 0,
-    result = 1,
-    a = 2,
-    b = 3;
-  const operation = f.local('i32');
+    a = 1,
+    b = 2;
+  const first = f.local('i64');
+  const second = f.local('i64');
+  const result = f.local('i64');
   const carries = f.local('i64');
-  const word = f.local('i32');
+  const operation = f.local('i32');
   const is = (value: number): FunctionBody => f.get(operation).i32(value).op('i32.eq');
   const not = (): FunctionBody => f.i64(-1n).op('i64.xor');
-  f.get(kind).i32(2).op('i32.shr_u').tee(operation).op('i32.eqz').if().get(a).op('i32.wrap_i64').return().end();
+  f.get(kind).i32(2).op('i32.shr_u').tee(operation).op('i32.eqz').if().i32(0).mem('i32.load', FLAG_AUX).return().end();
   is(LOGIC).if().i32(0).return().end();
   is(FROM).if();
-  f.get(a).op('i32.wrap_i64').i32(31).op('i32.shl');
-  f.get(a).get(b).op('i64.xor').op('i32.wrap_i64').i32(30).op('i32.shl').op('i32.or').return().end();
-  // INC and DEC are additions and subtractions of 1 that keep CF.
-  const second = f.local('i64');
-  f.i64(1n).get(b).get(operation).i32(INC).op('i32.ge_u').select().set(second);
+  f.get(b).op('i32.wrap_i64').i32(31).op('i32.shl');
+  f.get(b).get(b).i64(1n).op('i64.shr_u').op('i64.xor').op('i32.wrap_i64').i32(30).op('i32.shl').op('i32.or').return().end();
+  f.get(a).set(first).get(b).set(second);
+  is(ADD).if().get(a).get(b).op('i64.add').set(result).end();
+  is(SUB).if().get(a).get(b).op('i64.sub').set(result).end();
+  is(INC).if().get(a).tee(result).i64(1n).tee(second).op('i64.sub').set(first).end();
+  is(DEC).if().get(a).tee(result).i64(1n).tee(second).op('i64.add').set(first).end();
   is(ADD);
   is(INC).op('i32.or').if();
-  f.get(a).get(second).op('i64.and').get(a).get(second).op('i64.or').get(result);
+  f.get(first).get(second).op('i64.and').get(first).get(second).op('i64.or').get(result);
   not().op('i64.and').op('i64.or').set(carries);
   f.else();
-  f.get(a);
-  not().get(second).op('i64.and').get(a).get(second).op('i64.xor');
+  f.get(first);
+  not().get(second).op('i64.and').get(first).get(second).op('i64.xor');
   not().get(result).op('i64.and').op('i64.or').set(carries);
   f.end();
   // The two top carries to bits 31 and 30, that of bit 3 stays.
-  f.get(carries)
-    .i64(8n)
-    .get(kind)
-    .i32(3)
-    .op('i32.and')
-    .op('i64.extend_i32_u')
-    .op('i64.shl')
-    .i64(2n)
-    .op('i64.sub')
-    .op('i64.shr_u')
-    .op('i32.wrap_i64')
-    .i32(30)
-    .op('i32.shl');
-  f.get(carries).op('i32.wrap_i64').i32(8).op('i32.and').op('i32.or').tee(word);
-  f.get(operation).i32(INC).op('i32.lt_u').if().get(word).return().end().drop();
+  f.get(carries).i64(8n).get(kind).i32(3).op('i32.and').op('i64.extend_i32_u').op('i64.shl').i64(2n);
+  f.op('i64.sub').op('i64.shr_u').op('i32.wrap_i64').i32(30).op('i32.shl');
+  return f.get(carries).op('i32.wrap_i64').i32(8).op('i32.and').op('i32.or');
+}
+
+/** `auxFunction`: index of the function above in the same module. */
+export function saveFlagsFunction(auxFunction: number): FunctionBody {
+  const f = new FunctionBody(SAVE_FLAGS_SIGNATURE);
+  const kind = 0,
+    a = 1,
+    b = 2;
+  const word = f.local('i32');
   const cf = f.local('i32');
   const of = f.local('i32');
-  f.get(b).op('i32.wrap_i64').set(cf);
+  const operation = f.local('i32');
+  const shift = f.local('i64');
+  f.get(kind).i32(2).op('i32.shr_u').tee(operation).op('i32.eqz').if().return().end();
+  f.get(kind).get(a).get(b).call(auxFunction).set(word);
+  f.get(kind).i32(FIRST_STEP).op('i32.ge_u').if();
+  f.get(3).get(4).get(5).call(auxFunction).i32(31).op('i32.shr_u').set(cf);
   f.get(word).get(word).i32(1).op('i32.shl').op('i32.xor').i32(31).op('i32.shr_u').set(of);
-  return withCarry(f, () => f.get(word), cf, of);
+  withCarry(f, () => f.get(word), cf, of)
+    .set(word)
+    .end();
+  f.i32(0).get(word).mem('i32.store', FLAG_AUX);
+  f.i64(64n).i64(8n).get(kind).i32(3).op('i32.and').op('i64.extend_i32_u').op('i64.shl').op('i64.sub').set(shift);
+  f.i32(0).get(a);
+  f.get(operation).i32(ADD).op('i32.eq').if('i64').get(b).else();
+  f.i64(0n).get(b).op('i64.sub').i64(0n).get(operation).i32(SUB).op('i32.eq').select().end();
+  f.op('i64.add').get(shift).op('i64.shl').get(shift).op('i64.shr_s');
+  return f.mem('i64.store', FLAG_RESULT);
+}
+
+/** An operation as three locals. */
+interface Operation {
+  readonly kind: number;
+  readonly a: number;
+  readonly b: number;
 }
 
 export class LazyFlags implements FlagsEmitter {
   readonly #f: FunctionBody;
-  readonly #auxImport: number;
-  readonly #kind: number;
-  readonly #result: number;
-  readonly #a: number;
-  readonly #b: number;
+  readonly #saveImport: number;
+  readonly #memory: MemoryFlags;
+  readonly #last: Operation;
+  /** Before the last INC and DEC; only meaningful when the last is one. */
+  readonly #older: Operation;
   /** The last operation, where translation knows it. */
-  #known: { kind: number; size: Size } | undefined;
-  isChanged = false;
+  known: { kind: number; size: Size } | undefined;
 
-  constructor(f: FunctionBody, auxImport: number) {
+  constructor(f: FunctionBody, saveImport: number) {
     this.#f = f;
-    this.#auxImport = auxImport;
-    this.#kind = f.local('i32');
-    this.#result = f.local('i64');
-    this.#a = f.local('i64');
-    this.#b = f.local('i64');
+    this.#saveImport = saveImport;
+    this.#memory = new MemoryFlags(f);
+    this.#last = { kind: f.local('i32'), a: f.local('i64'), b: f.local('i64') };
+    this.#older = { kind: f.local('i32'), a: f.local('i64'), b: f.local('i64') };
   }
 
-  /** Takes the flags over from memory. */
-  load(): void {
+  /** Puts the flags back into memory. */
+  save(): void {
     const f = this.#f;
-    f.i32(0).mem('i64.load', FLAG_RESULT).set(this.#result);
-    f.i32(0).mem('i32.load', FLAG_AUX).op('i64.extend_i32_u').set(this.#a);
-    f.i32(code(AUX, 1)).set(this.#kind);
+    for (const { kind, a, b } of [this.#last, this.#older]) f.get(kind).get(a).get(b);
+    f.call(this.#saveImport);
   }
 
-  /** Puts them back into memory. */
-  spill(): void {
-    const f = this.#f;
-    f.i32(0).get(this.#result).mem('i64.store', FLAG_RESULT);
-    f.i32(0);
-    this.#dynamicAux();
-    f.mem('i32.store', FLAG_AUX);
+  /** As `save`; they are found there from now on. */
+  toMemory(): void {
+    if (this.known?.kind === MEMORY) return;
+    this.save();
+    this.inMemory();
+  }
+
+  /** Something has just put them into memory. */
+  inMemory(): void {
+    this.#note(MEMORY, 1);
   }
 
   /** Control flow joins: what was known may not hold. */
   forget(): void {
-    this.#known = undefined;
-  }
-
-  #dynamicAux(): FunctionBody {
-    return this.#f.get(this.#kind).get(this.#result).get(this.#a).get(this.#b).call(this.#auxImport);
+    this.known = undefined;
   }
 
   #note(kind: number, size: Size): void {
-    this.#known = { kind, size };
-    this.isChanged = true;
-    this.#f.i32(code(kind, size)).set(this.#kind);
+    this.known = { kind, size };
+    this.#f.i32(code(kind, size)).set(this.#last.kind);
   }
 
   set(kind: FlagKind, size: Size, result: Push, a: Push, b: Push): void {
     const f = this.#f;
-    if (kind === 'inc' || kind === 'dec') {
-      this.cond(2);
-      f.op('i64.extend_i32_u').set(this.#b);
-    } else if (kind !== 'logic') {
+    const number = kindNumbers[kind];
+    const last = this.#last;
+    if (number === undefined) {
+      // The carry that went in is not kept.
+      this.#memory.set(kind, size, result, a, b);
+      this.inMemory();
+    } else if (number === ADD || number === SUB) {
       b.push();
-      f.set(this.#b);
-    }
-    if (kind !== 'logic') {
+      f.set(last.b);
       a.push();
-      f.set(this.#a);
+      f.set(last.a);
+      this.#note(number, size);
+    } else {
+      if (number >= INC) this.#keepCarry();
+      result.push();
+      signExtend(f, size).set(last.a);
+      this.#note(number, size);
     }
-    result.push();
-    signExtend(f, size).set(this.#result);
-    this.#note(kindNumbers[kind], size);
+  }
+
+  /** The last operation becomes the older one, unless it is itself an INC or DEC. */
+  #keepCarry(): void {
+    const f = this.#f;
+    const known = this.known;
+    if (known && known.kind >= INC) return;
+    for (const field of ['a', 'b', 'kind'] as const) {
+      if (known) f.get(this.#last[field]);
+      else f.get(this.#older[field]).get(this.#last[field]).get(this.#last.kind).i32(FIRST_STEP).op('i32.ge_u').select();
+      f.set(this.#older[field]);
+    }
   }
 
   setFrom(size: Size, result: Push, cf: Push, of: Push): void {
     const f = this.#f;
-    cf.push().op('i64.extend_i32_u').set(this.#a);
-    of.push().op('i64.extend_i32_u').set(this.#b);
+    of.push().i32(1).op('i32.shl');
+    cf.push().op('i32.or').op('i64.extend_i32_u').set(this.#last.b);
     result.push();
-    signExtend(f, size).set(this.#result);
+    signExtend(f, size).set(this.#last.a);
     this.#note(FROM, size);
   }
 
   setCarry(cf: Push, of: Push | undefined): void {
-    const f = this.#f;
-    const carry = f.local('i32');
-    const overflow = f.local('i32');
-    const aux = f.local('i32');
-    cf.push().set(carry);
-    this.#dynamicAux().set(aux);
-    if (of) of.push();
-    else f.get(aux).get(aux).i32(1).op('i32.shl').op('i32.xor').i32(31).op('i32.shr_u');
-    f.set(overflow);
-    withCarry(f, () => f.get(aux), carry, overflow)
-      .op('i64.extend_i32_u')
-      .set(this.#a);
-    this.#note(AUX, 1);
+    this.toMemory();
+    this.#memory.setCarry(cf, of);
   }
 
   setImage(image: Push): void {
-    const f = this.#f;
-    const word = f.local('i32');
-    image.push().op('i32.wrap_i64').set(word);
-    f.i64(0n).i64(0x100n).get(word).i32(ZF).op('i32.and').select().set(this.#result);
-    auxOfImage(f, word).op('i64.extend_i32_u').set(this.#a);
-    this.#note(AUX, 1);
-  }
-
-  #reader(): FlagReader {
-    const f = this.#f;
-    const aux = f.local('i32');
-    this.#dynamicAux().set(aux);
-    return new FlagReader(
-      f,
-      () => f.get(this.#result),
-      () => f.get(aux),
-    );
+    this.#memory.setImage(image);
+    this.inMemory();
   }
 
   image(): void {
-    this.#reader().image();
+    this.toMemory();
+    this.#memory.image();
   }
 
   cond(cc: number): void {
     const f = this.#f;
     if (!this.#knownCond(cc & ~1)) {
-      if (cc >> 1 === 2) f.get(this.#result).op('i64.eqz');
-      else this.#reader().cond(cc & ~1);
+      this.toMemory();
+      this.#memory.cond(cc & ~1);
     }
     if (cc & 1) f.op('i32.eqz');
   }
@@ -211,47 +222,60 @@ export class LazyFlags implements FlagsEmitter {
   /** Pushes an even condition when the last operation gives it cheaply. */
   #knownCond(cc: number): boolean {
     const f = this.#f;
-    const known = this.#known;
-    if (!known || known.kind === AUX) return false;
+    const known = this.known;
+    if (!known || known.kind === MEMORY) return false;
     const { kind, size } = known;
-    const pushSign = (): FunctionBody => f.get(this.#result).i64(0n).op('i64.lt_s');
-    const pushZero = (): FunctionBody => f.get(this.#result).op('i64.eqz');
-    const signed = (local: number): void => {
-      signExtend(f.get(local), size);
+    const { a, b } = this.#last;
+    const signed = (local: number): FunctionBody => signExtend(f.get(local), size);
+    const pushResult = (): FunctionBody => {
+      f.get(a);
+      if (kind > SUB) return f;
+      f.get(b).op(kind === ADD ? 'i64.add' : 'i64.sub');
+      return signExtend(f, size);
     };
     switch (cc >> 1) {
       case 2:
-        pushZero();
+        if (kind === SUB) f.get(a).get(b).op('i64.eq');
+        else pushResult().op('i64.eqz');
         return true;
       case 4:
-        pushSign();
+        pushResult().i64(0n).op('i64.lt_s');
         return true;
       case 5:
-        f.get(this.#result).op('i32.wrap_i64').i32(0xff).op('i32.and').op('i32.popcnt').i32(1).op('i32.and').op('i32.eqz');
+        pushResult().op('i32.wrap_i64').i32(0xff).op('i32.and').op('i32.popcnt').i32(1).op('i32.and').op('i32.eqz');
         return true;
       default:
     }
     if (kind === SUB) {
       switch (cc >> 1) {
         case 1:
-          f.get(this.#a).get(this.#b).op('i64.lt_u');
+          f.get(a).get(b).op('i64.lt_u');
           return true;
         case 3:
-          f.get(this.#a).get(this.#b).op('i64.le_u');
+          f.get(a).get(b).op('i64.le_u');
           return true;
         case 6:
-          signed(this.#a);
-          signed(this.#b);
-          f.op('i64.lt_s');
+          signed(a);
+          signed(b).op('i64.lt_s');
           return true;
         case 7:
-          signed(this.#a);
-          signed(this.#b);
-          f.op('i64.le_s');
+          signed(a);
+          signed(b).op('i64.le_s');
           return true;
         default:
           return false;
       }
+    }
+    if (kind === ADD && cc >> 1 === 1) {
+      // Operands are zero-extended; a carry out makes the cut sum smaller than either.
+      if (size === 8) f.get(a).get(b).op('i64.add').get(a).op('i64.lt_u');
+      else
+        f.get(a)
+          .get(b)
+          .op('i64.add')
+          .i64((1n << BigInt(size * 8)) - 1n)
+          .op('i64.gt_u');
+      return true;
     }
     if (kind === LOGIC) {
       switch (cc >> 1) {
@@ -260,22 +284,20 @@ export class LazyFlags implements FlagsEmitter {
           f.i32(0);
           return true;
         case 3:
-          pushZero();
+          f.get(a).op('i64.eqz');
           return true;
         case 6:
-          pushSign();
+          f.get(a).i64(0n).op('i64.lt_s');
           return true;
         default:
-          f.get(this.#result).i64(0n).op('i64.le_s');
+          f.get(a).i64(0n).op('i64.le_s');
           return true;
       }
     }
-    if ((kind === INC || kind === DEC) && cc >> 1 === 1) {
-      f.get(this.#b).op('i32.wrap_i64');
-      return true;
-    }
     if (kind === FROM && cc >> 1 <= 1) {
-      f.get(cc >> 1 === 0 ? this.#b : this.#a).op('i32.wrap_i64');
+      f.get(b).op('i32.wrap_i64');
+      if (cc >> 1 === 0) f.i32(1).op('i32.shr_u');
+      else f.i32(1).op('i32.and');
       return true;
     }
     return false;

@@ -180,8 +180,8 @@ export class MemoryFlags implements FlagsEmitter {
       f.i32(0).i32(0).mem('i32.store', FLAG_AUX);
       return;
     }
-    const aux = (): void => pushAux(f, kind === 'add' || kind === 'inc', size, a.again, b.again, result.again);
-    if (kind === 'add' || kind === 'sub') {
+    const aux = (): void => pushAux(f, kind === 'add' || kind === 'adc' || kind === 'inc', size, a.again, b.again, result.again);
+    if (kind !== 'inc' && kind !== 'dec') {
       f.i32(0);
       aux();
       f.mem('i32.store', FLAG_AUX);

@@ -69,7 +69,15 @@ export class ModeTracker {
       (this.#limitNumber() << 13);
     let mode = this.#modes.get(key);
     if (!mode) {
-      mode = { key, code, codeLimit: this.codeLimit, stackSize, alignCheck, substitute: (row) => substituteRow(row, cpl === 0, fpu) };
+      mode = {
+        key,
+        code,
+        codeLimit: this.codeLimit,
+        isUser: cpl === 3,
+        stackSize,
+        alignCheck,
+        substitute: (row) => substituteRow(row, cpl === 0, fpu),
+      };
       this.#modes.set(key, mode);
     }
     return mode;

@@ -3,18 +3,19 @@
  * of instructions are constants, branches between blocks are branches. One exit at the end puts everything back.
  */
 import type { Insn } from './decoder.ts';
-import { Emitter, HANDLER_SIGNATURE, handlerImports, IMPORT_DISPATCH } from './emitter.ts';
+import { Emitter, HANDLER_SIGNATURE, handlerImports } from './emitter.ts';
+import { jumpCacheEntry, LOOKUP_RECORD } from './interpreter.ts';
 import type { Op, RegRef, Value } from './ir.ts';
 import * as L from './layout.ts';
-import { FLAG_AUX_SIGNATURE, LazyFlags } from './lazy_flags.ts';
+import { LazyFlags, SAVE_FLAGS_SIGNATURE } from './lazy_flags.ts';
 import type { Size } from './shape.ts';
 import { FunctionBody, type ImportedFunction, type Signature } from './wasm_writer.ts';
 
 /** (entry block) -> next record, or 0: like a handler, but for as many instructions as REMAINING allows. */
 export const REGION_SIGNATURE: Signature = HANDLER_SIGNATURE;
 
-export const regionImports: readonly ImportedFunction[] = [...handlerImports, { name: 'flagAux', signature: FLAG_AUX_SIGNATURE }];
-const IMPORT_FLAG_AUX = handlerImports.length;
+export const regionImports: readonly ImportedFunction[] = [...handlerImports, { name: 'saveFlags', signature: SAVE_FLAGS_SIGNATURE }];
+const IMPORT_SAVE_FLAGS = handlerImports.length;
 
 export interface RegionInsn {
   readonly insn: Insn;
@@ -28,6 +29,8 @@ export interface RegionBlock {
   readonly insns: readonly RegionInsn[];
   /** Where execution goes on after the last instruction, unless that jumps. */
   readonly next: bigint;
+  /** Wanted as an entry although branches inside the region lead to it. */
+  readonly isEntry: boolean;
 }
 
 /** Scratch registers of a region function. */
@@ -36,7 +39,7 @@ interface Frame {
   readonly entry: number;
   readonly budget: number;
   readonly out: number;
-  /** TLB_SET: it cannot change inside a region. */
+  /** Address of the TLB set in use: the privilege cannot change inside a region. */
   readonly tlbSet: number;
   readonly gpr: Map<number, number>;
   readonly xmm: Map<number, number>;
@@ -54,14 +57,23 @@ interface Frame {
   reenter(): void;
 }
 
-export function emitRegion(blocks: readonly RegionBlock[], functionIndex: number): FunctionBody {
-  return new RegionWriter(blocks, functionIndex).write();
+export interface EmittedRegion {
+  readonly body: FunctionBody;
+  /** By block: the number to enter it by, or undefined where it cannot be entered. */
+  readonly entries: readonly (number | undefined)[];
+}
+
+export function emitRegion(blocks: readonly RegionBlock[], functionIndex: number, isUser: boolean): EmittedRegion {
+  const writer = new RegionWriter(blocks, functionIndex, isUser);
+  return { body: writer.write(), entries: writer.entries };
 }
 
 /** A stretch of blocks that is laid out together: the whole region, or the body of a loop. */
 interface Scope {
   readonly low: number;
   readonly high: number;
+  /** Whether its head asks `entry` where to go. */
+  readonly hasTable: boolean;
   /** First block of each item (a block or an inner loop), in order. */
   readonly items: readonly number[];
   readonly labels: readonly number[];
@@ -75,25 +87,36 @@ class RegionWriter {
   readonly #frame: Frame;
   readonly #loopEnds: Map<number, number>;
   readonly #scopes: Scope[] = [];
+  /** As EmittedRegion has them. */
+  readonly entries: readonly (number | undefined)[];
   #exitLabel = 0;
   #outerLabel = 0;
 
-  constructor(blocks: readonly RegionBlock[], functionIndex: number) {
+  constructor(blocks: readonly RegionBlock[], functionIndex: number, isUser: boolean) {
     this.#blocks = blocks;
     const f = this.#f;
     const blockAt = new Map(blocks.map((block, i) => [block.rip, i]));
-    this.#loopEnds = findLoops(blocks, blockAt);
+    const edges = blocks.flatMap((block, from) =>
+      successors(block).flatMap((rip): [number, number][] => {
+        const to = blockAt.get(rip);
+        return to === undefined ? [] : [[from, to]];
+      }),
+    );
+    this.#loopEnds = findLoops(edges);
+    let count = 0;
+    const isEntry = findEntries(blocks, edges, this.#loopEnds);
+    this.entries = blocks.map((_, i) => (isEntry.has(i) ? count++ : undefined));
     this.#frame = {
       f,
       entry: 0,
       budget: f.local('i32'),
       out: f.local('i32'),
-      tlbSet: f.local('i32'),
+      tlbSet: isUser ? L.TLB_USER : L.TLB_SUPERVISOR,
       gpr: new Map(),
       xmm: new Map(),
       writtenGpr: new Set(),
       writtenXmm: new Set(),
-      flags: new LazyFlags(f, IMPORT_FLAG_AUX),
+      flags: new LazyFlags(f, IMPORT_SAVE_FLAGS),
       blockAt,
       functionIndex,
       goTo: (block) => this.#goTo(block),
@@ -136,11 +159,9 @@ class RegionWriter {
 
   write(): FunctionBody {
     const f = this.#f;
-    const { budget, out, tlbSet, gpr, xmm, writtenGpr, writtenXmm, flags } = this.#frame;
+    const { budget, out, gpr, xmm, writtenGpr, writtenXmm, flags } = this.#frame;
     f.i32(0).mem('i32.load', L.REMAINING).set(budget);
-    f.i32(0).mem('i32.load', L.TLB_SET).set(tlbSet);
     loadRegisters(this.#frame);
-    flags.load();
     this.#exitLabel = f.block().depth;
     this.#outerLabel = f.loop().depth;
     this.#emitScope(0, this.#blocks.length - 1, this.#outerLabel);
@@ -154,7 +175,7 @@ class RegionWriter {
       f.i32(0)
         .get(xmm.get(number)!)
         .mem('v128.store', L.XMM + 16 * number);
-    if (flags.isChanged) flags.spill();
+    flags.save();
     f.i32(0).get(budget).mem('i32.store', L.REMAINING);
     return f.get(out);
   }
@@ -162,30 +183,36 @@ class RegionWriter {
   /** Blocks low..high, entered at the one that `entry` names; `loopLabel` comes back to its head. */
   #emitScope(low: number, high: number, loopLabel: number): void {
     const f = this.#f;
+    const isOuter = this.#scopes.length === 0;
     const items: number[] = [];
     for (let block = low; block <= high; block++) {
       items.push(block);
       const end = this.#loopEnds.get(block);
-      if (end !== undefined && !(block === low && this.#scopes.length > 0)) block = end;
+      if (end !== undefined && (isOuter || block > low)) block = end;
     }
     const labels: number[] = [];
     for (let item = items.length - 1; item >= 0; item--) labels[item] = f.block().depth;
-    const scope: Scope = { low, high, items, labels, loopLabel, current: 0 };
+    const entered: number[] = [];
+    for (let block = low; block <= high; block++) if (this.entries[block] !== undefined) entered.push(block);
+    const hasTable = entered.length > 1 || entered[0] !== low;
+    const scope: Scope = { low, high, hasTable, items, labels, loopLabel, current: 0 };
     this.#scopes.push(scope);
     const itemOf = (block: number): number => items.findLastIndex((first) => first <= block);
-    // Coming back to the head of a loop is the common case, and the only one in a loop of one block.
-    if (high > low) {
-      f.get(this.#frame.entry).i32(low).op('i32.eq').brIf(0);
-      f.get(this.#frame.entry);
-      if (low > 0) f.i32(low).op('i32.sub');
-      const depths = Array.from({ length: high - low + 1 }, (_, i) => f.depth - labels[itemOf(low + i)]!);
+    if (hasTable) {
+      const first = this.entries[entered[0]!]!;
+      const { entry } = this.#frame;
+      // Coming back to the head of a loop is the common case.
+      if (!isOuter) f.get(entry).i32(first).op('i32.eq').brIf(0);
+      f.get(entry);
+      if (first > 0) f.i32(first).op('i32.sub');
+      const depths = entered.map((block) => f.depth - labels[itemOf(block)]!);
       f.brTable(depths, depths[0]!);
     }
     items.forEach((first, item) => {
       f.end();
       scope.current = item;
       const last = (items[item + 1] ?? high + 1) - 1;
-      const isLoop = this.#loopEnds.get(first) !== undefined && !(first === low && this.#scopes.length > 1);
+      const isLoop = this.#loopEnds.get(first) !== undefined && (isOuter || first > low);
       if (isLoop) {
         const label = f.loop().depth;
         this.#emitScope(first, last, label);
@@ -195,14 +222,30 @@ class RegionWriter {
     this.#scopes.pop();
   }
 
+  /** Whether the loop at a block of the scope asks `entry`; not yet known for what has not been laid out. */
+  #hasTable(block: number, scope: Scope, item: number): boolean {
+    const last = (scope.items[item + 1] ?? scope.high + 1) - 1;
+    for (let other = scope.items[item]!; other <= last; other++) {
+      if (other !== block && this.entries[other] !== undefined) return true;
+    }
+    return block !== scope.items[item];
+  }
+
   #goTo(block: number): void {
     const f = this.#f;
-    f.i32(block).set(this.#frame.entry);
+    const setEntry = (): void => {
+      f.i32(this.entries[block]!).set(this.#frame.entry);
+    };
     for (const scope of this.#scopes.toReversed()) {
       if (block < scope.low || block > scope.high) continue;
       const item = scope.items.findLastIndex((first) => first <= block);
-      if (item > scope.current) f.brTo(scope.labels[item]!);
-      else f.brTo(scope.loopLabel);
+      if (item > scope.current) {
+        if (this.#hasTable(block, scope, item)) setEntry();
+        f.brTo(scope.labels[item]!);
+      } else {
+        if (scope.hasTable) setEntry();
+        f.brTo(scope.loopLabel);
+      }
       return;
     }
     throw new Error('bug: a branch to a block of no scope');
@@ -223,22 +266,44 @@ class RegionWriter {
     }
     let isOpen = true;
     block.insns.forEach((member, i) => {
+      const mark = f.localMark;
       const emitter = new RegionEmitter(member, this.#frame, count - i);
       emitter.list(member.ops);
       isOpen = emitter.finish();
+      f.recycleLocals(mark);
     });
     if (isOpen) leaveTo(this.#frame, block.next);
   }
 }
 
-/** Goes on at an address: a block of the region, or out through the dispatcher. */
+/** Goes on at an address: a block of the region, or the record that the jump cache has for it. */
 function leaveTo(frame: Frame, rip: bigint): void {
   const { f, out } = frame;
   const block = frame.blockAt.get(rip);
   if (block !== undefined) return frame.goTo(block);
-  f.i32(0).i64(rip).mem('i64.store', L.RIP);
-  f.i32(0).call(IMPORT_DISPATCH).set(out);
+  const slot = jumpCacheEntry(rip);
+  f.i32(0).mem('i64.load', slot).i64(rip).op('i64.eq');
+  f.i32(0)
+    .mem('i32.load', slot + 12)
+    .i32(0)
+    .mem('i32.load', L.JUMP_GENERATION)
+    .op('i32.eq')
+    .op('i32.and')
+    .if();
+  f.i32(0)
+    .mem('i32.load', slot + 8)
+    .set(out);
   frame.exit();
+  f.end();
+  f.i32(0).i64(rip).mem('i64.store', L.RIP);
+  askLookup(frame);
+}
+
+/** Leaves with nobody knowing the record at RIP. */
+function askLookup({ f, out, exit }: Frame): void {
+  f.i32(0).i32(0).mem('i32.store', L.LINK_FROM);
+  f.i32(LOOKUP_RECORD).set(out);
+  exit();
 }
 
 function loadRegisters({ f, gpr, xmm }: Frame): void {
@@ -253,14 +318,9 @@ function loadRegisters({ f, gpr, xmm }: Frame): void {
 }
 
 /** Header to last block, properly nested: an interval that crosses another is widened to hold it. */
-function findLoops(blocks: readonly RegionBlock[], blockAt: ReadonlyMap<bigint, number>): Map<number, number> {
+function findLoops(edges: readonly [number, number][]): Map<number, number> {
   const ends = new Map<number, number>();
-  blocks.forEach((block, from) => {
-    for (const target of targetsOf(block)) {
-      const to = blockAt.get(target);
-      if (to !== undefined && to <= from) ends.set(to, Math.max(ends.get(to) ?? 0, from));
-    }
-  });
+  for (const [from, to] of edges) if (to <= from) ends.set(to, Math.max(ends.get(to) ?? 0, from));
   for (let isStable = false; !isStable; ) {
     isStable = true;
     for (const [a, b] of ends) {
@@ -275,15 +335,39 @@ function findLoops(blocks: readonly RegionBlock[], blockAt: ReadonlyMap<bigint, 
   return ends;
 }
 
-/** Direct successors. */
-function targetsOf(block: RegionBlock): bigint[] {
-  const last = block.insns.at(-1);
-  const targets = [block.next];
-  if (!last) return targets;
+/**
+ * Blocks that can be entered from outside: heads of loops, blocks that no other leads to, blocks inside a loop that
+ * something outside it leads to, and those that were asked for. All others are only reached by their neighbours, which
+ * leaves the code between them free of joins.
+ */
+function findEntries(
+  blocks: readonly RegionBlock[],
+  edges: readonly [number, number][],
+  loopEnds: ReadonlyMap<number, number>,
+): ReadonlySet<number> {
+  const entries = new Set<number>(loopEnds.keys());
+  const reached = new Set<number>();
+  for (const [from, to] of edges) {
+    if (from !== to) reached.add(to);
+    for (const [head, end] of loopEnds) if (head < to && to <= end && (from < head || from > end)) entries.add(to);
+  }
+  blocks.forEach(({ isEntry }, i) => {
+    if (isEntry || !reached.has(i)) entries.add(i);
+  });
+  return entries;
+}
+
+/** Where a block leads, as far as that is known at translation. */
+function successors({ insns, next, rip }: RegionBlock): bigint[] {
+  const last = insns.at(-1);
+  if (!last) return [next];
+  const end = last.ops.at(-1);
+  const targets = end?.k === 'jump' || (end?.k === 'fault' && !end.cond) ? [] : [next];
   const walk = (ops: readonly Op[]): void => {
     for (const op of ops) {
       if (op.k === 'branch' || (op.k === 'jump' && op.target === 'imm')) targets.push(last.insn.imm);
-      else if (op.k === 'jump' && op.target === 'self') targets.push(block.rip);
+      else if (op.k === 'jump' && op.target === 'self') targets.push(rip);
+      else if (op.k === 'jump' && op.target === 'next') targets.push(next);
       else if (op.k === 'if') {
         walk(op.ifTrue);
         walk(op.ifFalse);
@@ -408,8 +492,8 @@ class RegionEmitter extends Emitter {
     this.#frame.exit();
   }
 
-  protected override tlbSet(): FunctionBody {
-    return this.f.get(this.#frame.tlbSet);
+  protected override tlbKind(kind: number): number {
+    return this.#frame.tlbSet + kind;
   }
 
   /**
@@ -436,14 +520,13 @@ class RegionEmitter extends Emitter {
       f.i32(0)
         .get(this.#frame.gpr.get(number)!)
         .mem('i64.store', L.GPR + 8 * number);
-    this.flags.spill();
+    this.flags.toMemory();
   }
 
   protected override afterHelper(): void {
     if (!this.#insn.row.attributes.has('x87')) return;
     loadRegisters({ ...this.#frame, xmm: new Map() });
-    this.flags.load();
-    this.flags.forget();
+    this.flags.inMemory();
   }
 
   protected override branch(cond: Value): void {
@@ -453,7 +536,15 @@ class RegionEmitter extends Emitter {
 
   protected override conditional(op: Extract<Op, { k: 'if' }>): void {
     const wasOpen = this.#isOpen;
-    super.conditional(op);
+    const known = this.flags.known;
+    this.push(op.cond).if();
+    this.list(op.ifTrue);
+    if (op.ifFalse.length > 0) {
+      this.f.else();
+      this.flags.known = known;
+      this.list(op.ifFalse);
+    }
+    this.f.end();
     this.#isOpen = wasOpen;
     this.flags.forget();
   }
@@ -465,22 +556,44 @@ class RegionEmitter extends Emitter {
       const rip = target === 'imm' ? this.#insn.imm : target === 'next' ? this.#ripNext : this.#insn.rip;
       return leaveTo(this.#frame, rip);
     }
-    f.i32(0);
-    this.push(target).mem('i64.store', L.RIP);
-    // A record that enters this very region is a branch; anything else leaves.
+    const rip = f.local('i64');
+    const slot = f.local('i32');
     const { out, entry, functionIndex } = this.#frame;
-    f.i32(0).call(IMPORT_DISPATCH).tee(out).mem('i32.load16_u', L.R_HANDLER).i32(L.HANDLER_ENTER).op('i32.eq').if();
-    const side = (): FunctionBody => f.get(out).i32(L.RECORDS).op('i32.sub').i32(2).op('i32.shr_u');
-    side()
-      .mem('i32.load', L.SIDE + 4)
+    this.push(target).tee(rip).op('i32.wrap_i64').get(rip).i64(12n).op('i64.shr_u').op('i32.wrap_i64').op('i32.xor');
+    f.i32(L.JUMP_CACHE_ENTRIES - 1)
+      .op('i32.and')
+      .i32(4)
+      .op('i32.shl')
+      .tee(slot);
+    f.mem('i64.load', L.JUMP_CACHE).get(rip).op('i64.eq');
+    f.get(slot)
+      .mem('i32.load', L.JUMP_CACHE + 12)
+      .i32(0)
+      .mem('i32.load', L.JUMP_GENERATION)
+      .op('i32.eq')
+      .op('i32.and')
+      .if();
+    // A record that enters this very region is a branch; anything else leaves.
+    f.get(slot)
+      .mem('i32.load', L.JUMP_CACHE + 8)
+      .tee(out)
+      .mem('i32.load16_u', L.R_HANDLER)
+      .i32(L.HANDLER_ENTER)
+      .op('i32.eq')
+      .if();
+    f.get(out).i32(L.RECORDS).op('i32.sub').i32(2).op('i32.shr_u').tee(slot);
+    f.mem('i32.load', L.SIDE + 4)
       .i32(functionIndex)
       .op('i32.eq')
       .if();
-    side()
+    f.get(slot)
       .mem('i32.load16_u', L.SIDE + 2)
       .set(entry);
     this.#frame.reenter();
     f.end().end();
     this.#frame.exit();
+    f.end();
+    f.i32(0).get(rip).mem('i64.store', L.RIP);
+    askLookup(this.#frame);
   }
 }

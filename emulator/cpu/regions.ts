@@ -65,7 +65,12 @@ export class Regions {
   /** Interpreted code at `rip` (whose byte lies at `maddr`) was found running; translates when that happens often. */
   sample(rip: bigint, maddr: number, mode: BlockMode): void {
     if (mode.code !== 64) return;
-    if (this.#code.blocksIn(Math.floor(maddr / 4096), mode.key).some((block) => block.region && holds(block, rip))) return;
+    const holders = this.#code.blocksIn(Math.floor(maddr / 4096), mode.key).filter((block) => block.region && holds(block, rip));
+    if (holders.length > 0) {
+      const unentered = holders.filter((block) => this.#view.getUint16(block.record + L.R_HANDLER, true) !== L.HANDLER_ENTER);
+      if (unentered.length < holders.length) return;
+      for (const block of unentered) block.isEntry = true;
+    }
     const page = rip / PAGE;
     const seen = this.#samples.get(page) ?? { count: 0, wanted: HOT };
     this.#samples.set(page, seen);
@@ -95,13 +100,14 @@ export class Regions {
         rip: start,
         record: codeBlock.record,
         next,
+        isEntry: codeBlock.isEntry,
         insns: insns.map(({ insn, ops }, i): RegionInsn => ({ insn, ops, record: codeBlock.record + i * L.RECORD_SIZE })),
       });
     }
     if (blocks.length === 0) return;
     for (const block of codeBlocks) if (block.region) this.drop(block.region);
     const functionIndex = this.#freeIndices.pop()!;
-    const body = emitRegion(blocks, functionIndex);
+    const { body, entries } = emitRegion(blocks, functionIndex, mode.isUser);
     const bytes = buildModule({
       imports: regionImports,
       indirect: [],
@@ -112,12 +118,14 @@ export class Regions {
     this.#table.set(functionIndex, exports.region);
     const region: Region = { functionIndex, blocks: codeBlocks };
     codeBlocks.forEach((block, i) => {
+      block.region = region;
+      const entry = entries[i];
+      if (entry === undefined) return;
       const side = sideOf(block.record);
       this.#view.setUint16(side, this.#view.getUint16(block.record + L.R_HANDLER, true), true);
-      this.#view.setUint16(side + 2, i, true);
+      this.#view.setUint16(side + 2, entry, true);
       this.#view.setInt32(side + 4, functionIndex, true);
       this.#view.setUint16(block.record + L.R_HANDLER, L.HANDLER_ENTER, true);
-      block.region = region;
     });
     this.#regions.add(region);
     this.translations++;

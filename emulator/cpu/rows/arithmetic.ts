@@ -1,19 +1,19 @@
 /** ADD ADC SUB SBB CMP AND OR XOR TEST INC DEC NEG NOT and LEA (SDM 2A-2B). */
 import type { Builder, Operand } from '../builder.ts';
-import type { Value } from '../ir.ts';
+import type { FlagKind, Value } from '../ir.ts';
 import { type RowSource, row } from '../row.ts';
 
 type Source = (q: Builder) => Value;
 /** Computes the result and the operation whose flags follow; undefined result: flags only. */
-type Operation = (q: Builder, a: Value, b: Value) => { result: Value; kind: 'add' | 'sub' | 'logic' };
+type Operation = (q: Builder, a: Value, b: Value) => { result: Value; kind: FlagKind };
 
 const carryIn = (q: Builder): Value => q.widen(q.cond(2));
 
 const operations: Record<string, Operation> = {
   add: (q, a, b) => ({ result: q.zx(q.add(a, b)), kind: 'add' }),
   or: (q, a, b) => ({ result: q.or(a, b), kind: 'logic' }),
-  adc: (q, a, b) => ({ result: q.zx(q.add(q.add(a, b), carryIn(q))), kind: 'add' }),
-  sbb: (q, a, b) => ({ result: q.zx(q.sub(q.sub(a, b), carryIn(q))), kind: 'sub' }),
+  adc: (q, a, b) => ({ result: q.zx(q.add(q.add(a, b), carryIn(q))), kind: 'adc' }),
+  sbb: (q, a, b) => ({ result: q.zx(q.sub(q.sub(a, b), carryIn(q))), kind: 'sbb' }),
   and: (q, a, b) => ({ result: q.and(a, b), kind: 'logic' }),
   sub: (q, a, b) => ({ result: q.zx(q.sub(a, b)), kind: 'sub' }),
   xor: (q, a, b) => ({ result: q.xor(a, b), kind: 'logic' }),
