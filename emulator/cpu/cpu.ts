@@ -43,6 +43,7 @@ import {
 import { ModeTracker } from './mode.ts';
 import { type AccessListener, NestedFault, type NestedPaging, WATCHED } from './nested.ts';
 import { CS_INDEX, SS_INDEX, State, segmentNames } from './state.ts';
+import { EngineClock, type EngineStatistics } from './statistics.ts';
 import { systemFunctions } from './system/index.ts';
 import { deliverException, interceptException } from './system/interrupts.ts';
 import { readMsr, writeMsr } from './system/msr.ts';
@@ -63,6 +64,8 @@ export interface CpuOptions {
    * early, and at once instead of in the background: the same run is translated in the same way again.
    */
   hotness?: number;
+  /** Milliseconds, only to measure for `statistics`. */
+  clock?: () => number;
 }
 
 const CR0_TRANSLATION = CR0_PE | CR0_WP | CR0_PG;
@@ -85,6 +88,7 @@ export class CpuCore implements Cpu {
   readonly #breakpoints = new Breakpoints();
   readonly gpr: BigUint64Array;
   readonly #engine: Engine;
+  readonly #clock: EngineClock | undefined;
   readonly #modes: ModeTracker;
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
@@ -109,7 +113,8 @@ export class CpuCore implements Cpu {
       helper: (helper: number, record: number) => this.#helper(helper, record),
       protectFrame: (frame: number) => this.mmu.protectFrame(frame),
     };
-    this.#engine = new Engine(memorySize, options.engine ?? 'interpret', calls, options.hotness);
+    this.#clock = options.clock && new EngineClock(options.clock);
+    this.#engine = new Engine(memorySize, options.engine ?? 'interpret', calls, options.hotness, this.#clock);
     const { buffer, view, ram, code } = this.#engine;
     this.#view = view;
     this.#bytes = new Uint8Array(buffer);
@@ -361,9 +366,32 @@ export class CpuCore implements Cpu {
     this.#instructions += 1n;
   }
 
+  /** Which tiers run; may change between runs. */
+  get engine(): EngineKind {
+    return this.#engine.kind;
+  }
+  set engine(kind: EngineKind) {
+    this.#engine.kind = kind;
+  }
+
+  statistics(): EngineStatistics {
+    const { code, regions, translated } = this.#engine;
+    return {
+      instructions: this.instructions,
+      translatedInstructions: translated,
+      decoded: code.decoded,
+      translations: regions.translations,
+      instructionsInTranslations: regions.instructions,
+      liveRegions: regions.count,
+      codeBytes: regions.codeBytes,
+      tlbMisses: this.mmu.tlbMisses,
+      times: this.#clock?.times,
+    };
+  }
+
   run(budget: number): Exit {
     try {
-      return this.#run(budget);
+      return this.#clock ? this.#clock.run(() => this.#run(budget)) : this.#run(budget);
     } catch (fault) {
       if (!(fault instanceof NestedFault)) throw fault;
       return fault.exit;

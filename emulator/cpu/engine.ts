@@ -9,6 +9,7 @@ import { type Loop, makeDispatcher, makeLoop } from './interpreter.ts';
 import * as L from './layout.ts';
 import { Regions, SAMPLE_INSTRUCTIONS } from './regions.ts';
 import { rowByName, rows } from './rows/index.ts';
+import type { EngineClock } from './statistics.ts';
 import { Templates } from './templates.ts';
 
 /** What generated code asks of its CPU (emitter.ts has the signatures). */
@@ -32,7 +33,9 @@ export class Engine {
   readonly decoder = new Decoder(rows);
   readonly code: CodeCache;
   readonly #loop: Loop;
-  readonly #regions: Regions | undefined;
+  readonly regions: Regions;
+  readonly #clock: EngineClock | undefined;
+  #kind: EngineKind;
   readonly #hotness: number;
   /** Instructions between samples of what runs, few while that is interpreted. */
   #slice = SLICE;
@@ -40,8 +43,10 @@ export class Engine {
   #sinceSample = 0;
   #interpreted = 0;
 
-  constructor(memorySize: number, kind: EngineKind, calls: EngineCalls, hotness = SAMPLE_INSTRUCTIONS) {
+  constructor(memorySize: number, kind: EngineKind, calls: EngineCalls, hotness = SAMPLE_INSTRUCTIONS, clock?: EngineClock) {
     this.#hotness = hotness;
+    this.#kind = kind;
+    this.#clock = clock;
     const memoryPages = Math.ceil(L.RAM / L.WASM_PAGE) + memorySize / L.WASM_PAGE;
     const memory = new WebAssembly.Memory({ initial: memoryPages, maximum: memoryPages });
     this.buffer = memory.buffer;
@@ -65,16 +70,30 @@ export class Engine {
       invalidRow: rowByName('#UD'),
       tooLongRow: rowByName('#GP'),
     });
-    if (kind === 'interpret') return;
-    this.#slice = hotness;
-    this.#regions = new Regions({ view, ram, decoder, code: this.code, templates, table, imports, memoryPages });
-    this.code.regions = this.#regions;
+    this.regions = new Regions({ view, ram, decoder, code: this.code, templates, table, imports, memoryPages });
+    this.code.regions = this.regions;
+    this.#restartSampling();
+  }
+
+  get kind(): EngineKind {
+    return this.#kind;
+  }
+  /** Between runs. What has been translated is forgotten. */
+  set kind(kind: EngineKind) {
+    if (kind === this.#kind) return;
+    this.#kind = kind;
+    this.regions.clear();
+    this.#restartSampling();
   }
 
   /** Forgets all code, and when to look for hot code: what follows runs as in a new engine. */
   reset(): void {
     this.code.clear();
-    this.#slice = this.#regions ? this.#hotness : SLICE;
+    this.#restartSampling();
+  }
+
+  #restartSampling(): void {
+    this.#slice = this.#kind === 'translate' ? this.#hotness : SLICE;
     this.#sinceSample = 0;
     this.#interpreted = 0;
   }
@@ -92,19 +111,20 @@ export class Engine {
   /** Runs from a record; what `Loop.run` returns. REMAINING holds what is left of `count`. */
   run(record: number, count: number): number {
     const { view } = this;
-    const translated = view.getUint32(L.TRANSLATED, true);
+    const translatedBefore = view.getUint32(L.TRANSLATED, true);
+    const start = this.#clock?.now();
     const next = this.#loop.run(record, count);
-    if (this.#regions) {
-      const retired = count - view.getInt32(L.REMAINING, true);
-      this.#sinceSample += retired;
-      this.#interpreted += retired - ((view.getUint32(L.TRANSLATED, true) - translated) | 0);
-    }
+    const retired = count - view.getInt32(L.REMAINING, true);
+    const translated = (view.getUint32(L.TRANSLATED, true) - translatedBefore) | 0;
+    if (start !== undefined) this.#clock!.slice(start, retired - translated, translated);
+    this.#sinceSample += retired;
+    this.#interpreted += retired - translated;
     return next;
   }
 
   /** Whether it is time for `sample`. */
   get wantsSample(): boolean {
-    return this.#sinceSample >= this.#slice;
+    return this.#kind === 'translate' && this.#sinceSample >= this.#slice;
   }
 
   /** Interpreted code where execution is found again and again is hot: records what runs at RIP now. */
@@ -114,6 +134,8 @@ export class Engine {
     this.#sinceSample = 0;
     this.#interpreted = 0;
     const at = isCold ? locate() : undefined;
-    if (at) this.#regions?.sample(at.rip, at.maddr, mode);
+    if (at === undefined) return;
+    if (this.#clock) this.#clock.translating(() => this.regions.sample(at.rip, at.maddr, mode));
+    else this.regions.sample(at.rip, at.maddr, mode);
   }
 }

@@ -2,7 +2,9 @@
  * The CPU package as the layers above see it: one emulated x86-64 logical processor over one physical memory.
  * `Cpu` (cpu.ts) implements it; it knows no Xen. Physical addresses are numbers, linear addresses bigints.
  */
+import type { EngineKind } from './engine.ts';
 import type { Exit } from './exit.ts';
+import type { EngineStatistics } from './statistics.ts';
 
 /** Guest-physical (machine) RAM, `[0, size)`; the same bytes that the generated WebAssembly reads and writes. */
 export interface PhysicalMemory {
@@ -136,6 +138,10 @@ export interface Cpu {
 
   /** Decodes one instruction from bytes (for emulation by the host and for reports); undefined when it is no valid instruction or needs more bytes. */
   decode(bytes: Uint8Array): DecodedInstruction | undefined;
+
+  /** Which tiers run; may change between runs. */
+  engine: EngineKind;
+  statistics(): EngineStatistics;
 
   saveContext(): CpuContext;
   loadContext(context: CpuContext): void;

@@ -14,6 +14,8 @@ import { buildModule } from './wasm_writer.ts';
 export interface Region {
   readonly functionIndex: number;
   readonly blocks: readonly CodeBlock[];
+  /** Of its WebAssembly module. */
+  readonly size: number;
 }
 
 /** Samples in a page before it is translated, and the instructions between samples while code is cold. */
@@ -37,6 +39,9 @@ export class Regions {
   /** Places in the function table. */
   readonly #freeIndices = Array.from({ length: L.MAX_REGIONS }, (_, i) => L.FIRST_REGION + L.MAX_REGIONS - 1 - i);
   translations = 0;
+  /** Instructions in all translations, and bytes of those that live. */
+  instructions = 0;
+  codeBytes = 0;
 
   constructor(options: {
     view: DataView;
@@ -116,7 +121,7 @@ export class Regions {
     });
     const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: this.#imports });
     this.#table.set(functionIndex, exports.region);
-    const region: Region = { functionIndex, blocks: codeBlocks };
+    const region: Region = { functionIndex, blocks: codeBlocks, size: bytes.length };
     codeBlocks.forEach((block, i) => {
       block.region = region;
       const entry = entries[i];
@@ -129,6 +134,8 @@ export class Regions {
     });
     this.#regions.add(region);
     this.translations++;
+    this.instructions += blocks.reduce((sum, { insns }) => sum + insns.length, 0);
+    this.codeBytes += region.size;
   }
 
   /** Basic blocks reachable inside the page from executed ones, by address. */
@@ -204,6 +211,7 @@ export class Regions {
   /** The region's blocks are interpreted again. */
   drop(region: Region): void {
     if (!this.#regions.delete(region)) return;
+    this.codeBytes -= region.size;
     for (const block of region.blocks) {
       if (block.region !== region) continue;
       block.region = undefined;
