@@ -49,7 +49,8 @@ export function flagAuxFunction(): FunctionBody {
   is(LOGIC).if().i32(0).return().end();
   is(FROM).if();
   f.get(b).op('i32.wrap_i64').i32(31).op('i32.shl');
-  f.get(b).get(b).i64(1n).op('i64.shr_u').op('i64.xor').op('i32.wrap_i64').i32(30).op('i32.shl').op('i32.or').return().end();
+  f.get(b).get(b).i64(1n).op('i64.shr_u').op('i64.xor').op('i32.wrap_i64').i32(1).op('i32.and').i32(30).op('i32.shl');
+  f.op('i32.or').return().end();
   f.get(a).set(first).get(b).set(second);
   is(ADD).if().get(a).get(b).op('i64.add').set(result).end();
   is(SUB).if().get(a).get(b).op('i64.sub').set(result).end();
