@@ -6,12 +6,14 @@ import { parseArgs } from 'node:util';
 import { asJson, type Figure, type Group, printTable } from './figure.ts';
 import { benchBoot } from './groups/boot.ts';
 import { benchCpu } from './groups/cpu.ts';
+import { benchHypercall } from './groups/hypercall.ts';
 import { benchInterpreter } from './groups/interpreter.ts';
 
 const groups: Readonly<Record<string, readonly [title: string, Group]>> = {
   cpu: ['the kernels on the CPU engine', benchCpu],
   boot: ['boot-like code', benchBoot],
   interpreter: ['the interpreter alone', benchInterpreter],
+  hypercall: ['hypercalls of a PV64 guest', benchHypercall],
 };
 
 const names = Object.keys(groups);

@@ -5,7 +5,7 @@ export interface Figure {
   readonly unit: string;
   /** One a round. */
   readonly values: readonly number[];
-  /** What it shall be, and what it must be; higher is better where the goal is above the floor. */
+  /** What it shall be, and what it must be; higher is better where the goal is above the floor, less is where there is none. */
   readonly goal?: number;
   readonly floor?: number;
 }
@@ -27,7 +27,8 @@ type Verdict = 'goal' | 'floor' | 'BELOW' | '';
 
 function verdictOf({ values, goal, floor }: Figure): Verdict {
   if (goal === undefined && floor === undefined) return '';
-  const isHigherBetter = floor === undefined || goal === undefined || goal > floor;
+  // With a goal alone, it is a time.
+  const isHigherBetter = floor !== undefined && goal !== undefined && goal > floor;
   const value = median(values);
   const reaches = (bound: number | undefined): boolean => bound !== undefined && (isHigherBetter ? value >= bound : value <= bound);
   return reaches(goal) ? 'goal' : reaches(floor) ? 'floor' : 'BELOW';
