@@ -19,7 +19,7 @@ if [ "${1:-}" = --check ]; then
     shift
 fi
 if [ $# -eq 0 ]; then
-    set -- $(for elf in */*.elf; do dirname "$elf"; done)
+    set -- $(for elf in */*.elf; do basename "$elf" .elf; done | while read -r name; do [ ! -d "$name" ] || echo "$name"; done)
 fi
 
 elfs=

@@ -1,6 +1,7 @@
 /** The command `beneath`. Exit status: 0 the guest powered off, 1 usage or image error, 3 the guest crashed, 4 a limit was reached. */
 import { Command, CommanderError } from 'commander';
 import packageJson from '../../package.json' with { type: 'json' };
+import { addConformCommand } from './conform_command.ts';
 import { addRunOptions, type RunOptions } from './options.ts';
 import { runCommand } from './run_command.ts';
 import { UserError } from './user_error.ts';
@@ -26,6 +27,11 @@ addRunOptions(program.command('run').argument('<kernel>', 'image of an x86-64 Xe
   .action(async (kernel: string, options: RunOptions) => {
     process.exitCode = await runCommand(kernel, options);
   });
+
+addConformCommand(program)
+  .helpOption('-h, --help', 'print this')
+  .exitOverride()
+  .configureOutput({ outputError: (text, write) => write(`beneath: ${oneLine(text)}; see beneath conform --help\n`) });
 
 function oneLine(text: string): string {
   return text

@@ -1,0 +1,47 @@
+#!/bin/sh
+# Runs the conformance suite on the real Xen and records what it prints: as domU in NAME.domU.tap, as dom0 in NAME.dom0.tap.
+# No other source may write these files.
+#
+#     record.sh [--check] [NAME...]           the whole suite when none is named
+#
+# --check writes nothing: it shows the difference to what is committed and exits 1 when there is one.
+# REAL_XEN names the command that runs guests on a real Xen 4.17: `$REAL_XEN run --as domU|dom0 --timeout SECONDS --out DIR GUEST...`
+# boots each GUEST (a PV64 kernel, 128 MiB, one vCPU) and leaves its console in DIR/NAME.txt. By default that is
+# ../shared/oracle/real-xen beside the repository.
+set -eu
+cd "$(dirname "$0")/../.."              # so that a relative REAL_XEN is relative to the repository
+REAL_XEN=$(realpath "${REAL_XEN:-../shared/oracle/real-xen}")
+TIMEOUT=${TIMEOUT:-120}
+cd guests/conformance
+
+check=no
+if [ "${1:-}" = --check ]; then
+    check=yes
+    shift
+fi
+if [ $# -eq 0 ]; then
+    set -- $(for elf in *.elf; do basename "$elf" .elf; done)
+fi
+
+elfs=
+for name in "$@"; do
+    elfs="$elfs $name.elf"
+done
+
+out=$(mktemp -d)
+trap 'rm -r "$out"' EXIT
+
+differ=0
+for as in domU dom0; do
+    "$REAL_XEN" run --as $as --timeout "$TIMEOUT" --out "$out/$as" $elfs >&2
+    for name in "$@"; do
+        new=$out/$as/$name.txt
+        tail -n 1 "$new" | grep -q '^1\.\.[0-9]' || { echo "$name as $as: it did not come to its end" >&2; exit 3; }
+        if [ $check = no ]; then
+            cp "$new" "$name.$as.tap"
+        else
+            diff -u "$name.$as.tap" "$new" || differ=1
+        fi
+    done
+done
+exit $differ
