@@ -187,19 +187,7 @@ export abstract class Emitter {
         if (op.cond) f.end();
         return;
       case 'call':
-        op.args.forEach((arg, i) => {
-          this.setState(arg.ty === 'i64' ? 'i64.store' : arg.ty === 'v128' ? 'v128.store' : 'i32.store', L.ARGS + 16 * i, () =>
-            this.push(arg),
-          );
-        });
-        this.beforeHelper();
-        f.i32(op.helper);
-        this.record().call(IMPORT_HELPER).if();
-        this.leaveFailedHelper();
-        f.end();
-        this.afterHelper();
-        if (op.out) this.state('i64.load', L.ARGS).set(this.local(op.out));
-        return;
+        return this.call(op);
       case 'setVar':
         this.push(op.value).set(this.local(op.variable));
         return;
@@ -390,6 +378,20 @@ export abstract class Emitter {
       this.list(op.ifFalse);
     }
     f.end();
+  }
+
+  protected call(op: Extract<Op, { k: 'call' }>): void {
+    const { f } = this;
+    op.args.forEach((arg, i) => {
+      this.setState(arg.ty === 'i64' ? 'i64.store' : arg.ty === 'v128' ? 'v128.store' : 'i32.store', L.ARGS + 16 * i, () => this.push(arg));
+    });
+    this.beforeHelper();
+    f.i32(op.helper);
+    this.record().call(IMPORT_HELPER).if();
+    this.leaveFailedHelper();
+    f.end();
+    this.afterHelper();
+    if (op.out) this.state('i64.load', L.ARGS).set(this.local(op.out));
   }
 
   /** The helper has said what stopped it. */

@@ -15,42 +15,37 @@ const RECORD = 0;
 /** A handler as a function of its own. */
 export function emitHandler(shape: Shape, ops: readonly Op[]): FunctionBody {
   const body = new FunctionBody(HANDLER_SIGNATURE);
-  new HandlerEmitter(shape, body, () => body.return()).list(ops);
+  new FunctionEmitter(shape, body).list(ops);
   return body.get(RECORD).i32(L.RECORD_SIZE).op('i32.add');
 }
 
-/**
- * A handler inside a larger function whose local 0 is the record: `leave` takes the next record, or 0, from the stack.
- * Code that falls through leaves its next record on the stack.
- */
-export function emitInline(shape: Shape, ops: readonly Op[], body: FunctionBody, leave: () => void): void {
-  const mark = body.localMark;
-  new HandlerEmitter(shape, body, leave).list(ops);
-  body.get(RECORD).i32(L.RECORD_SIZE).op('i32.add');
-  body.recycleLocals(mark);
-}
+/** What executors that work on records have in common. */
+abstract class RecordEmitter extends Emitter {
+  protected abstract override readonly flags: MemoryFlags;
+  /** Bytes from the record in local 0 to that of the instruction. */
+  readonly #shift: number;
 
-class HandlerEmitter extends Emitter {
-  protected readonly flags: MemoryFlags;
-  /** Emits the end of the handler: the next record is on the stack. */
-  readonly #leave: () => void;
-
-  constructor(shape: Shape, body: FunctionBody, leave: () => void) {
+  constructor(shape: Shape, body: FunctionBody, shift: number) {
     super(shape, body);
-    this.flags = new MemoryFlags(body);
-    this.#leave = leave;
+    this.#shift = shift;
   }
 
   protected record(): FunctionBody {
-    return this.f.get(RECORD);
+    this.f.get(RECORD);
+    return this.#shift === 0 ? this.f : this.f.i32(this.#shift).op('i32.add');
+  }
+
+  /** Pushes a field of the record. */
+  protected load(load: string, field: number): FunctionBody {
+    return this.f.get(RECORD).mem(load, field + this.#shift);
   }
 
   protected field(field: 'imm' | 'rip' | 'ripNext'): void {
-    this.record().mem('i64.load', field === 'imm' ? L.R_IMM : field === 'rip' ? L.R_RIP : L.R_RIP_NEXT);
+    this.load('i64.load', field === 'imm' ? L.R_IMM : field === 'rip' ? L.R_RIP : L.R_RIP_NEXT);
   }
 
   #registerOffset(ref: 'reg' | 'rm'): FunctionBody {
-    return this.record().mem('i32.load8_u', ref === 'reg' ? L.R_REG : L.R_RM);
+    return this.load('i32.load8_u', ref === 'reg' ? L.R_REG : L.R_RM);
   }
 
   protected getReg(ref: RegRef, size: Size): void {
@@ -88,43 +83,172 @@ class HandlerEmitter extends Emitter {
   protected offset(): void {
     const { f } = this;
     const { ea, addressSize } = this.shape;
-    const register = (field: number): FunctionBody => this.record().mem('i32.load8_u', field).mem('i64.load', L.GPR);
-    this.record().mem('i32.load', L.R_DISP).op('i64.extend_i32_s');
-    if (ea === 'rip') this.record().mem('i64.load', L.R_RIP_NEXT).op('i64.add');
+    const register = (field: number): FunctionBody => this.load('i32.load8_u', field).mem('i64.load', L.GPR);
+    this.load('i32.load', L.R_DISP).op('i64.extend_i32_s');
+    if (ea === 'rip') this.load('i64.load', L.R_RIP_NEXT).op('i64.add');
     if (ea === 'base' || ea === 'index') register(L.R_BASE).op('i64.add');
     if (ea === 'index') {
       register(L.R_INDEX);
-      this.record().mem('i64.load8_u', L.R_SCALE).op('i64.shl').op('i64.add');
+      this.load('i64.load8_u', L.R_SCALE).op('i64.shl').op('i64.add');
     }
     if (addressSize < 8) f.i64(addressSize === 4 ? 0xffff_ffffn : 0xffffn).op('i64.and');
   }
+}
+
+class FunctionEmitter extends RecordEmitter {
+  protected readonly flags: MemoryFlags;
+
+  constructor(shape: Shape, body: FunctionBody) {
+    super(shape, body, 0);
+    this.flags = new MemoryFlags(body);
+  }
 
   protected leaveStopped(): void {
-    this.f.i32(0);
-    this.#leave();
+    this.f.i32(0).return();
   }
 
   protected jump(target: Value | 'imm' | 'next' | 'self'): void {
     const { f } = this;
     if (target === 'self') {
-      this.record();
-      return this.#leave();
+      this.record().return();
+      return;
     }
     if (target === 'imm') {
       const link = f.local('i32');
-      this.record().mem('i32.load', L.R_LINK).tee(link).if().get(link);
-      this.#leave();
-      f.end();
+      this.load('i32.load', L.R_LINK).tee(link).if().get(link).return().end();
       this.setState('i64.store', L.RIP, () => this.field('imm'));
-      this.record().call(IMPORT_DISPATCH);
-      return this.#leave();
+      this.record().call(IMPORT_DISPATCH).return();
+      return;
     }
     this.setState('i64.store', L.RIP, () => {
       if (target === 'next') this.field('ripNext');
       else this.push(target);
     });
-    f.i32(0).call(IMPORT_DISPATCH);
-    this.#leave();
+    f.i32(0).call(IMPORT_DISPATCH).return();
+  }
+}
+
+/** The loop around inlined handlers: its locals, and the labels that they branch to. */
+export interface LoopFrame {
+  readonly f: FunctionBody;
+  /** Instructions left; more than 0 in a handler. */
+  readonly count: number;
+  /** Where a jump goes that no link leads to, and the record that a link may be put into, or 0. */
+  readonly rip: number;
+  readonly from: number;
+  /** Comes back to the record in local 0, or ends when `count` is 0. */
+  readonly next: () => void;
+  /** Finds the record for `rip` and comes back to it. */
+  readonly dispatch: () => void;
+  /** Label of what leaves the loop at the n-th instruction from the record: its function runs it. */
+  readonly cold: readonly number[];
+}
+
+/**
+ * A handler inside the loop, or several in sequence. It holds no calls: whatever is out of the ordinary leaves the loop
+ * before the instruction has changed anything.
+ */
+export function emitInline(handlers: readonly { shape: Shape; ops: readonly Op[] }[], frame: LoopFrame): void {
+  const { f, count } = frame;
+  const mark = f.localMark;
+  const flags = new MemoryFlags(f);
+  if (handlers.length > 1)
+    f.get(count)
+      .i32(handlers.length)
+      .op('i32.lt_s')
+      .brIf(f.depth - frame.cold[0]!);
+  handlers.forEach(({ shape, ops }, i) => {
+    new InlineEmitter(shape, frame, flags, i).list(ops);
+  });
+  retire(frame, handlers.length);
+  f.get(RECORD)
+    .i32(handlers.length * L.RECORD_SIZE)
+    .op('i32.add')
+    .set(RECORD);
+  frame.next();
+  f.recycleLocals(mark);
+}
+
+function retire({ f, count }: LoopFrame, instructions: number): void {
+  f.get(count).i32(instructions).op('i32.sub').set(count);
+}
+
+class InlineEmitter extends RecordEmitter {
+  protected readonly flags: MemoryFlags;
+  readonly #frame: LoopFrame;
+  readonly #index: number;
+
+  constructor(shape: Shape, frame: LoopFrame, flags: MemoryFlags, index: number) {
+    super(shape, frame.f, index * L.RECORD_SIZE);
+    this.flags = flags;
+    this.#frame = frame;
+    this.#index = index;
+  }
+
+  protected leaveStopped(): void {
+    this.f.brTo(this.#frame.cold[this.#index]!);
+  }
+
+  protected override stop(): void {
+    this.leaveStopped();
+  }
+
+  protected override call(): void {
+    this.leaveStopped();
+  }
+
+  protected override raise(): void {
+    this.leaveStopped();
+  }
+
+  protected override access(out: number, _address: number, _descriptor: number, translated: () => FunctionBody): void {
+    const { f } = this;
+    f.op('i32.eqz').brIf(f.depth - this.#frame.cold[this.#index]!);
+    translated().set(out);
+  }
+
+  protected override stored(): void {}
+
+  /** Goes on at the record that is pushed, or where `rip` says when that is 0. */
+  #goTo(rip: () => void): void {
+    const { f } = this;
+    const { next, dispatch, from } = this.#frame;
+    const target = f.local('i32');
+    f.set(target);
+    retire(this.#frame, this.#index + 1);
+    f.get(target).if().get(target).set(RECORD);
+    next();
+    f.end();
+    rip();
+    f.set(this.#frame.rip);
+    this.record().set(from);
+    dispatch();
+  }
+
+  /** Without a branch of our own: which way it goes, nothing can tell. */
+  protected override branch(cond: Value): void {
+    this.load('i32.load', L.R_LINK);
+    this.record().i32(L.RECORD_SIZE).op('i32.add');
+    this.push(cond).select();
+    this.#goTo(() => this.field('imm'));
+  }
+
+  protected jump(target: Value | 'imm' | 'next' | 'self'): void {
+    const { f } = this;
+    const { next, dispatch, rip, from } = this.#frame;
+    if (target === 'imm') {
+      this.load('i32.load', L.R_LINK);
+      return this.#goTo(() => this.field('imm'));
+    }
+    retire(this.#frame, this.#index + 1);
+    if (target === 'self') {
+      this.record().set(RECORD);
+      return next();
+    }
+    if (target === 'next') this.field('ripNext');
+    else this.push(target);
+    f.set(rip).i32(0).set(from);
+    dispatch();
   }
 }
 

@@ -3,17 +3,19 @@
  * all others called through the table; the dispatcher that finds the record at RIP in the jump cache; and the pseudo
  * handlers (go on elsewhere; ask TypeScript for a lookup; stop at a host breakpoint).
  */
-import { HANDLER_SIGNATURE, handlerImports, IMPORT_DISPATCH } from './emitter.ts';
+import { HANDLER_SIGNATURE, handlerImports } from './emitter.ts';
 import { emitInline } from './handlers.ts';
 import type { Op } from './ir.ts';
 import * as L from './layout.ts';
 import { flagAuxFunction, saveFlagsFunction } from './lazy_flags.ts';
 import type { Shape } from './shape.ts';
-import { buildModule, FunctionBody } from './wasm_writer.ts';
+import { buildModule, FunctionBody, type Signature } from './wasm_writer.ts';
 
 /** The record whose handler asks for a lookup of RIP. */
 export const LOOKUP_RECORD = L.RECORDS;
 export const FIRST_RECORD = L.RECORDS + L.RECORD_SIZE;
+
+const HOT_SIGNATURE: Signature = { params: ['i32', 'i32'], results: ['i32', 'i32'] };
 
 /** A template that runs inside the loop; its index is L.FIRST_TEMPLATE plus its place in the list. */
 export interface HotTemplate {
@@ -57,17 +59,60 @@ export function makeLoop(memoryPages: number, imports: Record<string, unknown>, 
     imports: handlerImports,
     indirect: [HANDLER_SIGNATURE],
     memoryPages,
-    functions: [{ body: runFunction(hot), export: 'run' }],
+    functions: [
+      { body: hotFunction(hot), export: 'hot' },
+      { body: runFunction(), export: 'run' },
+    ],
   });
   return new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: imports }).exports as unknown as Loop;
 }
 
 /**
- * The switch's cases are GOTO and ENTER, which do not count as instructions, and the hot templates; LOOKUP and all others
- * are called. ENTER runs a region; when the region gives its own record back, too few instructions are left for the
- * block, and the handler that ENTER stands in for runs.
+ * (record, count) -> (record, count): runs hot templates and GOTOs, which do not count as instructions, until no count is
+ * left or a record needs more than that. V8 keeps what a function works with in registers only if it calls nothing.
  */
-function runFunction(hot: readonly HotTemplate[]): FunctionBody {
+function hotFunction(hot: readonly HotTemplate[]): FunctionBody {
+  const f = new FunctionBody(HOT_SIGNATURE);
+  const record = 0,
+    count = 1;
+  const rip = f.local('i64');
+  const from = f.local('i32');
+  const over = f.block().depth;
+  const loop = f.loop().depth;
+  const dispatch = f.block().depth;
+  const next = (): void => {
+    f.get(count).brIf(f.depth - loop);
+    f.brTo(over);
+  };
+  const frame = { f, count, rip, from, next, dispatch: () => f.brTo(dispatch), cold: [over] };
+  for (let i = 0; i < hot.length; i++) f.block();
+  f.block(); // GOTO
+  const outside = hot.length + 3;
+  f.get(record).mem('i32.load16_u', L.R_HANDLER);
+  const labels = Array.from({ length: L.FIRST_TEMPLATE }, () => outside);
+  labels[L.HANDLER_GOTO] = 0;
+  f.brTable([...labels, ...hot.map((_, i) => i + 1)], outside);
+  f.end();
+  f.get(record).mem('i32.load', L.R_LINK).tee(from).if().get(from).set(record).brTo(loop).end();
+  f.get(record).mem('i64.load', L.R_RIP).tee(rip).op('i32.wrap_i64').i32(0xfff).op('i32.and').set(from);
+  // A record at the start of a page may end a block of the page before: no link, the mapping may change.
+  f.get(record).i32(0).get(from).select().set(from).brTo(dispatch);
+  for (const { shape, ops } of hot) {
+    f.end();
+    emitInline([{ shape, ops }], frame);
+  }
+  f.end();
+  find(f, rip, from).set(record);
+  next();
+  f.end().end();
+  return f.get(record).get(count);
+}
+
+/**
+ * Around the hot loop: regions, and templates with functions of their own. A region that gives its own record back has
+ * too few instructions left for the block; the handler that ENTER stands in for runs.
+ */
+function runFunction(): FunctionBody {
   const f = new FunctionBody({ params: ['i32', 'i32'], results: ['i32'] });
   const record = 0,
     count = 1;
@@ -75,25 +120,9 @@ function runFunction(hot: readonly HotTemplate[]): FunctionBody {
   const handler = f.local('i32');
   const over = f.block().depth;
   const loop = f.loop().depth;
-  f.get(record).mem('i32.load16_u', L.R_HANDLER).set(handler);
-  const dispatch = f.loop().depth;
-  const next = f.block().depth;
-  f.block(); // a template of its own function
-  for (let i = 0; i < hot.length; i++) f.block();
-  f.block(); // ENTER
-  f.block(); // GOTO
-  f.get(handler).i32(L.HANDLER_GOTO).op('i32.sub');
-  const called = hot.length + 2;
-  f.brTable([0, called, 1, ...hot.map((_, i) => i + 2)], called);
-  f.end();
-  f.get(record).mem('i32.load', L.R_LINK).tee(target).op('i32.eqz').if();
-  f.i32(0).get(record).mem('i64.load', L.R_RIP).mem('i64.store', L.RIP);
-  // A record at the start of a page may end a block of the page before: no link, the mapping may change.
-  f.get(record).i32(0).get(record).mem('i32.load', L.R_RIP).i32(0xfff).op('i32.and').select().call(IMPORT_DISPATCH).set(target);
-  f.end();
-  f.get(target).set(record).brTo(loop);
-  f.end();
+  const isEnter = (): FunctionBody => f.get(record).mem('i32.load16_u', L.R_HANDLER).tee(handler).i32(L.HANDLER_ENTER).op('i32.eq');
   const side = (): FunctionBody => f.get(record).i32(L.RECORDS).op('i32.sub').i32(2).op('i32.shr_u');
+  isEnter().if();
   f.i32(0).get(count).mem('i32.store', L.REMAINING);
   side().mem('i32.load16_u', L.SIDE + 2);
   side()
@@ -103,29 +132,26 @@ function runFunction(hot: readonly HotTemplate[]): FunctionBody {
   f.i32(0);
   f.i32(0).mem('i64.load', L.TRANSLATED).get(count).i32(0).mem('i32.load', L.REMAINING).tee(count);
   f.op('i32.sub').op('i64.extend_i32_u').op('i64.add').mem('i64.store', L.TRANSLATED);
-  f.get(count).op('i32.eqz').if();
-  f.get(target).set(record).brTo(over);
-  f.end();
-  f.get(target).get(record).op('i32.eq').if();
-  side().mem('i32.load16_u', L.SIDE).set(handler).brTo(dispatch);
-  f.end();
+  f.get(target).get(record).op('i32.ne').get(count).op('i32.eqz').op('i32.or').if();
   f.get(target)
     .tee(record)
     .op('i32.eqz')
     .brIf(f.depth - over);
-  f.brTo(loop);
-  for (const { shape, ops } of hot) {
-    f.end();
-    const leave = (): void => {
-      f.set(record).brTo(next);
-    };
-    emitInline(shape, ops, f, leave);
-    leave();
-  }
+  f.get(count).brIf(f.depth - loop);
+  f.brTo(over);
   f.end();
-  f.get(record).get(handler).callIndirect(0).set(record);
+  side().mem('i32.load16_u', L.SIDE).set(handler);
+  f.else();
+  f.get(record).get(count).call(handlerImports.length).set(count).set(record);
+  f.get(count)
+    .op('i32.eqz')
+    .brIf(f.depth - over);
+  isEnter().brIf(f.depth - loop);
   f.end();
   f.get(record)
+    .get(handler)
+    .callIndirect(0)
+    .tee(record)
     .op('i32.eqz')
     .brIf(f.depth - over);
   f.get(count)
@@ -133,18 +159,16 @@ function runFunction(hot: readonly HotTemplate[]): FunctionBody {
     .op('i32.sub')
     .tee(count)
     .brIf(f.depth - loop);
-  f.end().end().end();
+  f.end().end();
   f.i32(0).get(count).mem('i32.store', L.REMAINING);
   return f.get(record);
 }
 
-function dispatchFunction(): FunctionBody {
-  const f = new FunctionBody(HANDLER_SIGNATURE);
-  const from = 0;
-  const rip = f.local('i64');
+/** Pushes the record for `rip`, which is in the jump cache or must be looked up; `from`, if not 0, gets a link to it. */
+function find(f: FunctionBody, rip: number, from: number): FunctionBody {
   const entry = f.local('i32');
   const record = f.local('i32');
-  f.i32(0).mem('i64.load', L.RIP).tee(rip).op('i32.wrap_i64');
+  f.get(rip).op('i32.wrap_i64');
   f.get(rip)
     .i64(12n)
     .op('i64.shr_u')
@@ -171,10 +195,19 @@ function dispatchFunction(): FunctionBody {
   f.get(record).mem('i32.load8_u', L.R_FLAGS).op('i32.eqz').op('i32.and').if();
   f.get(from).get(record).mem('i32.store', L.R_LINK);
   f.end().end();
-  f.get(record).return();
-  f.end();
+  f.else();
+  f.i32(0).get(rip).mem('i64.store', L.RIP);
   f.i32(0).get(from).mem('i32.store', L.LINK_FROM);
-  return f.i32(LOOKUP_RECORD);
+  f.i32(LOOKUP_RECORD).set(record);
+  f.end();
+  return f.get(record);
+}
+
+function dispatchFunction(): FunctionBody {
+  const f = new FunctionBody(HANDLER_SIGNATURE);
+  const rip = f.local('i64');
+  f.i32(0).mem('i64.load', L.RIP).set(rip);
+  return find(f, rip, 0);
 }
 
 function lookupFunction(): FunctionBody {

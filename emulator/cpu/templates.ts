@@ -35,9 +35,9 @@ export class Templates {
     this.#imports = imports;
   }
 
-  /** Gives the hot templates the first indices; the loop has their code, so they need no handler of their own. */
+  /** Gives the hot templates the first indices; the loop has their code, and calls their functions when that will not do. */
   reserve(hot: readonly HotTemplate[]): void {
-    for (const { shape, ops } of hot) this.#add(shapeKey(shape), ops);
+    for (const { shape, ops } of hot) this.#pending.push({ index: this.#add(shapeKey(shape), ops), body: emitHandler(shape, ops) });
   }
 
   #add(key: number, ops: readonly Op[]): number {

@@ -101,7 +101,6 @@ function makeMix(count: number, seed: number): Uint8Array {
   }
 
   const functions: number[] = [];
-  const ends: number[] = [];
   // Functions first, behind a jump to the main part.
   put(0xe9, 0, 0, 0, 0);
   while (made < count / 4) {
@@ -125,7 +124,6 @@ function makeMix(count: number, seed: number): Uint8Array {
   two(1, [0xff], 1, ROUNDS); // DEC R15
   put(0x0f, 0x85, ...word(main - (code.length + 6)));
   put(0xf4);
-  void ends;
   return Uint8Array.from(code);
 }
 
