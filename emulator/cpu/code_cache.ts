@@ -17,6 +17,8 @@ export interface BlockMode extends DecodeMode {
   readonly codeLimit: number;
   /** CPL 3. */
   readonly isUser: boolean;
+  /** Pages of RIP are not pages of linear addresses (CS's base), so nobody may link within one. */
+  readonly isUnaligned: boolean;
   /** The row to run instead of this one (privilege, absent FPU), or undefined. */
   substitute(row: Row): Row | undefined;
 }
@@ -155,7 +157,7 @@ export class CodeCache implements CodePages {
     }
     block ??= this.#decode(rip, maddr, mode, secondPage);
     if (isTarget) block.isTarget = true;
-    this.#remember(block);
+    this.#remember(block, mode.isUnaligned);
     return block.record;
   }
 
@@ -184,7 +186,7 @@ export class CodeCache implements CodePages {
     return present ?? this.#decode(rip, maddr, mode, () => 0);
   }
 
-  #remember(block: CodeBlock): void {
+  #remember(block: CodeBlock, isUnaligned: boolean): void {
     const view = this.#view;
     const entry = jumpCacheEntry(block.rip);
     view.setBigUint64(entry, block.rip, true);
@@ -192,7 +194,7 @@ export class CodeCache implements CodePages {
     view.setInt32(entry + 12, view.getInt32(L.JUMP_GENERATION, true), true);
     const from = view.getInt32(L.LINK_FROM, true);
     view.setInt32(L.LINK_FROM, 0, true);
-    if (from === 0 || block.secondSize > 0) return;
+    if (from === 0 || block.secondSize > 0 || isUnaligned) return;
     // RIP may have changed since the branch asked: by the host between runs, or by an exception in between.
     const target = from + (view.getUint16(from + L.R_HANDLER, true) === L.HANDLER_GOTO ? L.R_RIP : L.R_IMM);
     if (view.getBigUint64(target, true) !== block.rip) return;
@@ -255,7 +257,7 @@ export class CodeCache implements CodePages {
       if (ends || block.secondSize > 0) break;
     }
     this.#appendPseudo(block, L.HANDLER_GOTO, BigInt.asUintN(mode.code === 64 ? 64 : 32, rip + BigInt(decoded)));
-    if (block.secondSize > 0) this.#view.setUint8(block.record + L.R_FLAGS, L.RECORD_NO_LINK);
+    if (block.secondSize > 0 || mode.isUnaligned) this.#view.setUint8(block.record + L.R_FLAGS, L.RECORD_NO_LINK);
     this.#templates.compile();
     this.#register(block);
     return block;

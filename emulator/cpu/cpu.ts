@@ -4,11 +4,25 @@
  * interface that others see is interface.ts.
  */
 import { Breakpoints } from './breakpoints.ts';
+import {
+  CR0_PE,
+  CR0_PG,
+  CR0_WP,
+  CR4_PAE,
+  CR4_PCIDE,
+  CR4_PGE,
+  CR4_PSE,
+  CR4_SMAP,
+  CR4_SMEP,
+  EFER_LMA,
+  EFER_LME,
+  EFER_NXE,
+} from './control_registers.ts';
 import { toDecodedInstruction } from './decoded_instruction.ts';
 import { Engine, type EngineKind } from './engine.ts';
 import type { Exit } from './exit.ts';
-import { DB, Fault, GP, hasErrorCode } from './fault.ts';
-import { RF, TF } from './flags.ts';
+import { DB, Fault, GP, hasErrorCode, NMI, Unsupported } from './fault.ts';
+import { IF, RF, TF } from './flags.ts';
 import { helpers } from './helpers.ts';
 import type {
   Access,
@@ -25,27 +39,22 @@ import type {
   WalkStep,
 } from './interface.ts';
 import * as L from './layout.ts';
-import {
-  CR0_PE,
-  CR0_PG,
-  CR0_WP,
-  CR4_PAE,
-  CR4_PCIDE,
-  CR4_PGE,
-  CR4_PSE,
-  CR4_SMAP,
-  CR4_SMEP,
-  EFER_LMA,
-  EFER_LME,
-  EFER_NXE,
-  Mmu,
-} from './mmu.ts';
+import { Mmu } from './mmu.ts';
 import { ModeTracker } from './mode.ts';
 import { type AccessListener, NestedFault, type NestedPaging, WATCHED } from './nested.ts';
-import { CS_INDEX, SS_INDEX, State, segmentNames } from './state.ts';
+import {
+  ACTIVITY_MOV_SS,
+  ACTIVITY_NMI_BLOCKED,
+  ACTIVITY_NMI_PENDING,
+  ACTIVITY_STI,
+  CS_INDEX,
+  SS_INDEX,
+  State,
+  segmentNames,
+} from './state.ts';
 import { EngineClock, type EngineStatistics } from './statistics.ts';
 import { systemFunctions } from './system/index.ts';
-import { deliverException, interceptException } from './system/interrupts.ts';
+import { deliverException, deliverInterrupt, interceptException } from './system/interrupts.ts';
 import { readMsr, writeMsr } from './system/msr.ts';
 
 export interface CpuOptions {
@@ -71,9 +80,25 @@ export interface CpuOptions {
 const CR0_TRANSLATION = CR0_PE | CR0_WP | CR0_PG;
 const CR4_TRANSLATION = CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP;
 const EFER_TRANSLATION = EFER_LME | EFER_LMA | EFER_NXE;
+const SHADOWS = ACTIVITY_STI | ACTIVITY_MOV_SS;
 const DR6_BS = 0x4000;
 /** Exceptions delivered without an instruction retired between them after which `run` returns early. */
 const MAX_IDLE_DELIVERIES = 1000;
+
+/** What ends a run from deep inside it, as an Exit; anything else is a bug of ours. */
+function toExit(refusal: unknown): Exit {
+  if (refusal instanceof NestedFault) return refusal.exit;
+  if (refusal instanceof Unsupported) return { kind: 'unsupported', what: refusal.what };
+  throw refusal;
+}
+
+function exitOf(deliver: () => Exit | undefined): Exit | undefined {
+  try {
+    return deliver();
+  } catch (refusal) {
+    return toExit(refusal);
+  }
+}
 
 export function createCpu(options: CpuOptions): CpuCore {
   return new CpuCore(options);
@@ -99,8 +124,7 @@ export class CpuCore implements Cpu {
   #instructions = 0n;
   /** Retired in the current `run` but not yet in `#instructions`. */
   #retired = 0;
-  /** MOV SS or STI just executed: interrupts and debug traps wait one instruction. */
-  isShadowed = false;
+  #wantsInterruptWindow = false;
 
   constructor(options: CpuOptions) {
     const { memorySize } = options;
@@ -136,7 +160,7 @@ export class CpuCore implements Cpu {
     this.reset();
   }
 
-  /** The state after power-on that software can rely on: real mode is not entered, control registers are as by INIT. */
+  /** The state after power-on (SDM 3A 9.1.1): real mode. RIP and CS are 0; who wants the reset vector sets them. */
   reset(): void {
     const { sys, view } = this.state;
     // The jump cache outlives its generations: none may come back.
@@ -147,6 +171,8 @@ export class CpuCore implements Cpu {
     sys[L.SYS_DR6] = 0xffff0ff0n;
     sys[L.SYS_DR7] = 0x400n;
     sys[L.SYS_PAT] = 0x0007040600070406n;
+    sys[L.SYS_GDT_LIMIT] = sys[L.SYS_IDT_LIMIT] = 0xffffn;
+    sys[L.SYS_TSC_SCALE] = 1n << 32n;
     view.setInt32(L.MXCSR, 0x1f80, true);
     view.setUint16(L.FCW, 0x37f, true);
     view.setUint16(L.FTW, 0xffff, true);
@@ -198,10 +224,8 @@ export class CpuCore implements Cpu {
     return this.state.sys[L.SYS_CR3]!;
   }
   set cr3(value: bigint) {
-    this.state.sys[L.SYS_CR3] = value;
-    this.#reconfigure();
-    this.mmu.flush(false);
-    this.#engine.code.forgetJumps();
+    if (this.mmu.isPae) this.mmu.loadPdptes(value);
+    this.loadCr3(value, false);
   }
   get cr4(): bigint {
     return this.state.sys[L.SYS_CR4]!;
@@ -246,8 +270,10 @@ export class CpuCore implements Cpu {
   #setControl(index: number, value: bigint, translation: number): void {
     const changed = this.state.sys[index]! ^ value;
     if (changed === 0n) return;
+    const wasPae = this.mmu.isPae;
     this.state.sys[index] = value;
     this.#reconfigure();
+    if (this.mmu.isPae && !wasPae) this.mmu.loadPdptes(this.cr3);
     if (changed & BigInt(translation)) this.flushTlb({ global: true });
   }
 
@@ -284,20 +310,30 @@ export class CpuCore implements Cpu {
   }
 
   #reconfigure(): void {
-    const { sys } = this.state;
-    this.mmu.configure(
-      Number(sys[L.SYS_CR0]! & 0xffff_ffffn) | 0,
-      sys[L.SYS_CR3]!,
-      Number(sys[L.SYS_CR4]! & 0xffff_ffffn) | 0,
-      Number(sys[L.SYS_EFER]! & 0xffff_ffffn) | 0,
-    );
+    this.#configureMmu();
     this.modeChanged();
+  }
+
+  #configureMmu(): void {
+    const register = (number: number): number => this.#view.getInt32(L.SYSTEM + 8 * number, true);
+    this.mmu.configure(register(L.SYS_CR0), this.state.sys[L.SYS_CR3]!, register(L.SYS_CR4), register(L.SYS_EFER));
+  }
+
+  /** A new CR3; `keeps`: its PCID may keep its translations, which it has as long as it is the present one. */
+  loadCr3(value: bigint, keeps: boolean): void {
+    const isSamePcid = ((this.state.sys[L.SYS_CR3]! ^ value) & 0xfffn) === 0n;
+    this.state.sys[L.SYS_CR3] = value;
+    this.#configureMmu();
+    if (keeps && isSamePcid) return;
+    this.mmu.flush(false);
+    this.#engine.code.forgetJumps();
   }
 
   /** After changes of CS, SS, CPL, CR0, CR4, EFER or RFLAGS.AC. */
   modeChanged(): void {
-    this.#view.setInt32(L.TLB_SET, this.cpl === 3 ? L.TLB_USER : L.TLB_SUPERVISOR, true);
+    this.mmu.selectSet();
     if (this.#modes.update()) this.#engine.code.forgetJumps();
+    this.mmu.isNarrow = this.#modes.current.code !== 64;
   }
 
   // Translation
@@ -362,7 +398,7 @@ export class CpuCore implements Cpu {
   advance(size: number): void {
     this.rip = BigInt.asUintN(this.#modes.current.code === 64 ? 64 : 32, this.rip + BigInt(size));
     this.state.systemFlags &= ~(1 << 16);
-    this.isShadowed = false;
+    this.state.activity &= ~SHADOWS;
     this.#instructions += 1n;
   }
 
@@ -389,12 +425,70 @@ export class CpuCore implements Cpu {
     };
   }
 
+  // Events
+
+  /** STI or MOV SS has just executed: interrupts wait for one instruction. */
+  get isShadowed(): boolean {
+    return (this.state.activity & SHADOWS) !== 0;
+  }
+
+  get canTakeInterrupt(): boolean {
+    return (this.state.systemFlags & IF) !== 0 && !this.isShadowed;
+  }
+
+  requestInterruptWindow(isWanted = true): void {
+    this.#wantsInterruptWindow = isWanted;
+  }
+
+  injectInterrupt(vector: number): Exit | undefined {
+    return exitOf(() => deliverInterrupt(this, vector));
+  }
+
+  injectException(vector: number, errorCode = hasErrorCode(vector) ? 0 : undefined): Exit | undefined {
+    const dr6 = Number(this.getDr(6) & 0xe00fn);
+    return exitOf(() => deliverException(this, new Fault(vector, errorCode, this.cr2, dr6)));
+  }
+
+  injectNmi(): Exit | undefined {
+    this.state.activity |= ACTIVITY_NMI_PENDING;
+    return this.#canTakeNmi ? this.#takeNmi() : undefined;
+  }
+
+  /** STI's shadow does not hold an NMI back. */
+  get #canTakeNmi(): boolean {
+    return (this.state.activity & (ACTIVITY_NMI_PENDING | ACTIVITY_NMI_BLOCKED | ACTIVITY_MOV_SS)) === ACTIVITY_NMI_PENDING;
+  }
+
+  #takeNmi(): Exit | undefined {
+    this.state.activity = (this.state.activity & ~ACTIVITY_NMI_PENDING) | ACTIVITY_NMI_BLOCKED;
+    return exitOf(() => deliverInterrupt(this, NMI));
+  }
+
+  get tscOffset(): bigint {
+    return this.state.sys[L.SYS_TSC_OFFSET]!;
+  }
+  set tscOffset(value: bigint) {
+    this.state.sys[L.SYS_TSC_OFFSET] = value;
+  }
+  get tscScale(): bigint {
+    return this.state.sys[L.SYS_TSC_SCALE]!;
+  }
+  set tscScale(value: bigint) {
+    this.state.sys[L.SYS_TSC_SCALE] = value;
+  }
+  /** The time-stamp counter as the guest sees it. */
+  get tsc(): bigint {
+    return BigInt.asUintN(64, ((this.host.readTsc(this.instructions) * this.tscScale) >> 32n) + this.tscOffset);
+  }
+  set tsc(value: bigint) {
+    this.tscOffset = BigInt.asUintN(64, this.tscOffset + value - this.tsc);
+  }
+
   run(budget: number): Exit {
     try {
       return this.#clock ? this.#clock.run(() => this.#run(budget)) : this.#run(budget);
-    } catch (fault) {
-      if (!(fault instanceof NestedFault)) throw fault;
-      return fault.exit;
+    } catch (refusal) {
+      return toExit(refusal);
     } finally {
       this.mmu.isBatched = false;
       this.#instructions += BigInt(this.#retired);
@@ -415,6 +509,15 @@ export class CpuCore implements Cpu {
     this.#isStopRequested = false;
     for (;;) {
       if (this.#isStopRequested) return { kind: 'stopped' };
+      if (this.#wantsInterruptWindow && this.canTakeInterrupt) {
+        this.#wantsInterruptWindow = false;
+        return { kind: 'interruptWindow' };
+      }
+      if (this.#canTakeNmi) {
+        const exit = this.#takeNmi();
+        if (exit) return exit;
+        record = 0;
+      }
       if (this.#retired >= budget) return { kind: 'budget' };
       try {
         if (record === 0) {
@@ -426,7 +529,9 @@ export class CpuCore implements Cpu {
         const isStepping = (this.state.systemFlags & TF) !== 0;
         const isWatching = this.#breakpoints.isActive;
         if (isWatching) this.#checkInstructionBreakpoint();
-        const slice = isStepping || isWatching || isWatched ? 1 : Math.min(budget - this.#retired, this.#engine.slice);
+        const { activity } = this.state;
+        const isWaiting = (activity & SHADOWS) !== 0 && (this.#wantsInterruptWindow || (activity & ACTIVITY_NMI_PENDING) !== 0);
+        const slice = isStepping || isWatching || isWatched || isWaiting ? 1 : Math.min(budget - this.#retired, this.#engine.slice);
         this.mmu.isBatched = slice > 1;
         const next = this.#engine.run(record, slice);
         if (slice === 1) this.mmu.finishWatched();
@@ -492,7 +597,7 @@ export class CpuCore implements Cpu {
   }
 
   #clearShadows(): void {
-    this.isShadowed = false;
+    if (this.state.activity & SHADOWS) this.state.activity &= ~SHADOWS;
     if (this.state.systemFlags & (1 << 16)) this.state.systemFlags &= ~(1 << 16);
   }
 
@@ -526,7 +631,8 @@ export class CpuCore implements Cpu {
     }
     this.#retired++;
     this.state.systemFlags &= ~(result === 'keepRf' ? 0 : 1 << 16);
-    this.isShadowed = result === 'shadow' || result === 'stackShadow';
+    const shadow = result === 'shadow' ? ACTIVITY_STI : result === 'stackShadow' ? ACTIVITY_MOV_SS : 0;
+    this.state.activity = (this.state.activity & ~SHADOWS) | shadow;
     const isTrapped = result === 'switched' ? (this.state.systemFlags & TF) !== 0 : isStepping;
     return result === 'stackShadow' ? undefined : this.#raiseDebugTrap(isTrapped);
   }
@@ -576,7 +682,8 @@ export class CpuCore implements Cpu {
   #checkInstructionBreakpoint(): void {
     this.#breakpoints.hits = 0;
     if (this.state.systemFlags & RF) return;
-    const dr6 = this.#breakpoints.atInstruction(this.rip);
+    const linear = BigInt.asUintN(this.#modes.current.code === 64 ? 64 : 32, this.rip + this.#modes.codeBase);
+    const dr6 = this.#breakpoints.atInstruction(linear);
     if (dr6 !== 0) throw new Fault(DB, undefined, undefined, dr6);
   }
 }

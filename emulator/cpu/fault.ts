@@ -1,3 +1,5 @@
+import type { UnsupportedExit } from './exit.ts';
+
 /** An exception in the making: thrown by the system unit and the MMU's checked accessors, caught by `Cpu.run`. */
 export class Fault {
   readonly vector: number;
@@ -12,6 +14,15 @@ export class Fault {
     this.errorCode = errorCode;
     this.cr2 = cr2;
     this.dr6 = dr6;
+  }
+}
+
+/** What this CPU does not have is asked for: thrown by the system unit with nothing changed, an Exit of `Cpu.run`. */
+export class Unsupported {
+  readonly what: UnsupportedExit['what'];
+
+  constructor(what: UnsupportedExit['what']) {
+    this.what = what;
   }
 }
 

@@ -3,6 +3,8 @@
  * special operand is met or MXCSR is not the default. Each applies one scalar operation of float/sse.ts lane by lane:
  * (a, b) -> a vector whose first lanes are results and whose rest is a's.
  */
+
+import { CR4_OSXMMEXCPT } from './control_registers.ts';
 import type { CpuCore } from './cpu.ts';
 import { Fault, UD, XM } from './fault.ts';
 import { sseReciprocal, sseReciprocalSqrt } from './float/reciprocal.ts';
@@ -21,7 +23,6 @@ import {
 import { type QuickOp, quickArith } from './float_quick.ts';
 import { defineHelper, helpers } from './helpers.ts';
 import { ARGS, FSW, FTW, MXCSR, SYS_CR4 } from './layout.ts';
-import { CR4_OSXMMEXCPT } from './mmu.ts';
 
 export type LaneSize = 4 | 8;
 

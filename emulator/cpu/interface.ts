@@ -126,6 +126,26 @@ export interface Cpu {
    * while the CPU runs.
    */
   setBreakpoints(addresses: Iterable<bigint>): void;
+
+  /** RFLAGS.IF is set, and neither STI nor MOV SS holds interrupts back for one instruction. */
+  readonly canTakeInterrupt: boolean;
+  /** `run` returns 'interruptWindow', once, as soon as an interrupt can be taken. */
+  requestInterruptWindow(isWanted?: boolean): void;
+  /**
+   * Delivers an external interrupt through the IDT at RIP, whatever RFLAGS.IF says; a CPU that has left by 'halt' goes on
+   * in the handler. An Exit only when delivery ends in an intercepted exception, a triple fault or something unsupported.
+   */
+  injectInterrupt(vector: number): Exit | undefined;
+  /** Delivers an exception at RIP as if the instruction there had raised it, intercepted or not. For #PF set CR2 before. */
+  injectException(vector: number, errorCode?: number): Exit | undefined;
+  /** Delivers an NMI; while one is handled (until IRET) or MOV SS holds it back, one more waits. */
+  injectNmi(): Exit | undefined;
+
+  /** The guest's time-stamp counter is `(host.readTsc() * tscScale >> 32) + tscOffset`; the guest's WRMSR changes the offset. */
+  tscOffset: bigint;
+  /** 32.32 fixed point, 1 << 32 at reset. */
+  tscScale: bigint;
+
   /** RIP += size (wrapped as the mode demands); clears RF and the interrupt shadow, as retiring does. */
   advance(size: number): void;
 

@@ -24,7 +24,7 @@ export const STOP_RECORD = STATE + 0x18;
 export const STOP_REASON = STATE + 0x1c;
 /** The detail of the reason: exception vector, or number of the system function. */
 export const STOP_DETAIL = STATE + 0x20;
-/** Address of the TLB set in use (user or supervisor). */
+/** Address of the TLB set in use. */
 export const TLB_SET = STATE + 0x28;
 export const MXCSR = STATE + 0x2c;
 /** x87: control, status, tag (full two-bit form), 2 bytes each; then last opcode; FIP and FDP. */
@@ -45,6 +45,8 @@ export const FIP_SELECTOR = STATE + 0xf8;
 export const FDP_SELECTOR = STATE + 0xfa;
 /** Bit n: segment n may be written (outside 64-bit mode). */
 export const SEG_WRITABLE = STATE + 0xfc;
+/** What STAC makes TLB_SET: TLB_OPEN, or TLB_SUPERVISOR without SMAP. */
+export const TLB_STAC = STATE + 0x104;
 /** What holds interrupts back (state.ts, ACTIVITY_*). */
 export const ACTIVITY = STATE + 0x100;
 /** Segment bases by number (es cs ss ds fs gs), 8 bytes each; valid range of offsets for 32-bit accesses after them. */
@@ -91,7 +93,9 @@ export const SYS_CR0 = 0,
   /** The four page-directory-pointer-table entries of PAE paging, as MOV CR3 loaded them. */
   SYS_PDPTE = 39,
   SYS_TSC_OFFSET = 43,
-  SYS_COUNT = 44;
+  /** 32.32 fixed point. */
+  SYS_TSC_SCALE = 44,
+  SYS_COUNT = 45;
 /** Everything that a context saves: the architectural state. */
 export const CONTEXT_START = GPR;
 export const CONTEXT_END = SYSTEM + 8 * SYS_COUNT;
@@ -104,9 +108,11 @@ export const TLB_READ = 0;
 export const TLB_WRITE = TLB_KIND_SIZE;
 export const TLB_FETCH = 2 * TLB_KIND_SIZE;
 export const TLB_SET_SIZE = 3 * TLB_KIND_SIZE;
+/** The sets: CPL 3; below; below while RFLAGS.AC opens user pages that SMAP bars. */
 export const TLB_USER = 0x10000;
 export const TLB_SUPERVISOR = TLB_USER + TLB_SET_SIZE;
-export const TLB_END = TLB_SUPERVISOR + TLB_SET_SIZE;
+export const TLB_OPEN = TLB_SUPERVISOR + TLB_SET_SIZE;
+export const TLB_END = TLB_OPEN + TLB_SET_SIZE;
 
 export const JUMP_CACHE = TLB_END;
 export const JUMP_CACHE_ENTRIES = 4096;

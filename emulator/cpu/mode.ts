@@ -3,9 +3,9 @@
  * register sets are usable, and outside 64-bit code the limit of CS. Blocks are decoded for one mode.
  */
 import type { BlockMode } from './code_cache.ts';
+import { CR0_AM, CR0_EM, CR0_MP, CR0_PE, CR0_PG, CR0_TS, CR4_OSFXSR, EFER_LMA } from './control_registers.ts';
 import { AC } from './flags.ts';
 import * as L from './layout.ts';
-import { CR0_AM, CR0_EM, CR0_MP, CR0_TS, CR4_OSFXSR, EFER_LMA } from './mmu.ts';
 import type { Row } from './row.ts';
 import { rowByName } from './rows/index.ts';
 import { ATTR_DB, ATTR_L, CS_INDEX, SS_INDEX, type State } from './state.ts';
@@ -14,6 +14,13 @@ const FPU_EMULATED = 1,
   FPU_SWITCHED = 2,
   FPU_NO_SSE = 4,
   FPU_MONITORED = 8;
+const CS = L.SYSTEM + 8 * (L.SYS_SEGMENT + CS_INDEX),
+  SS = L.SYSTEM + 8 * (L.SYS_SEGMENT + SS_INDEX),
+  CS_BASE = L.SEG_BASE + 8 * CS_INDEX;
+/** From the start of a segment's hidden part. */
+const ATTRIBUTES = 2,
+  LIMIT = 4;
+const NO_LIMIT = 0xffff_ffff;
 
 export class ModeTracker {
   readonly #state: State;
@@ -25,6 +32,7 @@ export class ModeTracker {
   codeBase = 0n;
   /** CS's limit, -1 in 64-bit code: it has none. */
   codeLimit = -1;
+  #baseLow = 0;
 
   constructor(state: State) {
     this.#state = state;
@@ -33,32 +41,32 @@ export class ModeTracker {
 
   /** Takes over CS, SS, CPL, CR0, CR4, EFER and RFLAGS.AC; whether decoded code of before is of no use now. */
   update(): boolean {
-    const { codeBase, codeLimit, current } = this;
+    const { current, codeLimit } = this;
+    const baseLow = this.#baseLow;
     this.current = this.#find();
-    return this.current !== current || this.codeBase !== codeBase || this.codeLimit !== codeLimit;
-  }
-
-  #attributes(index: number): number {
-    return this.#state.view.getUint16(L.SYSTEM + 8 * (L.SYS_SEGMENT + index) + 2, true);
+    return this.current !== current || this.#baseLow !== baseLow || this.codeLimit !== codeLimit;
   }
 
   #find(): BlockMode {
-    const { cpl, sys, systemFlags } = this.#state;
-    const cr0 = Number(sys[L.SYS_CR0]! & 0xffff_ffffn);
-    const cs = this.#attributes(CS_INDEX);
-    const ss = this.#attributes(SS_INDEX);
-    const isLong = (sys[L.SYS_EFER]! & BigInt(EFER_LMA)) !== 0n && (cs & ATTR_L) !== 0;
+    const { view } = this.#state;
+    const register = (number: number): number => view.getInt32(L.SYSTEM + 8 * number, true);
+    const cpl = view.getInt32(L.CPL, true);
+    const cr0 = register(L.SYS_CR0);
+    const cs = view.getUint16(CS + ATTRIBUTES, true);
+    const isLong = (register(L.SYS_EFER) & EFER_LMA) !== 0 && (cs & ATTR_L) !== 0;
     const code = isLong ? 64 : cs & ATTR_DB ? 32 : 16;
-    const stackSize = isLong ? 8 : ss & ATTR_DB ? 4 : 2;
-    const alignCheck = (cr0 & CR0_AM) !== 0 && cpl === 3 && (systemFlags & AC) !== 0;
+    const stackSize = isLong ? 8 : view.getUint16(SS + ATTRIBUTES, true) & ATTR_DB ? 4 : 2;
+    const alignCheck = (cr0 & CR0_AM) !== 0 && cpl === 3 && (view.getInt32(L.FLAGS_REST, true) & AC) !== 0;
+    const isReal = (cr0 & CR0_PE) === 0;
     const fpu =
       (cr0 & CR0_EM ? FPU_EMULATED : 0) |
       (cr0 & CR0_TS ? FPU_SWITCHED : 0) |
-      (sys[L.SYS_CR4]! & BigInt(CR4_OSFXSR) ? 0 : FPU_NO_SSE) |
+      (register(L.SYS_CR4) & CR4_OSFXSR ? 0 : FPU_NO_SSE) |
       (cr0 & CR0_MP ? FPU_MONITORED : 0);
-    const segment = this.#state.getSegment(CS_INDEX);
-    this.codeBase = isLong ? 0n : segment.base;
-    this.codeLimit = isLong ? -1 : segment.limit;
+    this.#baseLow = isLong ? 0 : view.getInt32(CS_BASE, true);
+    this.codeBase = isLong ? 0n : view.getBigUint64(CS_BASE, true);
+    this.codeLimit = isLong ? -1 : view.getUint32(CS + LIMIT, true);
+    const isUnaligned = (this.#baseLow & 0xfff) !== 0 && (cr0 & CR0_PG) !== 0;
     const key =
       (code >> 4) |
       ((stackSize >> 1) << 3) |
@@ -66,18 +74,13 @@ export class ModeTracker {
       (Number(cpl === 0) << 7) |
       (fpu << 8) |
       (Number(cpl === 3) << 12) |
-      (this.#limitNumber() << 13);
+      (Number(isReal) << 13) |
+      (Number(isUnaligned) << 14) |
+      (this.#limitNumber() << 15);
     let mode = this.#modes.get(key);
     if (!mode) {
-      mode = {
-        key,
-        code,
-        codeLimit: this.codeLimit,
-        isUser: cpl === 3,
-        stackSize,
-        alignCheck,
-        substitute: (row) => substituteRow(row, cpl === 0, fpu),
-      };
+      const substitute = (row: Row): Row | undefined => substituteRow(row, cpl === 0, isReal, fpu);
+      mode = { key, code, codeLimit: this.codeLimit, isUser: cpl === 3, stackSize, alignCheck, isUnaligned, substitute };
       this.#modes.set(key, mode);
     }
     return mode;
@@ -85,17 +88,18 @@ export class ModeTracker {
 
   #limitNumber(): number {
     const limit = this.codeLimit;
-    if (limit < 0 || limit === 0xffff_ffff) return 0;
+    if (limit < 0 || limit === NO_LIMIT) return 0;
     const number = this.#limits.get(limit) ?? this.#limits.size + 1;
     this.#limits.set(limit, number);
     return number;
   }
 }
 
-/** What runs instead of a row that privilege or the state of the FPU forbids here. */
-function substituteRow({ attributes, mnemonic }: Row, isCpl0: boolean, fpu: number): Row | undefined {
+/** What runs instead of a row that privilege, real mode or the state of the FPU forbids here. */
+function substituteRow({ attributes, mnemonic }: Row, isCpl0: boolean, isReal: boolean, fpu: number): Row | undefined {
   const isEmulated = (fpu & FPU_EMULATED) !== 0;
   const isSwitched = (fpu & FPU_SWITCHED) !== 0;
+  if (attributes.has('pe') && isReal) return rowByName('#UD');
   if (attributes.has('cpl0') && !isCpl0) return rowByName('#GP');
   if (attributes.has('sse')) {
     if (isEmulated || fpu & FPU_NO_SSE) return rowByName('#UD');

@@ -14,6 +14,7 @@ export type Attribute =
   | 'd64' // operand size is 64 (or 16 by prefix) in 64-bit mode
   | 'f64' // operand size is 64 in 64-bit mode, prefix or not
   | 'cpl0' // #GP(0) above CPL 0
+  | 'pe' // #UD in real mode
   | 'x87' // #NM by CR0.EM or CR0.TS
   | 'sse' // #UD by CR0.EM or !CR4.OSFXSR, #NM by CR0.TS
   | 'mmx' // #UD by CR0.EM, #NM by CR0.TS

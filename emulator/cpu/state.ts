@@ -23,6 +23,25 @@ export const ATTR_S = 16,
   ATTR_DB = 1 << 14,
   ATTR_G = 1 << 15;
 
+/** Bits of ACTIVITY: the shadow of STI, that of MOV SS, and NMIs that are held back until IRET or wait for that. */
+export const ACTIVITY_STI = 1,
+  ACTIVITY_MOV_SS = 2,
+  ACTIVITY_NMI_BLOCKED = 4,
+  ACTIVITY_NMI_PENDING = 8;
+
+/** The offsets that an access outside 64-bit mode may use; none when the segment is unusable or cannot be read. */
+export function boundsOf({ attributes, limit }: Segment): { low: number; high: number } {
+  const isCode = (attributes & 0b1000) !== 0;
+  const isUsable = (attributes & (ATTR_P | ATTR_S)) === (ATTR_P | ATTR_S) && (!isCode || (attributes & 0b0010) !== 0);
+  const isExpandDown = (attributes & 0b1100) === 0b0100;
+  if (!isUsable) return { low: 1, high: 0 };
+  if (!isExpandDown) return { low: 0, high: limit };
+  const top = attributes & ATTR_DB ? 0xffff_ffff : 0xffff;
+  return limit < top ? { low: limit + 1, high: top } : { low: 1, high: 0 };
+}
+
+export const isWritable = ({ attributes }: Segment): boolean => (attributes & 0b1010) === 0b0010;
+
 export class State {
   readonly view: DataView;
   readonly gpr: BigUint64Array;
@@ -63,6 +82,14 @@ export class State {
     this.view.setInt32(L.FLAGS_REST, value, true);
   }
 
+  /** ACTIVITY_* bits. */
+  get activity(): number {
+    return this.view.getInt32(L.ACTIVITY, true);
+  }
+  set activity(value: number) {
+    this.view.setInt32(L.ACTIVITY, value, true);
+  }
+
   getSegment(index: number): Segment {
     const at = L.SYSTEM + 8 * (L.SYS_SEGMENT + index);
     return {
@@ -83,18 +110,13 @@ export class State {
     if (index === SS_INDEX) this.view.setInt32(L.CPL, (segment.attributes >> 5) & 3, true);
   }
 
-  /** The valid offsets of a segment, for inline checks outside 64-bit mode: empty when it is unusable or cannot be read. */
-  #setBounds(index: number, { attributes, limit }: Segment): void {
-    const isCode = (attributes & 0b1000) !== 0;
-    const hasAccess = (attributes & 0b0010) !== 0;
-    const isUsable = (attributes & (ATTR_P | ATTR_S)) === (ATTR_P | ATTR_S) && (!isCode || hasAccess);
-    const isExpandDown = (attributes & 0b1100) === 0b0100;
-    const low = !isUsable ? 1 : isExpandDown ? (limit + 1) >>> 0 : 0;
-    const high = !isUsable ? 0 : isExpandDown ? (attributes & ATTR_DB ? 0xffff_ffff : 0xffff) : limit;
+  /** For inline checks outside 64-bit mode. */
+  #setBounds(index: number, segment: Segment): void {
+    const { low, high } = boundsOf(segment);
     this.view.setUint32(L.SEG_LOW + 4 * index, low, true);
     this.view.setUint32(L.SEG_HIGH + 4 * index, high, true);
     const writable = this.view.getInt32(L.SEG_WRITABLE, true) & ~(1 << index);
-    this.view.setInt32(L.SEG_WRITABLE, writable | (!isCode && hasAccess ? 1 << index : 0), true);
+    this.view.setInt32(L.SEG_WRITABLE, writable | (isWritable(segment) ? 1 << index : 0), true);
   }
 }
 

@@ -52,6 +52,8 @@ export function handlePvExit(host: TrapHost, vcpu: Vcpu, exit: Exit): void {
     case 'instruction':
     case 'halt':
     case 'shutdown':
+    case 'interruptWindow':
+    case 'unsupported':
       throw new Error(`bug: a PV vCPU left the CPU by '${exit.kind}'`);
   }
 }

@@ -6,11 +6,12 @@ import type { Builder } from '../builder.ts';
 import { GP, UD } from '../fault.ts';
 import { AC, DF, ID, IF, IOPL_SHIFT, NT, RF, TF } from '../flags.ts';
 import type { Value } from '../ir.ts';
-import { CPL, FLAGS_REST } from '../layout.ts';
+import { CPL, FLAGS_REST, TLB_SET, TLB_STAC, TLB_SUPERVISOR } from '../layout.ts';
 import { type Attribute, type RowSource, row } from '../row.ts';
 import {
   SYSTEM_CLTS,
   SYSTEM_INVLPG,
+  SYSTEM_INVPCID,
   SYSTEM_LGDT,
   SYSTEM_LIDT,
   SYSTEM_LMSW,
@@ -42,6 +43,7 @@ import {
   SYSTEM_SWAPGS,
   SYSTEM_SYSCALL,
   SYSTEM_SYSENTER,
+  SYSTEM_SYSEXIT,
   SYSTEM_SYSRET,
   SYSTEM_WRFSBASE,
   SYSTEM_WRGSBASE,
@@ -94,6 +96,14 @@ function sti(q: Builder): void {
   q.if(q.isZero(q.op('i32.and', interruptFlag(q), q.con32(IF))), () => q.system(SYSTEM_STI));
 }
 
+/** RFLAGS.AC opens user pages to a supervisor under CR4.SMAP, which is a TLB set of its own. */
+function setAccess(q: Builder, isOpen: boolean): void {
+  q.fault(q.op('i32.ne', q.getState('i32.load', CPL), q.con32(0)), UD);
+  const rest = q.getState('i32.load', FLAGS_REST);
+  q.setState('i32.store', FLAGS_REST, isOpen ? q.op('i32.or', rest, q.con32(AC)) : q.op('i32.and', rest, q.con32(~AC)));
+  q.setState('i32.store', TLB_SET, isOpen ? q.getState('i32.load', TLB_STAC) : q.con32(TLB_SUPERVISOR));
+}
+
 // biome-ignore format: one row a line
 export const systemRows: RowSource[] = [
   row('pushf',       '',       '9C', 'd64', pushf),
@@ -113,7 +123,7 @@ export const systemRows: RowSource[] = [
   performed('syscall',  '',    '0F 05', '', SYSTEM_SYSCALL),
   performed('sysret',   '',    '0F 07', '', SYSTEM_SYSRET),
   performed('sysenter', '',    '0F 34', '', SYSTEM_SYSENTER),
-  row('sysexit',     '',       '0F 35', 'cpl0', invalid),
+  performed('sysexit',  '',    '0F 35', 'cpl0', SYSTEM_SYSEXIT),
   performed('vmcall',   '',    '0F 01 =C1', '', SYSTEM_VMCALL),
   performed('vmmcall',  '',    '0F 01 =D9', '', SYSTEM_VMMCALL),
   performed('swapgs',   '',    '0F 01 =F8', 'cpl0 o64', SYSTEM_SWAPGS),
@@ -143,14 +153,15 @@ export const systemRows: RowSource[] = [
   performed('smsw',     'Ev',  '0F 01 /4', '', SYSTEM_SMSW),
   performed('lmsw',     'Ew',  '0F 01 /6', 'cpl0', SYSTEM_LMSW),
   performed('invlpg',   'Mb',  '0F 01 /7', 'cpl0', SYSTEM_INVLPG),
+  performed('invpcid',  'Gy,Mx', '66 0F 38 82 /r', 'cpl0', SYSTEM_INVPCID),
+  row('clac',        '',       '0F 01 =CA', 'end', (q) => setAccess(q, false)),
+  row('stac',        '',       '0F 01 =CB', 'end', (q) => setAccess(q, true)),
 
   // Not offered: CPUID tells of none of them.
   row('xgetbv',      '',       '0F 01 =D0', '', invalid),
   row('xsetbv',      '',       '0F 01 =D1', '', invalid),
   row('monitor',     '',       '0F 01 =C8', '', invalid),
   row('mwait',       '',       '0F 01 =C9', '', invalid),
-  row('clac',        '',       '0F 01 =CA', '', invalid),
-  row('stac',        '',       '0F 01 =CB', '', invalid),
   row('rsm',         '',       '0F AA', '', invalid),
 
   performed('in',       'AL,Ib',   'E4', '', SYSTEM_IN_IMM),

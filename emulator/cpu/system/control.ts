@@ -2,9 +2,7 @@
  * Control, debug and descriptor-table registers, and the TLB: MOV CR, MOV DR, CLTS, LMSW, SMSW, LGDT, LIDT, SGDT, SIDT,
  * INVLPG (SDM 3A 2.5, 17.2; APM2 3.1). CLTS and LMSW leave as 'mov_cr' where that is intercepted.
  */
-import type { CpuCore } from '../cpu.ts';
-import type { Insn } from '../decoder.ts';
-import { DB, Fault, GP, UD } from '../fault.ts';
+
 import {
   CR0_PE,
   CR0_PG,
@@ -15,16 +13,21 @@ import {
   CR4_OSXMMEXCPT,
   CR4_PAE,
   CR4_PCE,
+  CR4_PCIDE,
   CR4_PGE,
   CR4_PSE,
+  CR4_SMAP,
   CR4_SMEP,
   CR4_TSD,
   CR4_UMIP,
   EFER_LMA,
   EFER_LME,
   PHYSICAL_ADDRESS_BITS,
-} from '../mmu.ts';
-import { ATTR_L, CS_INDEX } from '../state.ts';
+} from '../control_registers.ts';
+import type { CpuCore } from '../cpu.ts';
+import type { Insn } from '../decoder.ts';
+import { DB, Fault, GP, UD } from '../fault.ts';
+import { ATTR_DB, ATTR_G, ATTR_L, CS_INDEX, TR_INDEX } from '../state.ts';
 import { defineSystem, intercepted } from './index.ts';
 import {
   getRegister,
@@ -37,6 +40,7 @@ import {
   writeMemory,
   writeOperand,
 } from './operand.ts';
+import { REAL_DATA } from './segments.ts';
 
 const CR0_CD = 0x4000_0000n,
   CR0_NW = 0x2000_0000n,
@@ -45,7 +49,20 @@ const CR0_CD = 0x4000_0000n,
 const CR0_BITS = 0xe005_003fn;
 const CR4_MCE = 0x40;
 const CR4_BITS = BigInt(
-  CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE | CR4_SMEP,
+  CR4_TSD |
+    CR4_DE |
+    CR4_PSE |
+    CR4_PAE |
+    CR4_MCE |
+    CR4_PGE |
+    CR4_PCE |
+    CR4_OSFXSR |
+    CR4_OSXMMEXCPT |
+    CR4_UMIP |
+    CR4_FSGSBASE |
+    CR4_PCIDE |
+    CR4_SMEP |
+    CR4_SMAP,
 );
 const DR7_GD = 0x2000n;
 const DR6_BD = 0x2000;
@@ -57,40 +74,68 @@ function requireCpl0(cpu: CpuCore): void {
 /** MOV of system registers is 64 bits wide in 64-bit code and 32 elsewhere, whatever the prefixes. */
 const width = (insn: Insn): number => (insn.shape.mode === 64 ? 8 : 4);
 
+const PG = BigInt(CR0_PG),
+  PE = BigInt(CR0_PE),
+  LME = BigInt(EFER_LME),
+  LMA = BigInt(EFER_LMA),
+  PAE = BigInt(CR4_PAE),
+  PCIDE = BigInt(CR4_PCIDE);
+/** Changes of these load the page-directory-pointer-table entries of PAE paging anew (SDM 3A 4.4.1). */
+const CR0_LOADS_PDPTES = PG | CR0_CD | CR0_NW;
+const CR4_LOADS_PDPTES = BigInt(CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP);
+
+const refuse = (isWrong: unknown): void => {
+  if (isWrong) throw new Fault(GP, 0);
+};
+
 function writeCr0(cpu: CpuCore, value: bigint): void {
-  const pg = BigInt(CR0_PG),
-    pe = BigInt(CR0_PE),
-    lme = BigInt(EFER_LME),
-    lma = BigInt(EFER_LMA);
-  const old = cpu.cr0;
-  if (value >> 32n || (value & pg && !(value & pe)) || (value & CR0_NW && !(value & CR0_CD))) throw new Fault(GP, 0);
+  const { cr0, cr4, efer } = cpu;
+  const changed = value ^ cr0;
+  refuse(value >> 32n || (value & PG && !(value & PE)) || (value & CR0_NW && !(value & CR0_CD)));
   const isLongCode = (cpu.state.getSegment(CS_INDEX).attributes & ATTR_L) !== 0;
-  if ((value ^ old) & pg) {
-    if (value & pg) {
-      if (!(cpu.efer & lme)) throw new Error('not supported: paging outside long mode');
-      if (!(cpu.cr4 & BigInt(CR4_PAE)) || isLongCode) throw new Fault(GP, 0);
-      cpu.efer |= lma;
-    } else {
-      if (cpu.efer & lma && isLongCode) throw new Fault(GP, 0);
-      cpu.efer &= ~lma;
-    }
+  const entersLong = (changed & value & PG) !== 0n && (efer & LME) !== 0n;
+  const leavesPaging = (changed & cr0 & PG) !== 0n;
+  if (entersLong) {
+    // A 16-bit TSS has no place in long mode.
+    refuse(!(cr4 & PAE) || isLongCode || !(cpu.state.getSegment(TR_INDEX).attributes & 8));
+    cpu.efer |= LMA;
+  } else if (value & PG && !(efer & LMA) && cr4 & PAE && changed & CR0_LOADS_PDPTES) refuse(!cpu.mmu.loadPdptes(cpu.cr3));
+  if (leavesPaging) {
+    refuse((efer & LMA && isLongCode) || cr4 & PCIDE);
+    cpu.efer &= ~LMA;
   }
-  if (!(value & pe)) throw new Error('not supported: real mode');
   cpu.cr0 = (value & CR0_BITS) | CR0_ET;
+  if (changed & cr0 & PE) {
+    // Code may be written to in real mode.
+    const cs = cpu.state.getSegment(CS_INDEX);
+    cpu.setSegment('cs', { ...cs, attributes: (cs.attributes & (ATTR_DB | ATTR_G)) | REAL_DATA });
+  }
 }
 
 function writeCr4(cpu: CpuCore, value: bigint): void {
-  if (value & ~CR4_BITS || (cpu.efer & BigInt(EFER_LMA) && !(value & BigInt(CR4_PAE)))) throw new Fault(GP, 0);
+  const { cr0, cr3, cr4, efer } = cpu;
+  const changed = value ^ cr4;
+  refuse(value & ~CR4_BITS || (efer & LMA && !(value & PAE)));
+  refuse(changed & value & PCIDE && (!(efer & LMA) || cr3 & 0xfffn));
+  if (cr0 & PG && !(efer & LMA) && value & PAE && changed & CR4_LOADS_PDPTES) refuse(!cpu.mmu.loadPdptes(cr3));
   cpu.cr4 = value;
+}
+
+/** With PCIDs, bit 63 of the value keeps the translations of its PCID (SDM 3A 4.10.4.1). */
+function writeCr3(cpu: CpuCore, value: bigint): void {
+  const { cr0, cr4, efer } = cpu;
+  const keeps = (cr4 & PCIDE) !== 0n && value >> 63n === 1n;
+  const address = keeps ? value & ~(1n << 63n) : value;
+  refuse(address >> BigInt(PHYSICAL_ADDRESS_BITS));
+  if (cr0 & PG && !(efer & LMA) && cr4 & PAE) refuse(!cpu.mmu.loadPdptes(address));
+  cpu.loadCr3(address, keeps);
 }
 
 function writeControl(cpu: CpuCore, number: number, value: bigint): void {
   if (number === 0) writeCr0(cpu, value);
   else if (number === 2) cpu.cr2 = value;
-  else if (number === 3) {
-    if (value >> BigInt(PHYSICAL_ADDRESS_BITS)) throw new Fault(GP, 0);
-    cpu.cr3 = value;
-  } else if (number === 4) writeCr4(cpu, value);
+  else if (number === 3) writeCr3(cpu, value);
+  else if (number === 4) writeCr4(cpu, value);
   else {
     if (value > 15n) throw new Fault(GP, 0);
     cpu.cr8 = value;
@@ -207,6 +252,25 @@ export const SYSTEM_INVLPG = defineSystem((cpu, insn) => {
   if (exit) return exit;
   const vaddr = linearAddress(cpu, insn, insn.segment, memoryOffset(cpu, insn), 1);
   if (isCanonical(vaddr)) cpu.flushTlbPage(vaddr);
+  return undefined;
+});
+
+/** Types: one address of a PCID, all of a PCID, everything, everything but global translations (SDM 2A INVPCID). */
+export const SYSTEM_INVPCID = defineSystem((cpu, insn) => {
+  const exit = intercepted(cpu, insn, 'invlpg');
+  if (exit) return exit;
+  const type = getRegister(cpu, insn.regNumber, width(insn));
+  const descriptor = readMemory(cpu, insn, 8);
+  const vaddr = readMemory(cpu, insn, 8, 8);
+  const pcid = Number(descriptor & 0xfffn);
+  refuse(type > 3n || descriptor >> 12n);
+  if (type < 2n) refuse(pcid !== 0 && !(cpu.cr4 & PCIDE));
+  // The TLB holds the present PCID's translations only.
+  const isPresent = pcid === (cpu.cr4 & PCIDE ? Number(cpu.cr3 & 0xfffn) : 0);
+  if (type === 0n) {
+    refuse(!isCanonical(vaddr));
+    if (isPresent) cpu.flushTlbPage(vaddr);
+  } else if (type > 1n || isPresent) cpu.flushTlb({ global: type === 2n });
   return undefined;
 });
 

@@ -1,13 +1,15 @@
 /**
- * Delivery of exceptions and software interrupts through the guest's IDT in long mode (SDM 3A 6.12-6.14, APM2 8.9): gate
- * checks, stack switch by privilege or IST, the frame, and what becomes of a fault on the way (double and triple fault).
+ * Delivery of exceptions and interrupts through the guest's IDT (SDM 3A 6.12-6.14, APM2 8.9): in long mode the gate
+ * checks, stack switch by privilege or IST and the frame (legacy_delivery.ts has the other modes), and what becomes of a
+ * fault on the way (double and triple fault).
  */
 import type { CpuCore } from '../cpu.ts';
 import type { Exit } from '../exit.ts';
 import { BP, DB, DE, DOUBLE_FAULT, Fault, GP, MC, NMI, NP, OF_VECTOR, PF_VECTOR, SS, TS } from '../fault.ts';
 import { IF, NT, RF, TF } from '../flags.ts';
 import * as L from '../layout.ts';
-import { ATTR_DB, ATTR_L, CS_INDEX, SS_INDEX } from '../state.ts';
+import { ACTIVITY_MOV_SS, ACTIVITY_STI, ATTR_DB, ATTR_L, CS_INDEX, SS_INDEX } from '../state.ts';
+import { deliverProtected, deliverReal } from './legacy_delivery.ts';
 import { isCanonical, RSP, stackImage } from './operand.ts';
 import {
   checkTarget,
@@ -16,11 +18,11 @@ import {
   isConforming,
   isLongMode,
   isNull,
+  isRealMode,
   markAccessed,
   needDescriptor,
   nullStack,
   readTss,
-  refuseLegacy,
   setCodeSegment,
   TYPE_INTERRUPT_GATE,
   TYPE_TRAP_GATE,
@@ -77,6 +79,17 @@ export function deliverException(cpu: CpuCore, fault: Fault): Exit | undefined {
   }
 }
 
+/** Delivers an interrupt from outside at RIP; what goes wrong on the way is an exception of its own. */
+export function deliverInterrupt(cpu: CpuCore, vector: number): Exit | undefined {
+  try {
+    deliverEvent(cpu, { vector, errorCode: undefined, isSoftware: false, rip: cpu.rip, flags: cpu.state.flags });
+    return undefined;
+  } catch (fault) {
+    if (!(fault instanceof Fault)) throw fault;
+    return interceptException(cpu, fault) ?? deliverException(cpu, fault);
+  }
+}
+
 /** What a second exception during the delivery of a first one becomes (SDM 3A table 6-5); undefined: a triple fault. */
 function combine(first: Fault, second: Fault): Fault | undefined {
   const isSecondHard = contributory.has(second.vector) || second.vector === PF_VECTOR;
@@ -92,8 +105,15 @@ function noteDebugException(cpu: CpuCore, dr6: number): void {
 }
 
 /** Enters a handler; throws the Fault that the way there raises, with nothing changed. */
-export function deliverEvent(cpu: CpuCore, event: CpuEvent): void {
-  if (!isLongMode(cpu)) refuseLegacy(`delivery of vector ${event.vector}`);
+function deliverEvent(cpu: CpuCore, event: CpuEvent): void {
+  if (isLongMode(cpu)) deliverLong(cpu, event);
+  else if (isRealMode(cpu)) deliverReal(cpu, event);
+  else deliverProtected(cpu, event);
+  cpu.state.activity &= ~(ACTIVITY_STI | ACTIVITY_MOV_SS);
+  cpu.modeChanged();
+}
+
+function deliverLong(cpu: CpuCore, event: CpuEvent): void {
   const { state } = cpu;
   const { vector, isSoftware } = event;
   const external = isSoftware ? 0 : 1;
@@ -141,8 +161,6 @@ export function deliverEvent(cpu: CpuCore, event: CpuEvent): void {
   cpu.gpr[RSP] = rsp;
   cpu.rip = target;
   state.systemFlags &= ~(TF | NT | RF | VM | (type === TYPE_INTERRUPT_GATE ? IF : 0));
-  cpu.isShadowed = false;
-  cpu.modeChanged();
 }
 
 /** An interrupt that the instruction at RIP asks for: INT n, INT3, INTO. */

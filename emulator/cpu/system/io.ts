@@ -10,13 +10,16 @@ import { DF, IOPL_SHIFT } from '../flags.ts';
 import { ATTR_P, ES_INDEX, TR_INDEX } from '../state.ts';
 import { defineSystem, intercepted, type SystemFunction, type SystemResult } from './index.ts';
 import { getRegister, RAX, RCX, RDI, RDX, RSI, readAt, setRegister, sizeMask, writeAt } from './operand.ts';
+import { isRealMode } from './segments.ts';
 
 const TSS_IO_BASE = 102;
+const TSS_IS_32 = 8;
 
 function checkPort(cpu: CpuCore, port: number, size: number): void {
-  if (cpu.cpl <= ((cpu.state.systemFlags >> IOPL_SHIFT) & 3)) return;
+  if (isRealMode(cpu) || cpu.cpl <= ((cpu.state.systemFlags >> IOPL_SHIFT) & 3)) return;
   const tss = cpu.state.getSegment(TR_INDEX);
-  if (!(tss.attributes & ATTR_P) || tss.limit < TSS_IO_BASE + 1) throw new Fault(GP, 0);
+  // A 16-bit TSS has no map.
+  if (!(tss.attributes & ATTR_P) || !(tss.attributes & TSS_IS_32) || tss.limit < TSS_IO_BASE + 1) throw new Fault(GP, 0);
   const at = Number(cpu.mmu.read(tss.base + BigInt(TSS_IO_BASE), 2, false)) + (port >> 3);
   if (at + 1 > tss.limit) throw new Fault(GP, 0);
   const bits = Number(cpu.mmu.read(tss.base + BigInt(at), 2, false)) >> (port & 7);

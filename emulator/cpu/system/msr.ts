@@ -2,10 +2,11 @@
  * The model-specific registers that the CPU itself keeps (SDM 4, APM2 appendix A), RDMSR and WRMSR, and the
  * instructions that tell about the processor: CPUID, RDTSC, RDTSCP, RDPMC.
  */
+
+import { CR0_PG, CR4_PCE, CR4_TSD, EFER_LMA, EFER_LME, EFER_NXE, EFER_SCE } from '../control_registers.ts';
 import type { CpuCore } from '../cpu.ts';
 import { Fault, GP } from '../fault.ts';
 import * as L from '../layout.ts';
-import { CR0_PG, CR4_PCE, CR4_TSD, EFER_LMA, EFER_LME, EFER_NXE, EFER_SCE } from '../mmu.ts';
 import { FS_INDEX, GS_INDEX } from '../state.ts';
 import { defineSystem, intercepted } from './index.ts';
 import { isCanonical, RAX, RBX, RCX, RDX, setRegister } from './operand.ts';
@@ -42,6 +43,7 @@ const kept: ReadonlyMap<number, readonly [number, Check]> = new Map([
 
 export function readMsr(cpu: CpuCore, index: number): bigint | undefined {
   if (index === MSR_EFER) return cpu.efer;
+  if (index === MSR_TSC) return cpu.tsc;
   if (index === MSR_FS_BASE) return segmentBase(cpu, FS_INDEX);
   if (index === MSR_GS_BASE) return segmentBase(cpu, GS_INDEX);
   const entry = kept.get(index);
@@ -51,6 +53,10 @@ export function readMsr(cpu: CpuCore, index: number): bigint | undefined {
 /** False, and nothing written: no such MSR, or a value that it refuses. */
 export function writeMsr(cpu: CpuCore, index: number, value: bigint): boolean {
   if (index === MSR_EFER) return writeEfer(cpu, value);
+  if (index === MSR_TSC) {
+    cpu.tsc = value;
+    return true;
+  }
   if (index === MSR_FS_BASE || index === MSR_GS_BASE) {
     if (!isCanonical(value)) return false;
     cpu.state.view.setBigUint64(L.SEG_BASE + 8 * (index === MSR_FS_BASE ? FS_INDEX : GS_INDEX), value, true);
@@ -77,7 +83,7 @@ export const SYSTEM_RDMSR = defineSystem((cpu, insn) => {
   const exit = intercepted(cpu, insn, 'rdmsr');
   if (exit) return exit;
   const index = Number(cpu.gpr[RCX]! & 0xffff_ffffn);
-  const value = index === MSR_TSC ? cpu.host.readTsc(cpu.instructions) : readMsr(cpu, index);
+  const value = readMsr(cpu, index);
   if (value === undefined) throw new Fault(GP, 0);
   return setPair(cpu, value);
 });
@@ -115,7 +121,7 @@ const mayRead = (cpu: CpuCore, isOpen: boolean): void => {
 
 export const SYSTEM_RDTSC = defineSystem((cpu, insn) => {
   mayRead(cpu, !(cpu.cr4 & BigInt(CR4_TSD)));
-  return intercepted(cpu, insn, 'rdtsc') ?? setPair(cpu, cpu.host.readTsc(cpu.instructions));
+  return intercepted(cpu, insn, 'rdtsc') ?? setPair(cpu, cpu.tsc);
 });
 
 export const SYSTEM_RDTSCP = defineSystem((cpu, insn) => {
@@ -123,7 +129,7 @@ export const SYSTEM_RDTSCP = defineSystem((cpu, insn) => {
   const exit = intercepted(cpu, insn, 'rdtscp');
   if (exit) return exit;
   cpu.gpr[RCX] = cpu.state.sys[L.SYS_TSC_AUX]!;
-  return setPair(cpu, cpu.host.readTsc(cpu.instructions));
+  return setPair(cpu, cpu.tsc);
 });
 
 /** There are no performance counters: every index is refused. */

@@ -7,6 +7,7 @@ import type { Insn } from '../decoder.ts';
 import { AC_VECTOR, Fault, GP, SS } from '../fault.ts';
 import * as L from '../layout.ts';
 import { SS_INDEX } from '../state.ts';
+import { currentStack, pushOnto } from './stack.ts';
 
 export const RAX = 0,
   RCX = 1,
@@ -110,6 +111,10 @@ export function pushAll(cpu: CpuCore, insn: Insn, size: number, values: readonly
   const { stackSize, alignCheck } = insn.shape;
   const total = size * values.length;
   const top = (cpu.gpr[RSP]! - BigInt(total)) & sizeMask(stackSize);
+  if (top + BigInt(total) > sizeMask(stackSize) + 1n) {
+    setRegister(cpu, RSP, stackSize, pushOnto(cpu, currentStack(cpu), size, values, cpu.cpl === 3, 0));
+    return;
+  }
   const vaddr = linearAddress(cpu, insn, SS_INDEX, top, total, true);
   if (alignCheck) checkAlignment(insn, vaddr, size);
   cpu.mmu.writeBytes(vaddr, stackImage(size, values), cpu.cpl === 3, true);

@@ -1,9 +1,10 @@
 /** Instructions on segment registers and descriptors: MOV, PUSH and POP Sreg, LDS and kin, LLDT, LTR, LAR, LSL, VERR, VERW. */
+
+import { CR4_UMIP } from '../control_registers.ts';
 import type { CpuCore } from '../cpu.ts';
 import type { Insn } from '../decoder.ts';
 import { Fault, GP, NP, UD } from '../fault.ts';
 import { ZF } from '../flags.ts';
-import { CR4_UMIP } from '../mmu.ts';
 import { CS_INDEX, DS_INDEX, ES_INDEX, FS_INDEX, GS_INDEX, LDTR_INDEX, SS_INDEX, TR_INDEX } from '../state.ts';
 import { defineSystem, type SystemFunction, type SystemResult } from './index.ts';
 import { moveStack, pushAll, readMemory, readOperand, readStack, setRegister, writeOperand } from './operand.ts';
@@ -20,12 +21,18 @@ import {
   needDescriptor,
   readUpperHalf,
   TYPE_CALL_GATE,
+  TYPE_CALL_GATE16,
   TYPE_LDT,
   TYPE_READABLE,
+  TYPE_TASK_GATE,
   TYPE_TSS_AVAILABLE,
   TYPE_TSS_BUSY,
+  TYPE_TSS16_AVAILABLE,
   writeType,
 } from './segments.ts';
+
+/** Set in the type of a busy TSS. */
+const TSS_IS_BUSY = 2;
 
 /** ModRM.reg as a segment register; REX.R does not count. */
 function segmentOperand(insn: Insn): number {
@@ -97,11 +104,11 @@ const storeSelector =
 export const SYSTEM_SLDT = defineSystem(storeSelector(LDTR_INDEX));
 export const SYSTEM_STR = defineSystem(storeSelector(TR_INDEX));
 
-/** A system descriptor of the GDT with its 64-bit base; `wanted` types in either mode's numbering. */
-function systemSegment(cpu: CpuCore, selector: number, wanted: number): { d: Descriptor; base: bigint } {
+/** A system descriptor of the GDT with its base, which has 64 bits in long mode. */
+function systemSegment(cpu: CpuCore, selector: number, wanted: readonly number[]): { d: Descriptor; base: bigint } {
   if (selector & 4) throw new Fault(GP, codeOf(selector));
   const d = needDescriptor(cpu, selector);
-  if (!d.isSystem || d.type !== wanted) throw new Fault(GP, codeOf(selector));
+  if (!d.isSystem || !wanted.includes(d.type)) throw new Fault(GP, codeOf(selector));
   if (!d.isPresent) throw new Fault(NP, codeOf(selector));
   return { d, base: isLongMode(cpu) ? d.base | ((readUpperHalf(cpu, d) & 0xffff_ffffn) << 32n) : d.base };
 }
@@ -112,7 +119,7 @@ export const SYSTEM_LLDT = defineSystem((cpu, insn) => {
     cpu.state.setSegment(LDTR_INDEX, { selector, base: 0n, limit: 0, attributes: 0 });
     return undefined;
   }
-  const { d, base } = systemSegment(cpu, selector, TYPE_LDT);
+  const { d, base } = systemSegment(cpu, selector, [TYPE_LDT]);
   cpu.state.setSegment(LDTR_INDEX, { selector, base, limit: d.limit, attributes: d.attributes });
   return undefined;
 });
@@ -120,9 +127,10 @@ export const SYSTEM_LLDT = defineSystem((cpu, insn) => {
 export const SYSTEM_LTR = defineSystem((cpu, insn) => {
   const selector = Number(readOperand(cpu, insn, 2));
   if (isNull(selector)) throw new Fault(GP, 0);
-  const { d, base } = systemSegment(cpu, selector, TYPE_TSS_AVAILABLE);
-  writeType(cpu, d, TYPE_TSS_BUSY);
-  cpu.state.setSegment(TR_INDEX, { selector, base, limit: d.limit, attributes: (d.attributes & ~15) | TYPE_TSS_BUSY });
+  const { d, base } = systemSegment(cpu, selector, isLongMode(cpu) ? [TYPE_TSS_AVAILABLE] : [TYPE_TSS16_AVAILABLE, TYPE_TSS_AVAILABLE]);
+  const busy = d.type | TSS_IS_BUSY;
+  writeType(cpu, d, busy);
+  cpu.state.setSegment(TR_INDEX, { selector, base, limit: d.limit, attributes: (d.attributes & ~15) | busy });
   return undefined;
 });
 
@@ -138,11 +146,13 @@ function setZero(cpu: CpuCore, isSet: boolean): void {
   cpu.state.flags = (cpu.state.flags & ~ZF) | (isSet ? ZF : 0);
 }
 
-const legacyLdtAndTss = [1, TYPE_LDT, 3, TYPE_TSS_AVAILABLE, TYPE_TSS_BUSY];
+const legacyLdtAndTss = [TYPE_TSS16_AVAILABLE, TYPE_LDT, TYPE_TSS16_AVAILABLE | TSS_IS_BUSY, TYPE_TSS_AVAILABLE, TYPE_TSS_BUSY];
 const longLdtAndTss = [TYPE_LDT, TYPE_TSS_AVAILABLE, TYPE_TSS_BUSY];
 
 export const SYSTEM_LAR = defineSystem((cpu, insn) => {
-  const types = isLongMode(cpu) ? [...longLdtAndTss, TYPE_CALL_GATE] : [...legacyLdtAndTss, 4, 5, TYPE_CALL_GATE];
+  const types = isLongMode(cpu)
+    ? [...longLdtAndTss, TYPE_CALL_GATE]
+    : [...legacyLdtAndTss, TYPE_CALL_GATE16, TYPE_TASK_GATE, TYPE_CALL_GATE];
   const d = visible(cpu, insn, types);
   setZero(cpu, d !== undefined);
   if (d) setRegister(cpu, insn.regNumber, insn.shape.size, (d.raw >> 32n) & 0xff_ff00n);

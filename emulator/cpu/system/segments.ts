@@ -23,8 +23,13 @@ import {
 } from '../state.ts';
 import { isCanonical } from './operand.ts';
 
-/** Types of system descriptors in long mode (SDM 3A 3.5, table 3-2). */
-export const TYPE_LDT = 2,
+/** Types of system descriptors (SDM 3A 3.5, table 3-2); long mode has only those from 9 up, and LDTs. */
+export const TYPE_TSS16_AVAILABLE = 1,
+  TYPE_LDT = 2,
+  TYPE_CALL_GATE16 = 4,
+  TYPE_TASK_GATE = 5,
+  TYPE_INTERRUPT_GATE16 = 6,
+  TYPE_TRAP_GATE16 = 7,
   TYPE_TSS_AVAILABLE = 9,
   TYPE_TSS_BUSY = 11,
   TYPE_CALL_GATE = 12,
@@ -36,6 +41,9 @@ export const TYPE_ACCESSED = 1,
   TYPE_READABLE = 2,
   TYPE_CONFORMING = 4,
   TYPE_CODE = 8;
+
+/** What real mode may do with a segment: present, accessed, writable, DPL 0. */
+export const REAL_DATA = ATTR_P | ATTR_S | TYPE_WRITABLE | TYPE_ACCESSED;
 
 export interface Descriptor {
   readonly selector: number;
@@ -59,6 +67,7 @@ export const isCode = (d: Descriptor): boolean => !d.isSystem && (d.type & TYPE_
 export const isConforming = (d: Descriptor): boolean => isCode(d) && (d.type & TYPE_CONFORMING) !== 0;
 export const isWritableData = (d: Descriptor): boolean => !d.isSystem && (d.type & (TYPE_CODE | TYPE_WRITABLE)) === TYPE_WRITABLE;
 export const isLongMode = (cpu: CpuCore): boolean => (cpu.efer & 0x400n) !== 0n;
+export const isRealMode = (cpu: CpuCore): boolean => (cpu.cr0 & 1n) === 0n;
 
 export function parseDescriptor(raw: bigint, selector: number, vaddr: bigint): Descriptor {
   const access = Number((raw >> 40n) & 0xffn);
@@ -149,10 +158,18 @@ export function checkStack(
   return d;
 }
 
+/** Real mode has no descriptors: the selector gives the base, anything may be done, and the limit stays (SDM 3A 21.1). */
+export function loadRealSegment(cpu: CpuCore, index: number, selector: number): void {
+  const { attributes, limit } = cpu.state.getSegment(index);
+  const size = attributes & ATTR_P ? { limit, attributes: attributes & (ATTR_DB | ATTR_G) } : { limit: 0xffff, attributes: 0 };
+  cpu.state.setSegment(index, { selector, base: BigInt(selector) << 4n, limit: size.limit, attributes: size.attributes | REAL_DATA });
+}
+
 /** Loads ES, SS, DS, FS or GS from a selector, as MOV and POP do (SDM 3A 5.6-5.7). */
 export function loadSegment(cpu: CpuCore, index: number, selector: number, isLongCode: boolean): void {
   const { state } = cpu;
-  if (index === SS_INDEX) {
+  if (isRealMode(cpu)) loadRealSegment(cpu, index, selector);
+  else if (index === SS_INDEX) {
     const d = checkStack(cpu, selector, state.cpl, isLongCode);
     if (d) markAccessed(cpu, d);
     state.setSegment(SS_INDEX, d ? toSegment(d) : nullStack(selector, state.cpl));
@@ -207,20 +224,15 @@ export function setStackPointer(cpu: CpuCore, value: bigint): void {
   else cpu.gpr[rsp] = (cpu.gpr[rsp]! & ~0xffffn) | (value & 0xffffn);
 }
 
-/** A field of the 64-bit task state segment (SDM 3A 7.7). */
+/** A field of the task state segment (SDM 3A 7.2, 7.7). */
 export function readTss(cpu: CpuCore, offset: number, size: number, external = 0): bigint {
   const tss = cpu.state.getSegment(TR_INDEX);
   if (!(tss.attributes & ATTR_P) || offset + size - 1 > tss.limit) throw new Fault(TS, codeOf(tss.selector) | external);
   return cpu.mmu.read(BigInt.asUintN(64, tss.base + BigInt(offset)), size, false);
 }
 
-/** RSP0-2 of the task state segment. */
+/** Where RSP0-2 are in the 64-bit task state segment. */
 export const tssStack = (cpl: number): number => 4 + 8 * cpl;
-
-/** What a mode that this CPU lacks is refused with. */
-export function refuseLegacy(what: string): never {
-  throw new Error(`not supported: ${what} outside long mode`);
-}
 
 export function segmentBase(cpu: CpuCore, index: number): bigint {
   return cpu.state.view.getBigUint64(L.SEG_BASE + 8 * index, true);

@@ -1,16 +1,17 @@
 /**
- * SYSCALL and SYSRET in long mode (APM2 6.1, SDM 2B), SYSENTER and SYSEXIT, which an AMD processor does not have there,
- * SWAPGS, and the FS and GS bases of CR4.FSGSBASE.
+ * SYSCALL and SYSRET (APM2 6.1, SDM 2B), SYSENTER and SYSEXIT, which an AMD processor does not have in long mode, SWAPGS, and the FS and GS bases of CR4.FSGSBASE.
  */
+
+import { CR4_FSGSBASE, EFER_SCE } from '../control_registers.ts';
 import type { CpuCore } from '../cpu.ts';
+import type { Insn } from '../decoder.ts';
 import { Fault, GP, UD } from '../fault.ts';
-import { RF } from '../flags.ts';
+import { IF, RF } from '../flags.ts';
 import * as L from '../layout.ts';
-import { CR4_FSGSBASE, EFER_SCE } from '../mmu.ts';
 import { CS_INDEX, FS_INDEX, GS_INDEX, SS_INDEX } from '../state.ts';
-import { defineSystem, type SystemFunction } from './index.ts';
-import { getRegister, isCanonical, R11, RCX, setRegister } from './operand.ts';
-import { isLongMode, segmentBase } from './segments.ts';
+import { defineSystem, type SystemFunction, type SystemResult } from './index.ts';
+import { getRegister, isCanonical, R11, RCX, RDX, RSP, setRegister } from './operand.ts';
+import { isLongMode, isRealMode, segmentBase } from './segments.ts';
 
 const CODE64 = 0xa09b,
   CODE32 = 0xc09b,
@@ -24,13 +25,14 @@ function loadFlat(cpu: CpuCore, cs: number, ss: number, code: number, cpl: numbe
 }
 
 function requireSce(cpu: CpuCore): void {
-  if (!(cpu.efer & BigInt(EFER_SCE)) || !isLongMode(cpu)) throw new Fault(UD);
+  if (!(cpu.efer & BigInt(EFER_SCE))) throw new Fault(UD);
 }
 
 export const SYSTEM_SYSCALL = defineSystem((cpu, insn) => {
   requireSce(cpu);
   if (cpu.intercepts.syscall) return { kind: 'syscall', opcode: 'syscall', length: insn.length };
   const { state } = cpu;
+  if (!isLongMode(cpu)) return legacySyscall(cpu, insn);
   const is64 = insn.shape.mode === 64;
   cpu.gpr[RCX] = BigInt.asUintN(is64 ? 64 : 32, cpu.rip + BigInt(insn.length));
   cpu.gpr[R11] = BigInt((state.flags & ~RF) >>> 0);
@@ -42,9 +44,22 @@ export const SYSTEM_SYSCALL = defineSystem((cpu, insn) => {
   return 'switched';
 });
 
+/** Outside long mode the target is in STAR, RFLAGS is not saved, and only IF and RF (and VM) are cleared. */
+function legacySyscall(cpu: CpuCore, insn: Insn): SystemResult {
+  const { state } = cpu;
+  const star = state.sys[L.SYS_STAR]!;
+  const selector = Number((star >> 32n) & 0xfffcn);
+  cpu.gpr[RCX] = BigInt.asUintN(32, cpu.rip + BigInt(insn.length));
+  loadFlat(cpu, selector, selector + 8, CODE32, 0);
+  cpu.rip = star & 0xffff_ffffn;
+  state.systemFlags &= ~(IF | RF);
+  cpu.modeChanged();
+  return 'switched';
+}
+
 export const SYSTEM_SYSRET = defineSystem((cpu, insn) => {
   requireSce(cpu);
-  if (cpu.cpl !== 0) throw new Fault(GP, 0);
+  if (cpu.cpl !== 0 || isRealMode(cpu)) throw new Fault(GP, 0);
   const { state } = cpu;
   const selector = Number((state.sys[L.SYS_STAR]! >> 48n) & 0xfffcn);
   const to64 = insn.shape.size === 8;
@@ -56,10 +71,36 @@ export const SYSTEM_SYSRET = defineSystem((cpu, insn) => {
   return 'switched';
 });
 
-/** The host may still give it a meaning; by itself it is invalid in long mode. */
+/** SYSENTER_CS, from which all four selectors follow; #GP(0) when it is null or in real mode. */
+function sysenterSelector(cpu: CpuCore): number {
+  const selector = Number(cpu.state.sys[L.SYS_SYSENTER_CS]! & 0xfffcn);
+  if (selector === 0 || isRealMode(cpu)) throw new Fault(GP, 0);
+  return selector;
+}
+
+/** The host may still give it a meaning in long mode, where it is invalid by itself. */
 export const SYSTEM_SYSENTER = defineSystem((cpu, insn) => {
   if (cpu.intercepts.syscall) return { kind: 'syscall', opcode: 'sysenter', length: insn.length };
-  throw new Fault(UD);
+  if (isLongMode(cpu)) throw new Fault(UD);
+  const { state } = cpu;
+  const selector = sysenterSelector(cpu);
+  loadFlat(cpu, selector, selector + 8, CODE32, 0);
+  cpu.gpr[RSP] = state.sys[L.SYS_SYSENTER_ESP]! & 0xffff_ffffn;
+  cpu.rip = state.sys[L.SYS_SYSENTER_EIP]! & 0xffff_ffffn;
+  state.systemFlags &= ~(IF | RF);
+  cpu.modeChanged();
+  return 'switched';
+});
+
+export const SYSTEM_SYSEXIT = defineSystem((cpu) => {
+  if (isLongMode(cpu)) throw new Fault(UD);
+  const selector = sysenterSelector(cpu);
+  if (cpu.cpl !== 0) throw new Fault(GP, 0);
+  loadFlat(cpu, selector + 16, selector + 24, CODE32, 3);
+  cpu.gpr[RSP] = cpu.gpr[RCX]! & 0xffff_ffffn;
+  cpu.rip = cpu.gpr[RDX]! & 0xffff_ffffn;
+  cpu.modeChanged();
+  return 'switched';
 });
 
 export const SYSTEM_SWAPGS = defineSystem((cpu) => {

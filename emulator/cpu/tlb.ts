@@ -1,0 +1,128 @@
+/**
+ * The TLB that generated code probes inline (layout.ts): 4 KiB entries with read, write and fetch kinds in three sets. An
+ * entry may live until it is flushed, as on hardware. Entries have no PCID: a new one makes those of the old one go, which
+ * the architecture leaves to the CPU (SDM 3A 4.10.1).
+ */
+import type { Access } from './interface.ts';
+import * as L from './layout.ts';
+import type { PageBits } from './page_walk.ts';
+
+const KINDS: Record<Access, number> = { read: L.TLB_READ, write: L.TLB_WRITE, execute: L.TLB_FETCH };
+const SETS = [L.TLB_USER, L.TLB_SUPERVISOR, L.TLB_OPEN];
+const EMPTY = 1;
+const FLAG_GLOBAL = 1,
+  FLAG_LARGE = 2;
+/** Words of an entry: tag (2), offset from linear address to place, flags. */
+const WORDS = L.TLB_ENTRY_SIZE / 4;
+const KIND_WORDS = L.TLB_KIND_SIZE / 4;
+const SET_WORDS = L.TLB_SET_SIZE / 4;
+const MAX_TOUCHED = 4096;
+const NONE = -1;
+
+export class Tlb {
+  readonly #words: Int32Array;
+  /** Sets that have had entries since everything was flushed, by the words' index of their start. */
+  readonly #live = new Set<number>();
+  /** Entries filled with translations that are not global, since the last flush of those; more than fit: all. */
+  readonly #touched = new Int32Array(MAX_TOUCHED);
+  #count = 0;
+  /** 4 MiB and 1 GiB regions of linear addresses where large pages were seen. */
+  readonly #large = new Set<number>();
+  readonly #huge = new Set<number>();
+  #lastLarge = NONE;
+
+  constructor(buffer: ArrayBuffer) {
+    this.#words = new Int32Array(buffer);
+    for (let at = L.TLB_USER / 4; at < L.TLB_END / 4; at += WORDS) this.#words[at] = EMPTY;
+  }
+
+  /** Where the byte lies, or -1. `set`: a TLB_* address. */
+  find(low: number, high: number, set: number, access: Access): number {
+    const words = this.#words;
+    const entry = entryOf(set, KINDS[access], low);
+    if (words[entry] !== (low & ~0xfff) || words[entry + 1] !== high) return -1;
+    return ((low + words[entry + 2]!) >>> 0) - L.RAM;
+  }
+
+  fill(low: number, high: number, set: number, access: Access, page: number, isGlobal: boolean, pageBits: PageBits): void {
+    const words = this.#words;
+    const entry = entryOf(set, KINDS[access], low);
+    const pageLow = low & ~0xfff;
+    words[entry] = pageLow;
+    words[entry + 1] = high;
+    words[entry + 2] = (L.RAM + page - pageLow) | 0;
+    words[entry + 3] = (isGlobal ? FLAG_GLOBAL : 0) | (pageBits > 12 ? FLAG_LARGE : 0);
+    this.#live.add(set / 4);
+    if (!isGlobal) {
+      if (this.#count < MAX_TOUCHED) this.#touched[this.#count] = entry;
+      this.#count++;
+    }
+    if (pageBits > 12) this.#noteLarge(low, high, pageBits);
+  }
+
+  #noteLarge(low: number, high: number, pageBits: PageBits): void {
+    const region = regionOf(low, high, pageBits === 30 ? 30 : 22);
+    if (region === this.#lastLarge) return;
+    this.#lastLarge = pageBits === 30 ? NONE : region;
+    (pageBits === 30 ? this.#huge : this.#large).add(region);
+  }
+
+  /** Everything, or all but global translations. */
+  flush(isGlobalToo: boolean): void {
+    const words = this.#words;
+    if (isGlobalToo) {
+      this.#wipe(() => true);
+      this.#live.clear();
+      this.#large.clear();
+      this.#huge.clear();
+      this.#lastLarge = NONE;
+    } else if (this.#count > MAX_TOUCHED) this.#wipe((entry) => (words[entry + 3]! & FLAG_GLOBAL) === 0);
+    else {
+      for (let i = 0; i < this.#count; i++) {
+        const entry = this.#touched[i]!;
+        if ((words[entry + 3]! & FLAG_GLOBAL) === 0) words[entry] = EMPTY;
+      }
+    }
+    this.#count = 0;
+  }
+
+  /** A linear page, and the whole of the large page that it may belong to. */
+  flushPage(low: number, high: number): void {
+    const words = this.#words;
+    const pageLow = low & ~0xfff;
+    const region = low >>> 30;
+    if (this.#large.has(regionOf(low, high, 22)) || this.#huge.has(regionOf(low, high, 30)))
+      this.#wipe((entry) => (words[entry + 3]! & FLAG_LARGE) !== 0 && words[entry + 1] === high && words[entry]! >>> 30 === region);
+    for (const set of SETS) {
+      const first = entryOf(set, 0, low);
+      for (let entry = first; entry < first + SET_WORDS; entry += KIND_WORDS) {
+        if (words[entry] === pageLow && words[entry + 1] === high) words[entry] = EMPTY;
+      }
+    }
+  }
+
+  #wipe(isGone: (entry: number) => boolean): void {
+    for (const start of this.#live)
+      for (let entry = start; entry < start + SET_WORDS; entry += WORDS) if (isGone(entry)) this.#words[entry] = EMPTY;
+  }
+
+  /** No store may reach a frame any more without being seen. */
+  protectFrame(frame: number): void {
+    const words = this.#words;
+    const page = (L.RAM + frame * 4096) | 0;
+    for (const set of this.#live) {
+      const start = set + L.TLB_WRITE / 4;
+      for (let entry = start; entry < start + KIND_WORDS; entry += WORDS) {
+        if (words[entry] !== EMPTY && ((words[entry]! + words[entry + 2]!) | 0) === page) words[entry] = EMPTY;
+      }
+    }
+  }
+}
+
+function entryOf(set: number, kind: number, low: number): number {
+  return (set + kind) / 4 + ((low >>> 12) & (L.TLB_ENTRIES - 1)) * WORDS;
+}
+
+function regionOf(low: number, high: number, bits: number): number {
+  return (high >>> 0) * 2 ** (32 - bits) + (low >>> bits);
+}
