@@ -560,8 +560,12 @@ export class CpuCore implements Cpu {
         const stopped = view.getInt32(L.STOP_RECORD, true);
         this.rip = view.getBigUint64(stopped + L.R_RIP, true);
         if (reason === L.STOP_SYSTEM) {
+          const generation = view.getInt32(L.JUMP_GENERATION, true);
+          const next = this.#nextRip(stopped);
           const exit = this.#system(stopped, isStepping);
           if (exit) return exit;
+          // The record behind it, unless the instruction changed the mode, a mapping or RIP.
+          if (this.rip === next && view.getInt32(L.JUMP_GENERATION, true) === generation) record = stopped + L.RECORD_SIZE;
           continue;
         }
         if (reason === L.STOP_BREAKPOINT) return { kind: 'breakpoint' };
@@ -588,6 +592,11 @@ export class CpuCore implements Cpu {
         if (++deliveries > MAX_IDLE_DELIVERIES) return { kind: 'budget' };
       }
     }
+  }
+
+  /** Of the instruction behind a record that is no branch. */
+  #nextRip(record: number): bigint {
+    return this.#view.getBigUint64(record + L.R_RIP_NEXT, true);
   }
 
   #locateRip(): { rip: bigint; maddr: number } | undefined {
