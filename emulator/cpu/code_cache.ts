@@ -3,7 +3,7 @@
  * linear address and one mode; it is dropped when its bytes change, by turning its records into jumps to themselves.
  */
 import type { DecodeMode, Decoder, Insn } from './decoder.ts';
-import { FIRST_RECORD, jumpCacheEntry, LOOKUP_RECORD } from './interpreter.ts';
+import { FIRST_RECORD, jumpCacheEntry, jumpCacheEntryOf, LOOKUP_RECORD } from './interpreter.ts';
 import * as L from './layout.ts';
 import type { CodePages } from './mmu.ts';
 import type { Region, Regions } from './regions.ts';
@@ -168,6 +168,19 @@ export class CodeCache implements CodePages {
       return offset >= 0n && offset < BigInt(block.end - block.start + block.secondSize);
     });
     for (const block of found) this.#drop(block);
+  }
+
+  /** The record at RIP, where the jump cache has it; 0 where it does not. */
+  remembered(): number {
+    const view = this.#view;
+    const low = view.getInt32(L.RIP, true);
+    const high = view.getInt32(L.RIP + 4, true);
+    const entry = jumpCacheEntryOf(low, high);
+    const isThere =
+      view.getInt32(entry, true) === low &&
+      view.getInt32(entry + 4, true) === high &&
+      view.getInt32(entry + 12, true) === view.getInt32(L.JUMP_GENERATION, true);
+    return isThere ? view.getInt32(entry + 8, true) : 0;
   }
 
   /** Whether that many more records fit without dropping everything. */

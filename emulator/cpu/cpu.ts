@@ -38,6 +38,7 @@ import type {
   Translation,
   WalkStep,
 } from './interface.ts';
+import { R11, RCX } from './interface.ts';
 import * as L from './layout.ts';
 import { Mmu } from './mmu.ts';
 import { ModeTracker } from './mode.ts';
@@ -121,7 +122,7 @@ export class CpuCore implements Cpu {
   #pending: Fault | NestedFault | typeof WATCHED | undefined;
   readonly #hostBreakpoints = new Set<bigint>();
   #isStopRequested = false;
-  #instructions = 0n;
+  #instructions = 0;
   /** Retired in the current `run` but not yet in `#instructions`. */
   #retired = 0;
   #wantsInterruptWindow = false;
@@ -205,6 +206,16 @@ export class CpuCore implements Cpu {
     this.state.flags = Number(BigInt.asIntN(32, value));
     this.modeChanged();
   }
+  get hasCanonicalRip(): boolean {
+    const top = this.#view.getInt32(L.RIP + 4, true) >> 15;
+    return top === 0 || top === -1;
+  }
+  saveReturn(): void {
+    const { words } = this.state;
+    this.state.copy(L.GPR + 8 * RCX, L.RIP);
+    words[(L.GPR >> 2) + 2 * R11] = this.state.flags;
+    words[(L.GPR >> 2) + 2 * R11 + 1] = 0;
+  }
   get cpl(): number {
     return this.state.cpl;
   }
@@ -277,6 +288,12 @@ export class CpuCore implements Cpu {
     if (changed & BigInt(translation)) this.flushTlb({ global: true });
   }
 
+  getSelector(name: SegmentName): number {
+    return this.#view.getUint16(L.SYSTEM + 8 * (L.SYS_SEGMENT + segmentNames.indexOf(name)), true);
+  }
+  get codeSize(): 16 | 32 | 64 {
+    return this.#modes.current.code;
+  }
   getSegment(name: SegmentName): Segment {
     return this.state.getSegment(segmentNames.indexOf(name));
   }
@@ -306,7 +323,10 @@ export class CpuCore implements Cpu {
     return writeMsr(this, index, value);
   }
   get instructions(): bigint {
-    return this.#instructions + BigInt(this.#retired);
+    return BigInt(this.instructionCount);
+  }
+  get instructionCount(): number {
+    return this.#instructions + this.#retired;
   }
 
   #reconfigure(): void {
@@ -396,10 +416,10 @@ export class CpuCore implements Cpu {
   }
 
   advance(size: number): void {
-    this.rip = BigInt.asUintN(this.#modes.current.code === 64 ? 64 : 32, this.rip + BigInt(size));
+    this.state.advance(size, this.#modes.current.code === 64);
     this.state.systemFlags &= ~(1 << 16);
     this.state.activity &= ~SHADOWS;
-    this.#instructions += 1n;
+    this.#instructions++;
   }
 
   /** Which tiers run; may change between runs. */
@@ -491,7 +511,7 @@ export class CpuCore implements Cpu {
       return toExit(refusal);
     } finally {
       this.mmu.isBatched = false;
-      this.#instructions += BigInt(this.#retired);
+      this.#instructions += this.#retired;
       this.#retired = 0;
     }
   }
@@ -503,7 +523,8 @@ export class CpuCore implements Cpu {
     let isTarget = false;
     let deliveries = 0;
     let retiredBefore = 0;
-    const start = this.rip;
+    const startLow = view.getInt32(L.RIP, true);
+    const startHigh = view.getInt32(L.RIP + 4, true);
     // The instruction at RIP touches a watched page.
     let isWatched = false;
     this.#isStopRequested = false;
@@ -521,9 +542,12 @@ export class CpuCore implements Cpu {
       if (this.#retired >= budget) return { kind: 'budget' };
       try {
         if (record === 0) {
-          record = this.#lookup(isTarget);
-          const isFirst = this.#retired === 0 && this.rip === start;
-          if (isFirst && view.getUint16(record + L.R_HANDLER, true) === L.HANDLER_BREAKPOINT) record += L.RECORD_SIZE;
+          record = isTarget ? 0 : this.#engine.code.remembered();
+          if (record === 0) record = this.#lookup(isTarget);
+          if (this.#retired === 0 && view.getUint16(record + L.R_HANDLER, true) === L.HANDLER_BREAKPOINT) {
+            const isFirst = view.getInt32(L.RIP, true) === startLow && view.getInt32(L.RIP + 4, true) === startHigh;
+            if (isFirst) record += L.RECORD_SIZE;
+          }
         }
         isTarget = false;
         const isStepping = (this.state.systemFlags & TF) !== 0;
@@ -558,7 +582,7 @@ export class CpuCore implements Cpu {
           continue;
         }
         const stopped = view.getInt32(L.STOP_RECORD, true);
-        this.rip = view.getBigUint64(stopped + L.R_RIP, true);
+        this.state.copy(L.RIP, stopped + L.R_RIP);
         if (reason === L.STOP_SYSTEM) {
           const generation = view.getInt32(L.JUMP_GENERATION, true);
           const next = this.#nextRip(stopped);
@@ -612,8 +636,7 @@ export class CpuCore implements Cpu {
 
   #setRipTo(record: number): void {
     // The lookup pseudo record stands for RIP itself.
-    const rip = this.#view.getBigUint64(record + L.R_RIP, true);
-    if (this.#view.getUint16(record + L.R_HANDLER, true) !== L.HANDLER_LOOKUP) this.rip = rip;
+    if (this.#view.getUint16(record + L.R_HANDLER, true) !== L.HANDLER_LOOKUP) this.state.copy(L.RIP, record + L.R_RIP);
   }
 
   #lookup(isTarget: boolean): number {
@@ -636,7 +659,7 @@ export class CpuCore implements Cpu {
     const result = systemFunctions[this.#view.getInt32(L.STOP_DETAIL, true)]!(this, insn);
     if (typeof result === 'object') return result;
     if (result === undefined || result === 'shadow' || result === 'stackShadow') {
-      this.rip = BigInt.asUintN(this.#modes.current.code === 64 ? 64 : 32, this.rip + BigInt(insn.length));
+      this.state.advance(insn.length, this.#modes.current.code === 64);
     }
     this.#retired++;
     this.state.systemFlags &= ~(result === 'keepRf' ? 0 : 1 << 16);

@@ -95,6 +95,10 @@ export interface Cpu {
   rip: bigint;
   /** RFLAGS, all bits. */
   rflags: bigint;
+  /** Whether RIP's bits 63-47 are alike. */
+  readonly hasCanonicalRip: boolean;
+  /** RCX = RIP and R11 = RFLAGS, as SYSCALL and SYSRET leave them. */
+  saveReturn(): void;
   /** Current privilege level, the low bits of SS's hidden state. Setting CS and SS by `setSegment` sets it. */
   readonly cpl: number;
   cr0: bigint;
@@ -106,6 +110,9 @@ export interface Cpu {
   efer: bigint;
   gdtr: DescriptorTable;
   idtr: DescriptorTable;
+  getSelector(name: SegmentName): number;
+  /** Bits of the code that runs. */
+  readonly codeSize: 16 | 32 | 64;
   getSegment(name: SegmentName): Segment;
   /** Loads the hidden part as given: no descriptor table is read. */
   setSegment(name: SegmentName, segment: Segment): void;
@@ -117,6 +124,8 @@ export interface Cpu {
 
   /** Instructions retired since the CPU was made. */
   readonly instructions: bigint;
+  /** The same as a number, exact as long as it is below 2^53. */
+  readonly instructionCount: number;
   /** Runs at most `budget` instructions (exactly, unless something exits earlier). */
   run(budget: number): Exit;
   /** Called while the CPU runs (by the host's functions): `run` returns 'stopped' behind this instruction. */

@@ -225,7 +225,11 @@ function breakpointFunction(): FunctionBody {
 
 /** Offset in the jump cache of a RIP's entry, as the dispatcher computes it. */
 export function jumpCacheEntry(rip: bigint): number {
-  const low = Number(BigInt.asIntN(32, rip));
-  const page = Number(BigInt.asIntN(32, rip >> 12n));
+  return jumpCacheEntryOf(Number(BigInt.asIntN(32, rip)), Number(BigInt.asIntN(32, rip >> 32n)));
+}
+
+/** The same of RIP's halves. */
+export function jumpCacheEntryOf(low: number, high: number): number {
+  const page = (low >>> 12) | (high << 20);
   return L.JUMP_CACHE + (((low ^ page) & (L.JUMP_CACHE_ENTRIES - 1)) << 4);
 }

@@ -45,12 +45,15 @@ export const isWritable = ({ attributes }: Segment): boolean => (attributes & 0b
 export class State {
   readonly view: DataView;
   readonly gpr: BigUint64Array;
+  /** The registers' memory as 32-bit halves: no bigint is made to move one. */
+  readonly words: Int32Array;
   /** Control and system registers by SYS_*. */
   readonly sys: BigUint64Array;
 
   constructor(buffer: ArrayBuffer) {
     this.view = new DataView(buffer);
     this.gpr = new BigUint64Array(buffer, L.GPR, 16);
+    this.words = new Int32Array(buffer, 0, L.RAM / 4);
     this.sys = new BigUint64Array(buffer, L.SYSTEM, L.SYS_COUNT);
   }
 
@@ -59,6 +62,22 @@ export class State {
   }
   set rip(value: bigint) {
     this.view.setBigUint64(L.RIP, value, true);
+  }
+
+  /** Copies 8 bytes. */
+  copy(to: number, from: number): void {
+    const { words } = this;
+    words[to >> 2] = words[from >> 2]!;
+    words[(to >> 2) + 1] = words[(from >> 2) + 1]!;
+  }
+
+  /** RIP moves on by up to 15 bytes. */
+  advance(size: number, is64: boolean): void {
+    const { words } = this;
+    const low = (words[L.RIP >> 2]! + size) | 0;
+    const isCarry = low >>> 0 < size;
+    words[L.RIP >> 2] = low;
+    words[(L.RIP >> 2) + 1] = is64 ? words[(L.RIP >> 2) + 1]! + Number(isCarry) : 0;
   }
 
   get cpl(): number {

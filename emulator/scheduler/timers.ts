@@ -14,11 +14,14 @@ export class TimerQueue {
   #heap: Entry[] = [];
   #sequence = 0;
   #cancelled = 0;
+  /** Another number when timers were set, stopped or fired since. */
+  revision = 0;
 
   set(deadline: bigint, fire: () => void): Timer {
     const entry: Entry = { deadline, fire, sequence: this.#sequence++, isCancelled: false };
     this.#heap.push(entry);
     this.#siftUp(this.#heap.length - 1);
+    this.revision++;
     return entry;
   }
 
@@ -27,6 +30,7 @@ export class TimerQueue {
     const entry = timer as Entry;
     if (entry.isCancelled) return;
     entry.isCancelled = true;
+    this.revision++;
     if (++this.#cancelled > 64 && this.#cancelled > this.#heap.length / 2) this.#dropCancelled();
   }
 
@@ -44,6 +48,7 @@ export class TimerQueue {
     for (let deadline = this.next(); deadline !== undefined && deadline <= now; deadline = this.next()) {
       const entry = this.#pop();
       entry.isCancelled = true;
+      this.revision++;
       entry.fire();
     }
   }

@@ -4,10 +4,9 @@
  */
 import { dispatch } from '../../hypercalls/dispatch.ts';
 import { copyFromGuest } from '../../hypercalls/guest_memory.ts';
-import { FLAT_KERNEL_SS, FLAT_RING3_CS32, FLAT_RING3_CS64, flatSegment, SEGMENT_L } from '../../hypercalls/pv_cpu/selectors.ts';
+import { FLAT_KERNEL_SS, FLAT_RING3_CS32, FLAT_RING3_CS64, flatSegment } from '../../hypercalls/pv_cpu/selectors.ts';
 import { type PvVcpu, pvVcpu, TI_DPL_MASK } from '../../hypercalls/pv_cpu/state.ts';
 import type { ExceptionExit, Exit, SoftwareInterruptExit } from '../cpu/exit.ts';
-import { R11, RCX } from '../cpu/interface.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { enter, inject, injectPageFault, RFLAGS_RF } from './bounce.ts';
 import { handlePageFault } from './page_fault.ts';
@@ -67,13 +66,12 @@ function raiseFault(host: TrapHost, vcpu: Vcpu, vector: number, errorCode?: numb
 function handleSyscall(host: TrapHost, vcpu: Vcpu, length: number): void {
   const { cpu } = host;
   const pv = pvVcpu.of(vcpu);
-  const is32 = (cpu.getSegment('cs').attributes & SEGMENT_L) === 0;
+  const is32 = cpu.codeSize !== 64;
   cpu.advance(length);
-  cpu.gpr[RCX] = cpu.rip;
-  cpu.gpr[R11] = cpu.rflags;
+  cpu.saveReturn();
   const cs = is32 ? FLAT_RING3_CS32 : FLAT_RING3_CS64;
-  if (cpu.getSegment('cs').selector !== cs) cpu.setSegment('cs', flatSegment(cs));
-  if (cpu.getSegment('ss').selector !== FLAT_KERNEL_SS) cpu.setSegment('ss', flatSegment(FLAT_KERNEL_SS));
+  if (cpu.getSelector('cs') !== cs) cpu.setSegment('cs', flatSegment(cs));
+  if (cpu.getSelector('ss') !== FLAT_KERNEL_SS) cpu.setSegment('ss', flatSegment(FLAT_KERNEL_SS));
   pv.returnsBySysret = true;
   if (!pv.inKernelMode) bounceSyscall(host, vcpu, pv, is32);
   else if (dispatch(host, vcpu) === 'again') cpu.rip -= BigInt(length);

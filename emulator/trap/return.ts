@@ -15,7 +15,7 @@ import {
 } from '../../hypercalls/pv_cpu/selectors.ts';
 import { type PvVcpu, pvVcpu, type ReturnSelectors } from '../../hypercalls/pv_cpu/state.ts';
 import { isUpcallPending, upcallMask } from '../../hypercalls/pv_cpu/vcpu_info.ts';
-import { type Cpu, R11, RCX } from '../cpu/interface.ts';
+import type { Cpu } from '../cpu/interface.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { enter, inject, injectNmi } from './bounce.ts';
 import type { TrapHost } from './trap_host.ts';
@@ -59,7 +59,7 @@ export function reloadSegments(host: TrapHost, vcpu: Vcpu): void {
 function leave(host: TrapHost, vcpu: Vcpu, pv: PvVcpu): SegmentFault | undefined {
   const { cpu } = host;
   let fault: SegmentFault | undefined;
-  if (pv.returnsBySysret && isCanonical(cpu.rip)) {
+  if (pv.returnsBySysret && cpu.hasCanonicalRip) {
     sysret(cpu, pv.returnSelectors);
   } else if (pv.returnsBySysret || pv.returnSelectors !== undefined) {
     fault = iret(host, vcpu, pv.returnSelectors ?? { cs: cpu.getSegment('cs').selector, ss: cpu.getSegment('ss').selector });
@@ -74,8 +74,7 @@ function sysret(cpu: Cpu, asked: ReturnSelectors | undefined): void {
     cpu.setSegment('cs', flatSegment(asked.cs === FLAT_RING3_CS32 ? FLAT_RING3_CS32 : FLAT_RING3_CS64));
     cpu.setSegment('ss', flatSegment(FLAT_RING3_SS64));
   }
-  cpu.gpr[RCX] = cpu.rip;
-  cpu.gpr[R11] = cpu.rflags;
+  cpu.saveReturn();
 }
 
 function iret(host: TrapHost, vcpu: Vcpu, { cs, ss }: ReturnSelectors): SegmentFault | undefined {

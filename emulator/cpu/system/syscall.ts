@@ -25,7 +25,7 @@ function loadFlat(cpu: CpuCore, cs: number, ss: number, code: number, cpl: numbe
 }
 
 function requireSce(cpu: CpuCore): void {
-  if (!(cpu.efer & BigInt(EFER_SCE))) throw new Fault(UD);
+  if (!(cpu.state.view.getInt32(L.SYSTEM + 8 * L.SYS_EFER, true) & EFER_SCE)) throw new Fault(UD);
 }
 
 export const SYSTEM_SYSCALL = defineSystem((cpu, insn) => {
