@@ -5,12 +5,13 @@
 import { fillHypercallPage } from '../firmware/hypercall_page.ts';
 import { ImageError } from '../firmware/image_error.ts';
 import { buildPvDomain, loadBootRegisters } from '../firmware/pv_domain.ts';
+import { GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE } from '../hypercalls/abi/grant_table.ts';
 import { SHUTDOWN_crash } from '../hypercalls/abi/sched.ts';
 import { virqs } from '../hypercalls/abi/xen.ts';
 import { ConsoleRing } from '../hypercalls/console/ring.ts';
 import { traceHypercalls } from '../hypercalls/dispatch.ts';
 import { connectToHost, type HostChannel, raiseVirq } from '../hypercalls/event_channel/ports.ts';
-import { GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE, seedGrant } from '../hypercalls/grant_table/table.ts';
+import { seedGrant } from '../hypercalls/grant_table/toolstack.ts';
 import { setMemoryMap } from '../hypercalls/memory/op.ts';
 import { TSS_SELECTOR } from '../hypercalls/pv_cpu/selectors.ts';
 import { becomeRunnable } from '../hypercalls/vcpu/runstate.ts';
@@ -165,8 +166,8 @@ export class Machine implements TrapHost {
         console: { port: consolePort.port, mfn: boot.consoleMfn },
       });
       setMemoryMap(domain, pages);
-      seedGrant(this, domain, GNTTAB_RESERVED_CONSOLE, 0, boot.consoleMfn);
-      seedGrant(this, domain, GNTTAB_RESERVED_XENSTORE, 0, boot.xenstoreMfn);
+      seedGrant(this, domain, GNTTAB_RESERVED_CONSOLE, this.domains.get(0)!, boot.consoleMfn);
+      seedGrant(this, domain, GNTTAB_RESERVED_XENSTORE, this.domains.get(0)!, boot.xenstoreMfn);
       xenstoreRing = new XenstoreRing(this.xenstore, domain, this.memory.ram, boot.xenstoreMfn, xenstore.notify);
       const ring = new ConsoleRing(this.memory.ram, boot.consoleMfn, (bytes) => this.#output(domain, bytes), consolePort.notify);
       consoleRing = ring;

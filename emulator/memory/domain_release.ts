@@ -1,6 +1,7 @@
 /** Takes back all memory of a domain that will not run again (xen:arch/x86/domain.c domain_relinquish_resources). */
 import { releasePerdomainArea } from './address_space.ts';
 import { destroyLdt, setGdt } from './descriptor_mapping.ts';
+import { letGoOfAll } from './held_frames.ts';
 import { FRAME_ALLOCATED, FRAME_PINNED, FRAME_XEN_HEAP, type MachineMemory } from './machine_memory.ts';
 import type { MemoryDomain } from './memory_domain.ts';
 import { putPageAndType } from './page_types.ts';
@@ -13,6 +14,7 @@ export function releaseDomainMemory(memory: MachineMemory, domain: MemoryDomain)
     destroyLdt(memory, vcpu);
     setGdt(memory, vcpu, [], 0);
   }
+  letGoOfAll(memory, domain);
   const mine = (mfn: number) => memory.owner[mfn] === domain.id;
   for (let mfn = 0; mfn < memory.frameCount; mfn++) {
     if (!mine(mfn) || !(memory.flags[mfn]! & FRAME_PINNED)) continue;

@@ -3,6 +3,7 @@
  * message of the first difference, undefined when the books agree.
  */
 import { descriptorTables } from './descriptor_mapping.ts';
+import { heldFrames } from './held_frames.ts';
 import {
   DOMID_IO,
   FRAME_ALLOCATED,
@@ -23,15 +24,16 @@ interface Books {
   readonly types: Int32Array;
 }
 
-/** `foreign` are references of other subsystems (grant mappings) by mfn. */
-export function checkInvariants(memory: MachineMemory, foreign: ReadonlyMap<number, number> = new Map()): string | undefined {
+export function checkInvariants(memory: MachineMemory): string | undefined {
   const books: Books = { references: new Int32Array(memory.frameCount), types: new Int32Array(memory.frameCount) };
   const hold = (mfn: number, isTyped: boolean) => {
     books.references[mfn]!++;
     if (isTyped) books.types[mfn]!++;
   };
-  for (const [mfn, count] of foreign) books.references[mfn]! += count;
   for (const domain of memory.domains.values()) {
+    const { readable, writable } = heldFrames.of(domain);
+    for (const [mfn, count] of readable) for (let i = 0; i < count; i++) hold(mfn, false);
+    for (const [mfn, count] of writable) for (let i = 0; i < count; i++) hold(mfn, true);
     for (const vcpu of domain.vcpus) {
       const { kernelMfn, userMfn } = pvCr3.of(vcpu);
       if (kernelMfn !== 0) hold(kernelMfn, true);

@@ -203,6 +203,16 @@ export class MachineMemory implements Slots {
     if (this.ascending ? mfn < this.cursor : mfn > this.cursor) this.cursor = mfn;
   }
 
+  /** The frame changes hands with its content. Only its allocation refers to it, and no TLB may know it any more. */
+  reassign(mfn: number, owner: number): void {
+    const old = this.owner[mfn]!;
+    if (old >= 0) this.pageCounts.set(old, this.pageCount(old) - 1);
+    if (owner >= 0) this.pageCounts.set(owner, this.pageCount(owner) + 1);
+    this.owner[mfn] = owner;
+    this.flags[mfn]! &= ~FRAME_VALIDATED;
+    this.type[mfn] = PGT_none;
+  }
+
   typeOf(mfn: number): PageType {
     return this.type[mfn] as PageType;
   }

@@ -2,7 +2,7 @@
  * A PV domain's frames come and go: the frame work behind XENMEM_increase_reservation, decrease_reservation,
  * populate_physmap and exchange (xen:common/memory.c). The calls' loops, arguments and counts are hypercalls/memory.
  */
-import { FRAME_ALLOCATED, FRAME_XEN_HEAP, type MachineMemory } from './machine_memory.ts';
+import { FRAME_ALLOCATED, FRAME_XEN_HEAP, type MachineMemory, OWNER_RING } from './machine_memory.ts';
 import type { MemoryDomain } from './memory_domain.ts';
 
 /** Largest order of an extent for a domain without devices, and for the initial one (xen:common/memory.c max_order). */
@@ -70,7 +70,15 @@ export function exchange(memory: MachineMemory, domain: MemoryDomain, options: E
   return outMfns;
 }
 
-/** Only the allocation itself holds the frame: it can be taken away (xen steal_page). */
+/** Takes a frame away from its domain, content and all, until somebody `reassign`s or frees it (xen steal_page). */
+export function stealPage(memory: MachineMemory, domain: MemoryDomain, mfn: number): boolean {
+  if (!isSoleOwner(memory, domain, mfn)) return false;
+  memory.reassign(mfn, OWNER_RING);
+  memory.flushTlbs();
+  return true;
+}
+
+/** Only the allocation itself holds the frame: it can be taken away. */
 function isSoleOwner(memory: MachineMemory, domain: MemoryDomain, mfn: number): boolean {
   return (
     memory.isFrame(mfn) &&

@@ -1,64 +1,149 @@
-/** GNTTABOP_* about the table itself. */
+/** GNTTABOP_*. What an operation does is in the file of its name; most take an array, and each element has its own status. */
 import type { Domain } from '../../emulator/domain.ts';
-import { GNTST, grant_table_op } from '../abi/grant_table.ts';
+import { defineSlot } from '../../emulator/slot.ts';
+import type { Vcpu } from '../../emulator/vcpu.ts';
+import { GNTST, GNTTABOP_CMD_MASK, gnttab_set_version, grant_table_op } from '../abi/grant_table.ts';
 import { DOMID_SELF } from '../abi/xen.ts';
 import type { Call } from '../call.ts';
-import { writeU64 } from '../guest_memory.ts';
+import { isGuestArray, readU32, writeU32, writeU64 } from '../guest_memory.ts';
 import { implement } from '../implement.ts';
-import { grantFrames, growTo, MAX_GRANT_FRAMES } from './table.ts';
+import { flushCache } from './cache_flush.ts';
+import { copy, endCopies } from './copy.ts';
+import { mapGrantRef } from './map.ts';
+import { swapGrantRefs } from './swap.ts';
+import { grantTable } from './table.ts';
+import { transfer } from './transfer.ts';
+import { unmap } from './unmap.ts';
+import { setVersion } from './version.ts';
 
-/** The domain whose table an unprivileged caller may see: its own. */
+/** The domain whose table a caller may see: its own, and the initial domain any. */
 function tableOwner(call: Call, domid: number): Domain | 'bad_domain' | 'permission_denied' {
   const domain = domid === DOMID_SELF ? call.domain : call.host.domains.get(domid);
   if (domain === undefined) return 'bad_domain';
   return domain === call.domain || call.domain.isInitial ? domain : 'permission_denied';
 }
 
+const {
+  map_grant_ref,
+  unmap_grant_ref,
+  setup_table,
+  copy: copyRow,
+  query_size,
+  set_version,
+  get_status_frames,
+  get_version,
+  swap_grant_ref,
+} = grant_table_op.body;
+/** The operations that know no array. */
+const singleCmds = new Set([setup_table.cmd, query_size.cmd, get_status_frames.cmd]);
+const pvhCmds = new Set(
+  [query_size, setup_table, set_version, get_version, copyRow, map_grant_ref, unmap_grant_ref, swap_grant_ref].map(({ cmd }) => cmd),
+);
+
 const INT_MAX = 0x7fff_ffff;
-/** Bits of the command above the op are a continuation's, which only cache_flush has. */
-const GNTTABOP_CMD_MASK = 0xfffff;
+const commandOf = (call: Call): number => Number(call.args[0]! & 0xffff_ffffn);
 
-const { setup_table, query_size } = grant_table_op.body;
+function writeFrames(call: Call, list: bigint, frames: readonly number[]): number {
+  let status: number = GNTST.okay;
+  for (const [i, mfn] of frames.entries()) {
+    if (!writeU64(call.host, BigInt.asUintN(64, list + BigInt(i * 8)), BigInt(mfn))) status = GNTST.bad_virt_addr;
+  }
+  return status;
+}
 
-const grantTable = implement(
+/** After unmaps no stale translation remains. */
+const flushTlbs = (call: Call): void => call.host.memory.flushTlbs();
+
+/** Where cache_flush's search of the next element begins. */
+const flushSearch = defineSlot<Vcpu, { firstRef: number }>(() => ({ firstRef: 0 }));
+
+const grantTableOp = implement(
   grant_table_op,
   {
+    map_grant_ref: { each: mapGrantRef },
+
+    unmap_grant_ref: {
+      each: (call, element) => ({ status: unmap(call, { ...element, new_addr: 0n }) }),
+      end: flushTlbs,
+    },
+
+    unmap_and_replace: {
+      each: (call, element) => ({ status: unmap(call, { ...element, dev_bus_addr: 0n }) }),
+      end: flushTlbs,
+    },
+
+    transfer: { each: (call, element) => ({ status: transfer(call, element) }) },
+
+    copy: {
+      each: (call, element) => ({ status: copy(call, element) }),
+      end: endCopies,
+    },
+
+    swap_grant_ref: { each: (call, { ref_a, ref_b }) => ({ status: swapGrantRefs(call, ref_a, ref_b) }) },
+
+    cache_flush: {
+      begin(call) {
+        flushSearch.of(call.vcpu).firstRef = commandOf(call) & ~GNTTABOP_CMD_MASK;
+        return undefined;
+      },
+      each(call, element) {
+        const search = flushSearch.of(call.vcpu);
+        const refusal = flushCache(call, element, search.firstRef);
+        search.firstRef = 0;
+        return refusal;
+      },
+      end(call) {
+        call.args[0] = BigInt(grant_table_op.body.cache_flush.cmd);
+      },
+    },
+
     setup_table(call, { dom, nr_frames, frame_list }) {
+      if (!isGuestArray(call.host, frame_list, nr_frames, 8)) return 'EFAULT';
       const domain = tableOwner(call, dom);
       if (typeof domain === 'string') return { status: GNTST[domain] };
-      if (nr_frames > MAX_GRANT_FRAMES || !growTo(call.host, domain, nr_frames)) return { status: GNTST.general_error };
-      const frames = grantFrames(call.host, domain);
-      let status: number = GNTST.okay;
-      for (let i = 0; i < nr_frames; i++) {
-        const pointer = BigInt.asUintN(64, frame_list + BigInt(i * 8));
-        if (!writeU64(call.host, pointer, BigInt(frames[i]!))) status = GNTST.bad_virt_addr;
-      }
-      return { status };
+      const table = grantTable(call.host, domain);
+      if (nr_frames > table.maxFrames || !table.grow(call.host.memory, domain.id, nr_frames)) return { status: GNTST.general_error };
+      return { status: writeFrames(call, frame_list, table.frames.slice(0, nr_frames)) };
     },
 
-    query_size(call, { dom }) {
+    get_status_frames(call, { dom, nr_frames, frame_list }) {
+      if (!isGuestArray(call.host, frame_list, nr_frames, 8)) return 'EFAULT';
       const domain = tableOwner(call, dom);
-      if (typeof domain === 'string') return { nr_frames: 0, max_nr_frames: 0, status: GNTST[domain] };
-      return { nr_frames: grantFrames(call.host, domain).length, max_nr_frames: MAX_GRANT_FRAMES, status: GNTST.okay };
+      if (typeof domain === 'string') return { status: GNTST[domain] };
+      const { statusFrames } = grantTable(call.host, domain);
+      if (nr_frames > statusFrames.length) return { status: GNTST.general_error };
+      return { status: writeFrames(call, frame_list, statusFrames.slice(0, nr_frames)) };
     },
 
-    /** As a Xen that was told gnttab=max-ver:1. */
-    set_version(_call, { version }) {
-      if (version !== 1 && version !== 2) return 'EINVAL';
-      return version === 1 ? { version } : 'ENOSYS';
+    query_size(call, { dom, nr_frames, max_nr_frames }) {
+      const domain = tableOwner(call, dom);
+      if (typeof domain === 'string') return { nr_frames, max_nr_frames, status: GNTST[domain] };
+      const table = grantTable(call.host, domain);
+      return { nr_frames: table.frames.length, max_nr_frames: table.maxFrames, status: GNTST.okay };
+    },
+
+    set_version(call) {
+      const pointer = call.args[1]! + BigInt(gnttab_set_version.offset.version);
+      const version = readU32(call.host, pointer);
+      if (version === undefined) return 'EFAULT';
+      const refusal = setVersion(call.host, call.domain, version);
+      return writeU32(call.host, pointer, grantTable(call.host, call.domain).version) ? refusal : 'EFAULT';
     },
 
     get_version(call, { dom }) {
       const domain = tableOwner(call, dom);
       if (typeof domain === 'string') return domain === 'bad_domain' ? 'ESRCH' : 'EPERM';
-      return { version: 1 };
+      return { version: grantTable(call.host, domain).version };
     },
   },
   (call, { count }) => {
-    const cmd = Number(call.args[0]! & 0xffff_ffffn);
-    const isSingle = cmd === setup_table.cmd || cmd === query_size.cmd;
-    return count > INT_MAX || cmd > GNTTABOP_CMD_MASK || (isSingle && count !== 1) ? 'EINVAL' : undefined;
+    const command = commandOf(call);
+    if (call.domain.type === 'pvh' && !pvhCmds.has(command)) return 'ENOSYS';
+    if (count > INT_MAX) return 'EINVAL';
+    const cmd = command & GNTTABOP_CMD_MASK;
+    const isContinuation = command !== cmd && cmd !== grant_table_op.body.cache_flush.cmd;
+    return isContinuation || (singleCmds.has(cmd) && count !== 1) ? 'EINVAL' : undefined;
   },
 );
 
-export const grantTableFamily = [grantTable];
+export const grantTableFamily = [grantTableOp];

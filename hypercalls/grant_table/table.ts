@@ -1,46 +1,120 @@
-/** A domain's grant table: its frames, which it maps itself, in layout version 1 (xen:common/grant_table.c). */
+/**
+ * A domain's grant table (xen:common/grant_table.c struct grant_table): the frames that the guest fills with entries, in
+ * layout version 1 or 2, and for each entry in use what ring -1 keeps of it (active_entry.ts). Who may use an entry is
+ * entry_access.ts.
+ */
 import type { Domain } from '../../emulator/domain.ts';
 import type { Host } from '../../emulator/host.ts';
+import type { MachineMemory } from '../../emulator/memory/machine_memory.ts';
 import { defineSlot } from '../../emulator/slot.ts';
-import { GTF_permit_access, grant_entry_v1 } from '../abi/grant_table.ts';
+import { grant_entry_v1, grant_entry_v2_full_page } from '../abi/grant_table.ts';
+import { ActiveEntry } from './active_entry.ts';
 
 /** xl's and Xen's default. */
-export const MAX_GRANT_FRAMES = 64;
-/** The entries that a toolstack fills before the domain starts. */
-export const GNTTAB_RESERVED_CONSOLE = 0;
-export const GNTTAB_RESERVED_XENSTORE = 1;
-const ENTRIES_PER_FRAME = 4096 / grant_entry_v1.size;
+const MAX_GRANT_FRAMES = 64;
+const INITIAL_FRAMES = 1;
+const PAGE_SIZE = 4096;
+const STATUS_SIZE = 2;
+const STATUS_PER_FRAME = PAGE_SIZE / STATUS_SIZE;
 
-const framesOf = defineSlot<Domain, number[]>(() => []);
+const entrySizes = { 1: grant_entry_v1.size, 2: grant_entry_v2_full_page.size } as const;
 
-/** The table's machine frames; it begins with one. */
-export function grantFrames(host: Host, domain: Domain): readonly number[] {
-  const frames = framesOf.of(domain);
-  if (frames.length === 0) growTo(host, domain, 1);
-  return frames;
+export class GrantTable {
+  version: 1 | 2 = 1;
+  /** Most frames with entries. */
+  readonly maxFrames: number = MAX_GRANT_FRAMES;
+  /** Highest version that the guest may choose (Xen's gnttab=max-ver). */
+  maxVersion: 1 | 2 = 2;
+  /** Mfns. */
+  readonly frames: number[] = [];
+  /** Mfns of version 2's status words; none in version 1. */
+  readonly statusFrames: number[] = [];
+  readonly #active: (ActiveEntry | undefined)[] = [];
+
+  get entryCount(): number {
+    return (this.frames.length * PAGE_SIZE) / entrySizes[this.version];
+  }
+
+  /** Maddr of an entry below entryCount. */
+  entry(ref: number): number {
+    const offset = ref * entrySizes[this.version];
+    return this.frames[Math.floor(offset / PAGE_SIZE)]! * PAGE_SIZE + (offset % PAGE_SIZE);
+  }
+
+  /** Maddr of the word with the entry's reading and writing bits: in version 1 its flags. */
+  status(ref: number): number {
+    if (this.version === 1) return this.entry(ref);
+    return this.statusFrames[Math.floor(ref / STATUS_PER_FRAME)]! * PAGE_SIZE + (ref % STATUS_PER_FRAME) * STATUS_SIZE;
+  }
+
+  active(ref: number): ActiveEntry {
+    let present = this.#active[ref];
+    if (present === undefined) {
+      present = new ActiveEntry();
+      this.#active[ref] = present;
+    }
+    return present;
+  }
+
+  /** The entries in use, with their references. */
+  *pinned(): Generator<[number, ActiveEntry]> {
+    for (const [ref, active] of this.#active.entries()) if (active?.isPinned) yield [ref, active];
+  }
+
+  /** Makes it `count` frames, if it has fewer; false when the machine has no memory left. */
+  grow(memory: MachineMemory, domid: number, count: number): boolean {
+    const statusCount = this.version === 1 ? 0 : statusFramesFor(Math.max(count, this.frames.length));
+    const had = this.frames.length;
+    if (!growList(memory, domid, this.frames, count)) return false;
+    if (growList(memory, domid, this.statusFrames, statusCount)) return true;
+    for (const mfn of this.frames.splice(had)) memory.releaseShared(mfn);
+    return false;
+  }
+
+  /** The status frames for all entries, before the table becomes version 2; false when there is no memory. */
+  addStatusFrames(memory: MachineMemory, domid: number): boolean {
+    return growList(memory, domid, this.statusFrames, statusFramesFor(this.frames.length));
+  }
+
+  /** Takes them back; false when the guest still maps one. */
+  removeStatusFrames(memory: MachineMemory): boolean {
+    if (this.statusFrames.some((mfn) => memory.references[mfn]! > 1)) return false;
+    for (const mfn of this.statusFrames.splice(0)) memory.releaseShared(mfn);
+    return true;
+  }
+
+  /** The frames go, entries in use stay known until they are unmapped. At the domain's end. */
+  forgetFrames(): void {
+    this.frames.length = 0;
+    this.statusFrames.length = 0;
+  }
 }
 
-/** False when the machine has no memory left. */
-export function growTo(host: Host, domain: Domain, count: number): boolean {
-  const frames = framesOf.of(domain);
-  while (frames.length < count) {
-    const mfn = host.memory.allocateShared(domain.id);
-    if (mfn < 0) return false;
-    frames.push(mfn);
+function statusFramesFor(frames: number): number {
+  return Math.ceil((frames * PAGE_SIZE) / entrySizes[2] / STATUS_PER_FRAME);
+}
+
+function growList(memory: MachineMemory, domid: number, list: number[], count: number): boolean {
+  const had = list.length;
+  while (list.length < count) {
+    const mfn = memory.allocateShared(domid);
+    if (mfn < 0) {
+      for (const taken of list.splice(had)) memory.releaseShared(taken);
+      return false;
+    }
+    list.push(mfn);
   }
   return true;
 }
 
-/** Machine address of entry `ref`, undefined beyond the table. */
-export function entryMaddr(host: Host, domain: Domain, ref: number): number | undefined {
-  const mfn = grantFrames(host, domain)[Math.floor(ref / ENTRIES_PER_FRAME)];
-  return mfn === undefined ? undefined : mfn * 4096 + (ref % ENTRIES_PER_FRAME) * grant_entry_v1.size;
-}
+const tables = defineSlot<Domain, { table: GrantTable | undefined }>(() => ({ table: undefined }));
 
-/** What the toolstack does for console and xenstore before the domain starts: entry `ref` grants `frame` to `domid`. */
-export function seedGrant(host: Host, domain: Domain, ref: number, domid: number, frame: number): void {
-  const maddr = entryMaddr(host, domain, ref);
-  if (maddr === undefined) throw new Error(`bug: grant reference ${ref} is beyond the table`);
-  grant_entry_v1.write(host.memory.view, maddr, { flags: GTF_permit_access, domid, frame });
-  host.memory.written(maddr, grant_entry_v1.size);
+/** The domain's table; it begins with one frame. */
+export function grantTable(host: Host, domain: Domain): GrantTable {
+  const slot = tables.of(domain);
+  if (slot.table === undefined) {
+    slot.table = new GrantTable();
+    slot.table.grow(host.memory, domain.id, INITIAL_FRAMES);
+  }
+  return slot.table;
 }

@@ -1,7 +1,6 @@
 /** PHYSDEVOP_*: a domain here has no physical interrupts; what is left is the virtual IOPL and the I/O bitmap. */
 import type { Domain } from '../../emulator/domain.ts';
-import { PGT_writable_page } from '../../emulator/memory/page_type.ts';
-import { getPageAndType, putPageAndType } from '../../emulator/memory/page_types.ts';
+import { holdOwnFrame, letGo } from '../../emulator/memory/held_frames.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import { physdev_op } from '../abi/physdev.ts';
 import type { Call } from '../call.ts';
@@ -17,10 +16,10 @@ function setEoiPage(call: Call, gmfn: bigint): 'EBUSY' | 'EINVAL' | undefined {
   const { memory } = call.host;
   if (gmfn >= BigInt(memory.frameCount)) return 'EINVAL';
   const mfn = Number(gmfn);
-  if (getPageAndType(memory, mfn, PGT_writable_page, call.domain.id) !== undefined) return 'EINVAL';
+  if (holdOwnFrame(memory, call.domain, mfn) !== undefined) return 'EINVAL';
   const page = eoiPage.of(call.domain);
   if (page.mfn >= 0) {
-    putPageAndType(memory, mfn);
+    letGo(memory, call.domain, mfn, true);
     return 'EBUSY';
   }
   page.mfn = mfn;

@@ -1,7 +1,6 @@
 /** VCPUOP_register_vcpu_info: the vcpu_info leaves shared_info for a page of the guest's (xen:common/domain.c map_vcpu_info). */
 import type { Host } from '../../emulator/host.ts';
-import { PGT_writable_page } from '../../emulator/memory/page_type.ts';
-import { getPageAndType } from '../../emulator/memory/page_types.ts';
+import { holdOwnFrame } from '../../emulator/memory/held_frames.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
 import { vcpu_info } from '../abi/xen.ts';
@@ -17,7 +16,7 @@ export function moveVcpuInfo(host: Host, vcpu: Vcpu, mfn: bigint, offset: number
   if (vcpu !== host.current && vcpu.isUp) return 'EINVAL';
   if (mfn >= BigInt(host.memory.frameCount)) return 'EINVAL';
   const frame = Number(mfn);
-  if (getPageAndType(host.memory, frame, PGT_writable_page, vcpu.domain.id) !== undefined) return 'EINVAL';
+  if (holdOwnFrame(host.memory, vcpu.domain, frame) !== undefined) return 'EINVAL';
   const { bytes } = host.memory;
   const maddr = frame * 4096 + offset;
   bytes.copyWithin(maddr, vcpu.vcpuInfoMaddr, vcpu.vcpuInfoMaddr + vcpu_info.size);

@@ -25,6 +25,8 @@ export class PvHost {
   readonly memory: MachineMemory;
   readonly domains: Domain[] = [];
   readonly vcpu: Vcpu;
+  /** Of each domain; `boot` is the first. */
+  readonly boots: PvBoot[] = [];
   readonly boot: PvBoot;
   readonly host: Host;
   /** Mfn of each pfn of the first domain, as built. */
@@ -63,6 +65,7 @@ export class PvHost {
     const boot = buildPvDomain(this.memory, domain, image, build);
     if (boot instanceof ImageError) throw new Error(boot.message);
     this.domains.push(domain);
+    this.boots.push(boot);
     return boot;
   }
 

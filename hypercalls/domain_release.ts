@@ -1,0 +1,11 @@
+/** The end of a domain that will not run again: what it holds of others and what ring -1 holds of it, then its memory. */
+import type { Domain } from '../emulator/domain.ts';
+import type { Host } from '../emulator/host.ts';
+import { releaseDomainMemory } from '../emulator/memory/domain_release.ts';
+import { releaseGrants } from './grant_table/release.ts';
+
+/** Frames that other domains have mapped stay until they are unmapped. */
+export function releaseDomain(host: Host, domain: Domain): void {
+  releaseGrants(host, domain);
+  releaseDomainMemory(host.memory, domain);
+}

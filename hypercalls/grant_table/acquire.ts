@@ -1,0 +1,92 @@
+/**
+ * A granted page pinned for the time of a copy, also part of one, also through another domain's grant
+ * (xen:common/grant_table.c acquire_grant_for_copy).
+ */
+import type { Domain } from '../../emulator/domain.ts';
+import type { Host } from '../../emulator/host.ts';
+import { GNTMAP_host_map, GNTMAP_readonly, GNTST, GTF_transitive, GTF_type_mask } from '../abi/grant_table.ts';
+import type { ActiveEntry, GrantedPage } from './active_entry.ts';
+import { admit, flagsOf, namedGrant, namedPage, takeFrame, unmark, type Wish } from './entry_access.ts';
+import { type GrantTable, grantTable } from './table.ts';
+
+/** A copy pins as a mapping for the CPU would. */
+const pinFlags = (isReadonly: boolean): number => (isReadonly ? GNTMAP_host_map | GNTMAP_readonly : GNTMAP_host_map);
+
+/** What is granted, with a reference to its frame and a pin; or a status. `releaseGrant` undoes the pin. */
+export function acquireGrant(host: Host, granter: Domain, ref: number, domid: number, isReadonly: boolean): GrantedPage | number {
+  return acquire(host, granter, ref, { domid, isReadonly, isMapping: false }, true);
+}
+
+function acquire(host: Host, granter: Domain, ref: number, wish: Wish, mayGoOn: boolean): GrantedPage | number {
+  const { memory } = host;
+  const { isReadonly } = wish;
+  const table = grantTable(host, granter);
+  if (ref >= table.entryCount) return GNTST.bad_gntref;
+  const active = table.active(ref);
+  if (active.isPinned && (active.domid !== wish.domid || !active.hasRoomFor(pinFlags(isReadonly)))) return GNTST.general_error;
+
+  let status: number = GNTST.okay;
+  const isNewUse = !active.isPinned || (!isReadonly && !active.isWritePinned);
+  const isTransitive = table.version === 2 && (flagsOf(memory, table, ref) & GTF_type_mask) === GTF_transitive;
+  if (isNewUse && !admit(memory, table, ref, active, wish)) return GNTST.general_error;
+  if (isTransitive) status = mayGoOn ? takeThrough(host, granter, table, ref, active, wish) : GNTST.general_error;
+  else if (isNewUse) status = takeNamed(host, granter, table, ref, active, wish);
+  else if (!memory.getPage(active.page.mfn, granter.id)) status = GNTST.bad_domain;
+  if (status !== GNTST.okay) {
+    unmark(memory, table, ref, active, isReadonly);
+    return status;
+  }
+  active.pin(pinFlags(isReadonly), 1);
+  return active.page;
+}
+
+/** The page that the entry names now; while in use it must be the one of before. */
+function takeNamed(host: Host, granter: Domain, table: GrantTable, ref: number, active: ActiveEntry, wish: Wish): number {
+  const { memory } = host;
+  const { gfn, start, length, isSubPage } = namedPage(memory, table, ref);
+  const mfn = takeFrame(memory, granter, gfn);
+  if (mfn < 0) return GNTST.bad_page;
+  if (!active.isPinned) {
+    active.domid = wish.domid;
+    active.page = { mfn, start, length, isSubPage, through: undefined };
+  } else if (mfn !== active.page.mfn) {
+    memory.putPage(mfn);
+    return GNTST.general_error;
+  }
+  return GNTST.okay;
+}
+
+/** One step further only: the grant that this one leads to is for `granter`, and no transitive one. */
+function takeThrough(host: Host, granter: Domain, table: GrantTable, ref: number, active: ActiveEntry, wish: Wish): number {
+  const next = namedGrant(host.memory, table, ref);
+  const domain = next.domid === granter.id ? undefined : host.domains.get(next.domid);
+  if (domain === undefined) return GNTST.general_error;
+  const found = acquire(host, domain, next.ref, { ...wish, domid: granter.id }, false);
+  if (typeof found === 'number') return found;
+  if (!active.isPinned) {
+    active.domid = wish.domid;
+    active.page = { ...found, isSubPage: true, through: { domain, ref: next.ref } };
+    return GNTST.okay;
+  }
+  const { page } = active;
+  const isSame =
+    page.mfn === found.mfn &&
+    page.start === found.start &&
+    page.length === found.length &&
+    page.through?.domain === domain &&
+    page.through.ref === next.ref;
+  if (isSame) return GNTST.okay;
+  host.memory.putPage(found.mfn);
+  releaseGrant(host, domain, next.ref, wish.isReadonly);
+  return GNTST.eagain;
+}
+
+/** The copy is over; the frame's reference is the caller's to give up. */
+export function releaseGrant(host: Host, granter: Domain, ref: number, isReadonly: boolean): void {
+  const table = grantTable(host, granter);
+  const active = table.active(ref);
+  active.pin(pinFlags(isReadonly), -1);
+  unmark(host.memory, table, ref, active, isReadonly);
+  const { through } = active.page;
+  if (through !== undefined) releaseGrant(host, through.domain, through.ref, isReadonly);
+}

@@ -1,0 +1,26 @@
+/** The end of a domain's mappings of others, and of its own table (xen:common/grant_table.c gnttab_release_mappings). */
+import type { Domain } from '../../emulator/domain.ts';
+import type { Host } from '../../emulator/host.ts';
+import { letGo } from '../../emulator/memory/held_frames.ts';
+import { GNTMAP_device_map, GNTMAP_host_map, GNTMAP_readonly } from '../abi/grant_table.ts';
+import { unmark } from './entry_access.ts';
+import { maptrack } from './maptrack.ts';
+import { grantTable } from './table.ts';
+
+/**
+ * Before the domain's memory goes: what its page tables hold is given up with them. Its own grants that others still map
+ * stay mapped, and are unmapped without a mark in the table, which is gone.
+ */
+export function releaseGrants(host: Host, domain: Domain): void {
+  const mappings = maptrack.of(domain);
+  for (const [handle, { granter, ref, flags }] of mappings) {
+    const table = grantTable(host, granter);
+    const active = table.active(ref);
+    const isReadonly = (flags & GNTMAP_readonly) !== 0;
+    if (flags & GNTMAP_device_map) letGo(host.memory, domain, active.page.mfn, !isReadonly);
+    active.pin(flags & (GNTMAP_device_map | GNTMAP_host_map | GNTMAP_readonly), -1);
+    unmark(host.memory, table, ref, active, isReadonly);
+    mappings.put(handle);
+  }
+  grantTable(host, domain).forgetFrames();
+}

@@ -1,0 +1,54 @@
+/** GNTTABOP_unmap_grant_ref and unmap_and_replace: the end of a mapping, or of its half for the CPU or for devices. */
+import { removeGrantMapping } from '../../emulator/memory/grant_mapping.ts';
+import { letGo } from '../../emulator/memory/held_frames.ts';
+import { putPageType } from '../../emulator/memory/page_types.ts';
+import { GNTMAP_device_map, GNTMAP_host_map, GNTMAP_readonly, GNTST } from '../abi/grant_table.ts';
+import type { Call } from '../call.ts';
+import { unmark } from './entry_access.ts';
+import { hostMapping } from './map.ts';
+import { maptrack } from './maptrack.ts';
+import { grantTable } from './table.ts';
+
+export interface UnmapArgs {
+  readonly handle: number;
+  /** 0: that half stays. */
+  readonly host_addr: bigint;
+  readonly dev_bus_addr: bigint;
+  /** What is mapped there goes where the grant was; 0: nothing does. */
+  readonly new_addr: bigint;
+}
+
+/** The status. Flushing the TLB is the caller's, before its guest runs again. */
+export function unmap(call: Call, { handle, host_addr, dev_bus_addr, new_addr }: UnmapArgs): number {
+  const { host, domain, vcpu } = call;
+  const { memory } = host;
+  const mappings = maptrack.of(domain);
+  const mapping = mappings.get(handle);
+  if (mapping === undefined) return GNTST.bad_handle;
+  const table = grantTable(host, mapping.granter);
+  const active = table.active(mapping.ref);
+  const { mfn } = active.page;
+  const isReadonly = (mapping.flags & GNTMAP_readonly) !== 0;
+  let done = 0;
+
+  const isForDevice = dev_bus_addr !== 0n && (mapping.flags & GNTMAP_device_map) !== 0;
+  if (isForDevice && dev_bus_addr !== BigInt(mfn) << 12n) return GNTST.bad_dev_addr;
+  if (host_addr !== 0n && mapping.flags & GNTMAP_host_map) {
+    const isRemoved = removeGrantMapping(memory, vcpu, mfn, hostMapping(host_addr, mapping.flags), new_addr);
+    if (!isRemoved) return GNTST.general_error;
+    if (!isReadonly) putPageType(memory, mfn);
+    memory.putPage(mfn);
+    done |= GNTMAP_host_map;
+  }
+  if (isForDevice) {
+    letGo(memory, domain, mfn, !isReadonly);
+    done |= GNTMAP_device_map;
+  }
+  if (done === 0) return GNTST.okay;
+
+  active.pin(done | (mapping.flags & GNTMAP_readonly), -1);
+  unmark(memory, table, mapping.ref, active, isReadonly);
+  mapping.flags &= ~done;
+  if (!(mapping.flags & (GNTMAP_device_map | GNTMAP_host_map))) mappings.put(handle);
+  return GNTST.okay;
+}
