@@ -33,8 +33,9 @@ export interface CodeBlock {
   secondStart: number;
   secondSize: number;
   readonly record: number;
-  /** Records, with the GOTO at the end. */
+  /** Records; those of instructions, and the GOTO at the end where it does not fall through into another block. */
   count: number;
+  instructions: number;
   /** A branch was seen to go here; otherwise execution was only resumed here, in the middle of something. */
   isTarget: boolean;
   /** Execution was often found here although a region holds the block: it should be one of its entries. */
@@ -148,17 +149,61 @@ export class CodeCache implements CodePages {
    * rip's, or throws its fetch fault; it is only asked when an instruction crosses into it.
    */
   lookup(rip: bigint, maddr: number, mode: BlockMode, isTarget: boolean, secondPage: () => number): number {
-    const present = this.#blocks.get(maddr)?.find((block) => block.rip === rip && block.modeKey === mode.key);
-    let block = present;
+    let block = this.#startingAt(rip, maddr, mode.key);
     // A block that crosses is checked against the mapping of now.
     if (block && block.secondSize > 0 && secondPage() !== block.secondStart) {
       this.#drop(block);
       block = undefined;
     }
+    if (!block && !mode.isUnaligned) {
+      const around = this.#around(rip, maddr, mode.key);
+      if (around && !isTarget) {
+        this.#view.setInt32(L.LINK_FROM, 0, true);
+        return around.record;
+      }
+      block = around && this.#split(around.block, around.record, rip, maddr);
+    }
     block ??= this.#decode(rip, maddr, mode, secondPage);
     if (isTarget) block.isTarget = true;
     this.#remember(block, mode.isUnaligned);
     return block.record;
+  }
+
+  #startingAt(rip: bigint, maddr: number, modeKey: number): CodeBlock | undefined {
+    return this.#blocks.get(maddr)?.find((block) => block.modeKey === modeKey && block.rip === rip);
+  }
+
+  /** The block that has the instruction at `rip` behind its first, and the record. */
+  #around(rip: bigint, maddr: number, modeKey: number): { block: CodeBlock; record: number } | undefined {
+    const low = Number(BigInt.asIntN(32, rip));
+    for (const block of this.#byFrame.get(Math.floor(maddr / 4096)) ?? []) {
+      if (maddr <= block.start || maddr >= block.end || block.modeKey !== modeKey) continue;
+      if (rip - block.rip !== BigInt(maddr - block.start)) continue;
+      const end = block.record + block.instructions * L.RECORD_SIZE;
+      for (let record = block.record + L.RECORD_SIZE; record < end; record += L.RECORD_SIZE) {
+        if (this.#view.getInt32(record + L.R_RIP, true) === low) return { block, record };
+      }
+    }
+    return undefined;
+  }
+
+  /** Makes the rest of a block from `record` on one of its own, into which the first part falls through. */
+  #split(block: CodeBlock, record: number, rip: bigint, maddr: number): CodeBlock {
+    const index = (record - block.record) / L.RECORD_SIZE;
+    const tail: CodeBlock = {
+      ...block,
+      rip,
+      start: maddr,
+      record,
+      count: block.count - index,
+      instructions: block.instructions - index,
+      isTarget: false,
+      isEntry: false,
+    };
+    block.end = maddr;
+    block.count = block.instructions = index;
+    this.#register(tail);
+    return tail;
   }
 
   /** Blocks that hold code at a RIP are decoded anew: a breakpoint there came or went. */
@@ -195,8 +240,10 @@ export class CodeCache implements CodePages {
 
   /** The block at `rip`, decoded when needed; it must not cross its page. */
   blockAt(rip: bigint, maddr: number, mode: BlockMode): CodeBlock {
-    const present = this.#blocks.get(maddr)?.find((block) => block.rip === rip && block.modeKey === mode.key);
-    return present ?? this.#decode(rip, maddr, mode, () => 0);
+    const present = this.#startingAt(rip, maddr, mode.key);
+    if (present) return present;
+    const around = this.#around(rip, maddr, mode.key);
+    return around ? this.#split(around.block, around.record, rip, maddr) : this.#decode(rip, maddr, mode, () => 0);
   }
 
   #remember(block: CodeBlock, isUnaligned: boolean): void {
@@ -229,6 +276,7 @@ export class CodeCache implements CodePages {
       secondSize: 0,
       record: this.#next,
       count: 0,
+      instructions: 0,
       isTarget: false,
       isEntry: false,
     };
@@ -245,6 +293,7 @@ export class CodeCache implements CodePages {
         if (block.count > 0) break;
         this.#appendPseudo(block, L.HANDLER_BREAKPOINT, ripHere);
       }
+      if (block.count > 0 && this.#startingAt(ripHere, at, mode.key)) break;
       let insn = this.#decoder.decode(page, at, ripHere, mode);
       if (insn === 'needsMore') {
         if (block.count > 0) break;
@@ -269,6 +318,7 @@ export class CodeCache implements CodePages {
       decoded += length;
       if (ends || block.secondSize > 0) break;
     }
+    block.instructions = block.count;
     this.#appendPseudo(block, L.HANDLER_GOTO, BigInt.asUintN(mode.code === 64 ? 64 : 32, rip + BigInt(decoded)));
     if (block.secondSize > 0 || mode.isUnaligned) this.#view.setUint8(block.record + L.R_FLAGS, L.RECORD_NO_LINK);
     this.#templates.compile();

@@ -115,7 +115,7 @@ export const TLB_OPEN = TLB_SUPERVISOR + TLB_SET_SIZE;
 export const TLB_END = TLB_OPEN + TLB_SET_SIZE;
 
 export const JUMP_CACHE = TLB_END;
-export const JUMP_CACHE_ENTRIES = 4096;
+export const JUMP_CACHE_ENTRIES = 16384;
 /** RIP (8), record (4), generation (4): an entry of another generation than JUMP_GENERATION is empty. */
 export const JUMP_CACHE_END = JUMP_CACHE + JUMP_CACHE_ENTRIES * 16;
 

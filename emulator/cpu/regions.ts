@@ -99,7 +99,7 @@ export class Regions {
     for (const { rip: start, insns, next } of found) {
       const codeBlock = this.#code.blockAt(start, frame + Number(start % PAGE), mode);
       // The interpreter's block may end earlier (its records are ours too).
-      if (codeBlock.count - 1 < insns.length) continue;
+      if (codeBlock.instructions < insns.length) continue;
       codeBlocks.push(codeBlock);
       blocks.push({
         rip: start,
