@@ -43,6 +43,7 @@ import * as L from './layout.ts';
 import { Mmu } from './mmu.ts';
 import { ModeTracker } from './mode.ts';
 import { type AccessListener, NestedFault, type NestedPaging, WATCHED } from './nested.ts';
+import { type CpuSnapshot, loadMemory, saveMemory } from './snapshot.ts';
 import {
   ACTIVITY_MOV_SS,
   ACTIVITY_NMI_BLOCKED,
@@ -392,6 +393,22 @@ export class CpuCore implements Cpu {
     this.#reconfigure();
     this.#configureBreakpoints();
     this.flushTlb({ global: true });
+  }
+
+  snapshot(): CpuSnapshot {
+    return {
+      context: this.saveContext(),
+      instructions: this.instructionCount,
+      wantsInterruptWindow: this.#wantsInterruptWindow,
+      memory: saveMemory(this.memory),
+    };
+  }
+
+  restore(snapshot: CpuSnapshot): void {
+    loadMemory(this.memory, snapshot.memory);
+    this.loadContext(snapshot.context);
+    this.#instructions = snapshot.instructions;
+    this.#wantsInterruptWindow = snapshot.wantsInterruptWindow;
   }
 
   // Running

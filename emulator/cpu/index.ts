@@ -4,4 +4,5 @@ export type { EngineKind } from './engine.ts';
 export type * from './exit.ts';
 export * from './interface.ts';
 export type { AccessListener, MemoryAccess, NestedPage, NestedPaging } from './nested.ts';
+export type { CpuSnapshot, MemorySnapshot } from './snapshot.ts';
 export type { EngineStatistics, EngineTimes } from './statistics.ts';

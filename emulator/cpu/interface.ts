@@ -4,6 +4,7 @@
  */
 import type { EngineKind } from './engine.ts';
 import type { Exit } from './exit.ts';
+import type { CpuSnapshot } from './snapshot.ts';
 import type { EngineStatistics } from './statistics.ts';
 
 /** Guest-physical (machine) RAM, `[0, size)`; the same bytes that the generated WebAssembly reads and writes. */
@@ -174,6 +175,10 @@ export interface Cpu {
 
   saveContext(): CpuContext;
   loadContext(context: CpuContext): void;
+  /** Everything that continuing the same way needs, RAM included; not while the CPU runs. */
+  snapshot(): CpuSnapshot;
+  /** Takes over a snapshot of this or another CPU, of any engine; RangeError when its RAM has another size. */
+  restore(snapshot: CpuSnapshot): void;
 }
 
 /** A decoded instruction for the host's own emulation of it. Register numbers as in `gpr`. */
