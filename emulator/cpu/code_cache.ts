@@ -206,11 +206,11 @@ export class CodeCache implements CodePages {
     return tail;
   }
 
-  /** Blocks that hold code at a RIP are decoded anew: a breakpoint there came or went. */
-  forgetAt(rip: bigint): void {
+  /** Blocks that hold code in a range of RIP are decoded anew: breakpoints there came or went. */
+  forgetBetween(first: bigint, last: bigint): void {
     const found = [...this.#blocks.values()].flat().filter((block) => {
-      const offset = rip - block.rip;
-      return offset >= 0n && offset < BigInt(block.end - block.start + block.secondSize);
+      const size = BigInt(block.end - block.start + block.secondSize);
+      return block.rip <= last && block.rip + size > first;
     });
     for (const block of found) this.#drop(block);
   }

@@ -58,6 +58,7 @@ import { EngineClock, type EngineStatistics } from './statistics.ts';
 import { systemFunctions } from './system/index.ts';
 import { deliverException, deliverInterrupt, interceptException } from './system/interrupts.ts';
 import { readMsr, writeMsr } from './system/msr.ts';
+import { loadFxImage } from './x87_helpers.ts';
 
 export interface CpuOptions {
   /** Bytes of RAM, a multiple of 64 KiB. */
@@ -121,7 +122,7 @@ export class CpuCore implements Cpu {
   readonly #bytes: Uint8Array;
   /** An exception that generated code ran into through a helper or a TLB miss. */
   #pending: Fault | NestedFault | typeof WATCHED | undefined;
-  readonly #hostBreakpoints = new Set<bigint>();
+  #hostBreakpoints = new Map<string, readonly [bigint, bigint]>();
   #isStopRequested = false;
   #instructions = 0;
   /** Retired in the current `run` but not yet in `#instructions`. */
@@ -381,6 +382,10 @@ export class CpuCore implements Cpu {
 
   // Contexts
 
+  loadFxImage(image: Uint8Array): void {
+    loadFxImage(this.state.view, image);
+  }
+
   saveContext(): CpuContext {
     return { bytes: this.#bytes.slice(L.CONTEXT_START, L.CONTEXT_END) };
   }
@@ -417,18 +422,21 @@ export class CpuCore implements Cpu {
     this.#isStopRequested = true;
   }
 
-  setBreakpoints(addresses: Iterable<bigint>): void {
+  setBreakpoints(ranges: Iterable<readonly [first: bigint, last: bigint]>): void {
     const { code } = this.#engine;
+    const wanted = new Map([...ranges].map((range) => [`${range}`, range]));
     const present = this.#hostBreakpoints;
-    const wanted = new Set(addresses);
-    const changed = [...new Set([...wanted, ...present])].filter((address) => wanted.has(address) !== present.has(address));
+    const changed = [...wanted, ...present].filter(([key]) => !(wanted.has(key) && present.has(key)));
     if (changed.length === 0) return;
-    present.clear();
-    for (const address of wanted) present.add(address);
-    code.isBreakpoint = (rip) =>
-      present.size > 0 && present.has(this.#modes.current.code === 64 ? rip : BigInt.asUintN(32, rip + this.#modes.codeBase));
+    this.#hostBreakpoints = wanted;
+    const list = [...wanted.values()];
+    code.isBreakpoint = (rip) => {
+      if (list.length === 0) return false;
+      const linear = this.#modes.current.code === 64 ? rip : BigInt.asUintN(32, rip + this.#modes.codeBase);
+      return list.some(([first, last]) => linear >= first && linear <= last);
+    };
     // Blocks know their RIP, not the base of the segment that they ran in.
-    if (this.#modes.current.code === 64) for (const address of changed) code.forgetAt(address);
+    if (this.#modes.current.code === 64) for (const [, [first, last]] of changed) code.forgetBetween(first, last);
     else code.clear();
   }
 

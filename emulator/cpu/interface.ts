@@ -132,10 +132,10 @@ export interface Cpu {
   /** Called while the CPU runs (by the host's functions): `run` returns 'stopped' behind this instruction. */
   requestStop(): void;
   /**
-   * Linear addresses of instructions before which `run` returns 'breakpoint', unless one is the first that it runs. Not
-   * while the CPU runs.
+   * Linear addresses, both ends included: `run` returns 'breakpoint' before an instruction that begins there, unless it is
+   * the first that it runs. Not while the CPU runs.
    */
-  setBreakpoints(addresses: Iterable<bigint>): void;
+  setBreakpoints(ranges: Iterable<readonly [first: bigint, last: bigint]>): void;
 
   /** RFLAGS.IF is set, and neither STI nor MOV SS holds interrupts back for one instruction. */
   readonly canTakeInterrupt: boolean;
@@ -173,6 +173,8 @@ export interface Cpu {
   engine: EngineKind;
   statistics(): EngineStatistics;
 
+  /** Loads x87, MXCSR and XMM registers as FXRSTOR64 does from this area of 512 bytes; MXCSR's reserved bits are ignored. */
+  loadFxImage(image: Uint8Array): void;
   saveContext(): CpuContext;
   loadContext(context: CpuContext): void;
   /** Everything that continuing the same way needs, RAM included; not while the CPU runs. */

@@ -9,7 +9,7 @@ import { ACCESS_ALIGN_CHECK, ACCESS_ALIGN_SHIFT, ACCESS_READ, ACCESS_STACK, ACCE
 import { AC_VECTOR, Fault, GP, PF_VECTOR, SS } from './fault.ts';
 import type { Access, Translation, WalkStep } from './interface.ts';
 import * as L from './layout.ts';
-import { type AccessListener, type MemoryAccess, type NestedPaging, WATCHED } from './nested.ts';
+import { type AccessListener, type MemoryAccess, NestedFault, type NestedPaging, WATCHED } from './nested.ts';
 import { PageWalk, PF_RSVD, PTE_D, PTE_RW, PTE_US, toLinear } from './page_walk.ts';
 import { Tlb } from './tlb.ts';
 
@@ -264,7 +264,9 @@ export class Mmu {
 
   /** Whether a store may take place. */
   #report(kind: MemoryAccess['kind'], { vaddr, gpa, size }: Omit<MemoryAccess, 'kind' | 'bytes'>, bytes = new Uint8Array()): boolean {
-    return this.#onAccess?.({ kind, vaddr, gpa, size, bytes }) !== false;
+    const isAllowed = this.#onAccess?.({ kind, vaddr, gpa, size, bytes }) !== false;
+    if (!isAllowed && kind !== 'write') throw new NestedFault({ kind: 'stopped' });
+    return isAllowed;
   }
 
   // Accesses of the system unit

@@ -2,7 +2,7 @@
  * Nested translation: where guest-physical pages lie in RAM, as the host says (SDM 3C 29.3, APM2 15.25), and the report
  * of accesses to pages that the host watches. The MMU asks at TLB fills and for every page-table entry of a walk.
  */
-import type { NestedFaultExit } from './exit.ts';
+import type { NestedFaultExit, StoppedExit } from './exit.ts';
 
 /** A guest-physical page: its 4 KiB frame in `PhysicalMemory`, and what may be done to it. */
 export interface NestedPage {
@@ -32,14 +32,17 @@ export interface MemoryAccess {
   readonly bytes: Uint8Array;
 }
 
-/** Returning false for a 'write' keeps memory as it was. */
+/**
+ * Returning false for a 'write' keeps memory as it was; for the others it ends the run at this instruction, which has
+ * changed nothing ('stopped').
+ */
 export type AccessListener = (access: MemoryAccess) => boolean | undefined;
 
-/** The nested tables refuse an access: thrown by the MMU, an Exit of `Cpu.run`. The instruction has changed nothing. */
+/** The nested tables or the listener refuse an access: thrown by the MMU, an Exit of `Cpu.run`. */
 export class NestedFault {
-  readonly exit: NestedFaultExit;
+  readonly exit: NestedFaultExit | StoppedExit;
 
-  constructor(exit: NestedFaultExit) {
+  constructor(exit: NestedFaultExit | StoppedExit) {
     this.exit = exit;
   }
 }

@@ -271,6 +271,23 @@ inBoth('a listener may change what a load finds, refuse a store, or stop the run
   t.same(cpu.run(1), { kind: 'budget' }, 'a stop holds for its run only');
 });
 
+inBoth('a listener may end the run before a load is done', (t, world) => {
+  const { cpu, map, load, accesses } = world;
+  map(CODE, 0x10);
+  map(FAR, 0x20, 'rw!');
+  for (const kind of ['read', 'readAfter']) {
+    accesses.length = 0;
+    load(CODE, [0x90, ...LOAD, ...SELF]);
+    cpu.gpr[RDI] = FAR;
+    cpu.gpr[RAX] = 5n;
+    world.listener = (access) => access.kind !== kind;
+    t.same(cpu.run(100), { kind: 'stopped' });
+    t.equal(cpu.rip, CODE + 1n, 'at the instruction');
+    t.equal(cpu.gpr[RAX], 5n);
+    t.equal(accesses.at(-1)!.kind, kind);
+  }
+});
+
 inBoth('a listener may remap the page that it hears of', (t, world) => {
   const { cpu, map, load } = world;
   map(CODE, 0x10);
@@ -326,7 +343,7 @@ inBoth('a run stops before a breakpoint, whatever way leads there', (t, { cpu, m
     [8n, 1 + 2 * 511],
     [3n, -1],
   ] as const) {
-    cpu.setBreakpoints([CODE + at]);
+    cpu.setBreakpoints([[CODE + at, CODE + at]]);
     start();
     cpu.rip = CODE + 8n;
     cpu.run(1);
@@ -340,7 +357,10 @@ inBoth('a run stops before a breakpoint, whatever way leads there', (t, { cpu, m
       t.equal(cpu.instructions - before, BigInt(count), `${at}: instructions`);
     }
   }
-  cpu.setBreakpoints([CODE + 2n, CODE + 6n]);
+  cpu.setBreakpoints([
+    [CODE + 1n, CODE + 4n],
+    [CODE + 6n, CODE + 6n],
+  ]);
   start();
   const seen = [];
   for (let i = 0; i < 5; i++) {
@@ -348,12 +368,12 @@ inBoth('a run stops before a breakpoint, whatever way leads there', (t, { cpu, m
     seen.push(cpu.rip - CODE);
   }
   t.same(seen, [2n, 6n, 2n, 6n, 2n], 'again and again');
-  cpu.setBreakpoints([CODE + 4096n]);
+  cpu.setBreakpoints([[CODE + 4096n, CODE + 4096n]]);
   load(CODE + 0xfffn, [0x90, 0x90, ...SELF]);
   t.same(cpu.run(10), { kind: 'breakpoint' }, 'on the next page');
   t.equal(cpu.rip, CODE + 4096n);
   load(CODE, [0xf3, 0x48, 0xa5, ...SELF]);
-  cpu.setBreakpoints([CODE]);
+  cpu.setBreakpoints([[CODE, CODE]]);
   cpu.gpr[RDI] = FAR + 8n;
   cpu.gpr[RCX] = 50n;
   t.same(cpu.run(60), { kind: 'budget' }, 'a repeated instruction is one');

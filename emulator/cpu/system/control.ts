@@ -93,7 +93,8 @@ function writeCr0(cpu: CpuCore, value: bigint): void {
   const changed = value ^ cr0;
   refuse(value >> 32n || (value & PG && !(value & PE)) || (value & CR0_NW && !(value & CR0_CD)));
   const isLongCode = (cpu.state.getSegment(CS_INDEX).attributes & ATTR_L) !== 0;
-  const entersLong = (changed & value & PG) !== 0n && (efer & LME) !== 0n;
+  // LMA without paging is a state that only a host can make.
+  const entersLong = (changed & value & PG) !== 0n && (efer & (LME | LMA)) === LME;
   const leavesPaging = (changed & cr0 & PG) !== 0n;
   if (entersLong) {
     // A 16-bit TSS has no place in long mode.
