@@ -6,53 +6,65 @@
 import type { Host } from '../emulator/host.ts';
 
 const PAGE_SIZE = 4096;
+/** Up to here a loop is faster than a view of the bytes. */
+const SMALL = 64;
+/** A vaddr's halves: no bigint is computed with. */
+const vaddr64 = new BigUint64Array(1);
+const halves = new Int32Array(vaddr64.buffer);
 
 /** `[0x800000000000, 0xffff880000000000)`: non-canonical, or ring -1's own (xen:include/asm/x86_64/uaccess.h access_ok). */
 export function isGuestAddress(vaddr: bigint): boolean {
-  const signed = Number(BigInt.asIntN(64, vaddr));
-  return signed < 0x8000_0000_0000 && signed >= -0x7800_0000_0000;
-}
-
-function maddrOf(host: Host, vaddr: bigint, access: 'read' | 'write'): number {
-  const isPv = host.current.domain.type === 'pv';
-  const translation = host.cpu.translate(vaddr, access, isPv);
-  return translation.ok && translation.maddr < host.memory.bytes.length ? translation.maddr : -1;
+  vaddr64[0] = vaddr;
+  return halves[1]! < 0x8000 && halves[1]! >= -0x7800;
 }
 
 /** Whether Xen would start an access at `vaddr` at all; a PVH guest's page tables alone decide. */
 const isAllowed = (host: Host, vaddr: bigint): boolean => host.current.domain.type !== 'pv' || isGuestAddress(vaddr);
 
-/** Copies `[vaddr, vaddr + size)` to `target[offset...]`. */
-export function copyFromGuest(host: Host, vaddr: bigint, target: Uint8Array, offset = 0, size = target.length - offset): boolean {
+/**
+ * Calls `copy` with the place of each page's part of `[vaddr, vaddr + size)`, its offset and size. False at the first page
+ * that the guest could not access.
+ */
+function eachPage(
+  host: Host,
+  vaddr: bigint,
+  size: number,
+  access: 'read' | 'write',
+  copy: (ram: Uint8Array, maddr: number, offset: number, size: number) => void,
+): boolean {
   if (!isAllowed(host, vaddr)) return false;
+  const isPv = host.current.domain.type === 'pv';
   const ram = host.memory.bytes;
+  vaddr64[0] = vaddr;
+  let low = halves[0]!;
+  let high = halves[1]!;
   for (let done = 0; done < size; ) {
-    const at = BigInt.asUintN(64, vaddr + BigInt(done));
-    const inPage = Math.min(size - done, PAGE_SIZE - Number(BigInt.asUintN(12, at)));
-    const maddr = maddrOf(host, at, 'read');
-    if (maddr < 0) return false;
-    if (inPage <= 64) for (let i = 0; i < inPage; i++) target[offset + done + i] = ram[maddr + i]!;
-    else target.set(ram.subarray(maddr, maddr + inPage), offset + done);
+    const inPage = Math.min(size - done, PAGE_SIZE - (low & (PAGE_SIZE - 1)));
+    const maddr = host.cpu.place(low, high, access, isPv);
+    if (maddr < 0 || maddr >= ram.length) return false;
+    copy(ram, maddr, done, inPage);
     done += inPage;
+    low = (low + inPage) | 0;
+    if (low === 0) high = (high + 1) | 0;
   }
   return true;
 }
 
+/** Copies `[vaddr, vaddr + size)` to `target[offset...]`. */
+export function copyFromGuest(host: Host, vaddr: bigint, target: Uint8Array, offset = 0, size = target.length - offset): boolean {
+  return eachPage(host, vaddr, size, 'read', (ram, maddr, done, inPage) => {
+    if (inPage <= SMALL) for (let i = 0; i < inPage; i++) target[offset + done + i] = ram[maddr + i]!;
+    else target.set(ram.subarray(maddr, maddr + inPage), offset + done);
+  });
+}
+
 /** Copies `source[offset, offset + size)` to `vaddr`. */
 export function copyToGuest(host: Host, vaddr: bigint, source: Uint8Array, offset = 0, size = source.length - offset): boolean {
-  if (!isAllowed(host, vaddr)) return false;
-  const ram = host.memory.bytes;
-  for (let done = 0; done < size; ) {
-    const at = BigInt.asUintN(64, vaddr + BigInt(done));
-    const inPage = Math.min(size - done, PAGE_SIZE - Number(BigInt.asUintN(12, at)));
-    const maddr = maddrOf(host, at, 'write');
-    if (maddr < 0) return false;
-    if (inPage <= 64) for (let i = 0; i < inPage; i++) ram[maddr + i] = source[offset + done + i]!;
+  return eachPage(host, vaddr, size, 'write', (ram, maddr, done, inPage) => {
+    if (inPage <= SMALL) for (let i = 0; i < inPage; i++) ram[maddr + i] = source[offset + done + i]!;
     else ram.set(source.subarray(offset + done, offset + done + inPage), maddr);
     host.memory.written(maddr, inPage);
-    done += inPage;
-  }
-  return true;
+  });
 }
 
 const scalarBytes = new Uint8Array(8);

@@ -363,6 +363,9 @@ export class CpuCore implements Cpu {
   translate(vaddr: bigint, access: Access, user = this.cpl === 3): Translation {
     return this.mmu.translate(vaddr, access, user);
   }
+  place(low: number, high: number, access: Access, user: boolean): number {
+    return this.mmu.place(low, high, access, user);
+  }
   walk(vaddr: bigint): WalkStep[] {
     return this.mmu.walk(vaddr);
   }

@@ -161,6 +161,11 @@ export interface Cpu {
 
   /** Page walk without side effects on the TLB or A/D bits, as an access at the current CPL would see it (or as `user`). */
   translate(vaddr: bigint, access: Access, user?: boolean): Translation;
+  /**
+   * The maddr that an access of the host on the guest's behalf goes to, -1 where it would fault. The linear address comes
+   * as signed 32-bit halves; the TLB is used and filled, A and D are set, as if the guest had made the access.
+   */
+  place(low: number, high: number, access: Access, user: boolean): number;
   /** The walk's entries from the top, as far as it gets. */
   walk(vaddr: bigint): WalkStep[];
   flushTlb(options?: { global?: boolean }): void;
