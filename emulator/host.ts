@@ -21,12 +21,16 @@ export interface Host {
   /** console_io of a domU prints (Xen's CONFIG_VERBOSE_DEBUG). */
   readonly verboseDebug: boolean;
 
-  /** Makes a blocked vCPU runnable; harmless otherwise. */
+  /** Ends a vCPU's waiting; harmless otherwise. */
   wake(vcpu: Vcpu): void;
   /** Stops `vcpu` until it is woken; it goes off the core after the current hypercall. */
   block(vcpu: Vcpu): void;
   /** Lets others run first. */
   yield(vcpu: Vcpu): void;
+  /** Takes a vCPU that is down into the running, or out of it; a blocked one stays blocked. */
+  setUp(vcpu: Vcpu, isUp: boolean): void;
+  /** Runs `change` with the registers of `vcpu`, which is not on the core, in the core's place. */
+  withRegisters(vcpu: Vcpu, change: () => void): void;
   /** Ends the domain; its vCPUs do not run again. */
   shutdown(domain: Domain, reason: ShutdownReason): void;
   /** Xen's domain_crash: the guest did what ring -1 cannot go on from. `why` and the page walk of `vaddr` go into the crash report. */

@@ -4,7 +4,7 @@
  */
 import { fillHypercallPage } from '../firmware/hypercall_page.ts';
 import { ImageError } from '../firmware/image_error.ts';
-import { buildPvDomain, loadBootRegisters } from '../firmware/pv_domain.ts';
+import { buildPvDomain, loadBootRegisters, loadUnbornRegisters } from '../firmware/pv_domain.ts';
 import { GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE } from '../hypercalls/abi/grant_table.ts';
 import { SHUTDOWN_crash } from '../hypercalls/abi/sched.ts';
 import { virqs } from '../hypercalls/abi/xen.ts';
@@ -13,8 +13,7 @@ import { traceHypercalls } from '../hypercalls/dispatch.ts';
 import { connectToHost, type HostChannel, raiseVirq } from '../hypercalls/event_channel/ports.ts';
 import { seedGrant } from '../hypercalls/grant_table/toolstack.ts';
 import { setMemoryMap } from '../hypercalls/memory/op.ts';
-import { TSS_SELECTOR } from '../hypercalls/pv_cpu/selectors.ts';
-import { becomeRunnable } from '../hypercalls/vcpu/runstate.ts';
+import { becomeRunnable, goOffline } from '../hypercalls/vcpu/runstate.ts';
 import { writeWallClock } from '../hypercalls/vcpu/time.ts';
 import { populateDomainTree } from '../hypercalls/xenstore/domain_tree.ts';
 import { XenstoreRing } from '../hypercalls/xenstore/ring.ts';
@@ -23,6 +22,7 @@ import { type Cpu, createCpu } from './cpu/index.ts';
 import { Domain, type ShutdownReason } from './domain.ts';
 import { MachineMemory, PAGE_SIZE } from './memory/machine_memory.ts';
 import { InstructionClock, type RunClock, WallClock } from './scheduler/clock.ts';
+import { RoundRobin } from './scheduler/round_robin.ts';
 import { TimerQueue } from './scheduler/timers.ts';
 import { type CpuidLeaf, cpuid } from './trap/cpuid.ts';
 import type { TrapHost } from './trap/trap_host.ts';
@@ -56,6 +56,8 @@ export interface DomainSpec {
   name: string;
   isInitial: boolean;
   memorySize: number;
+  /** Default 1. */
+  vcpus?: number;
   cmdline?: string;
   ramdisk?: Uint8Array;
   /** Where image and ramdisk came from, for xenstore. */
@@ -91,8 +93,8 @@ export class Machine implements TrapHost {
   current: Vcpu;
   /** Set while a vCPU is on the core as far as runstates go. */
   onCore: Vcpu | undefined;
-  /** vCPUs in the order in which they get the core. */
-  readonly runQueue: Vcpu[] = [];
+  /** Of all vCPUs that can run. */
+  readonly scheduler = new RoundRobin<Vcpu>();
   readonly crashes = new Map<Domain, Crash>();
   readonly verboseDebug: boolean;
   readonly traceTrap: ((vcpu: Vcpu, line: string) => void) | undefined;
@@ -133,14 +135,14 @@ export class Machine implements TrapHost {
     this.current = new Vcpu(host, 0);
   }
 
-  /** Builds a PV64 domain with one vCPU, which `run` then starts. */
+  /** Builds a PV64 domain, whose first vCPU `run` then starts. */
   createPvDomain(image: Uint8Array, spec: DomainSpec): Domain | ImageError {
     const id = spec.isInitial ? 0 : this.domains.size;
     const pages = Math.floor(spec.memorySize / PAGE_SIZE);
     const maxPages = spec.isInitial ? pages : pages + MAXMEM_SLACK;
     const domain = new Domain({ id, type: 'pv', name: spec.name, isInitial: spec.isInitial, maxPages });
-    const vcpu = new Vcpu(domain, 0);
-    domain.vcpus.push(vcpu);
+    for (let vcpuId = 0; vcpuId < (spec.vcpus ?? 1); vcpuId++) domain.vcpus.push(new Vcpu(domain, vcpuId));
+    const vcpu = domain.vcpus[0]!;
     this.domains.set(id, domain);
     const xenstore = spec.isInitial ? undefined : this.#connect(domain, () => xenstoreRing?.onEvent());
     const consolePort = spec.isInitial ? undefined : this.#connect(domain, () => consoleRing?.onEvent());
@@ -176,12 +178,13 @@ export class Machine implements TrapHost {
       this.consoles.set(id, { input: (bytes) => this.#inputEmergency(vcpu, bytes), drain: () => {} });
     }
     writeWallClock(this, domain);
-    loadBootRegisters(this.cpu, boot);
-    // A TSS without an I/O bitmap: every port access of the guest is #GP.
-    this.cpu.setSegment('tr', { selector: TSS_SELECTOR, base: 0n, limit: 0, attributes: 0x8b });
-    vcpu.context = this.cpu.saveContext();
-    vcpu.isUp = true;
-    this.runQueue.push(vcpu);
+    for (const other of domain.vcpus) {
+      loadUnbornRegisters(this.cpu, other.id);
+      if (other === vcpu) loadBootRegisters(this.cpu, boot);
+      other.context = this.cpu.saveContext();
+    }
+    vcpu.isInitialised = true;
+    this.setUp(vcpu, true);
     return domain;
   }
 
@@ -206,24 +209,48 @@ export class Machine implements TrapHost {
     return true;
   }
 
+  withRegisters(vcpu: Vcpu, change: () => void): void {
+    const { current } = this;
+    this.switchTo(vcpu);
+    change();
+    this.switchTo(current);
+  }
+
   wake(vcpu: Vcpu): void {
     if (!vcpu.isBlocked) return;
     vcpu.isBlocked = false;
-    becomeRunnable(this, vcpu);
+    this.#start(vcpu);
   }
 
   block(vcpu: Vcpu): void {
     vcpu.isBlocked = true;
+    this.scheduler.remove(vcpu);
   }
 
-  /** Others first: to the end of the queue. */
+  setUp(vcpu: Vcpu, isUp: boolean): void {
+    if (vcpu.isUp === isUp) return;
+    vcpu.isUp = isUp;
+    if (isUp) {
+      this.#start(vcpu);
+    } else {
+      this.scheduler.remove(vcpu);
+      goOffline(this, vcpu);
+    }
+  }
+
+  #start(vcpu: Vcpu): void {
+    if (vcpu.isUp && !vcpu.isBlocked && vcpu.domain.shutdownReason === undefined) this.scheduler.add(vcpu);
+    becomeRunnable(this, vcpu);
+  }
+
   yield(vcpu: Vcpu): void {
-    this.runQueue.push(...this.runQueue.splice(this.runQueue.indexOf(vcpu), 1));
+    this.scheduler.yield(vcpu);
   }
 
   shutdown(domain: Domain, reason: ShutdownReason): void {
     if (domain.shutdownReason !== undefined) return;
     domain.shutdownReason = reason;
+    for (const vcpu of domain.vcpus) this.scheduler.remove(vcpu);
     this.consoles.get(domain.id)?.drain();
   }
 

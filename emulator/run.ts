@@ -21,21 +21,20 @@ export type Slice =
 
 /** Exits after which a slice ends even if few instructions retired. */
 const EXITS_PER_SLICE = 10_000;
-/** A vCPU's turn while others wait, in virtual time. */
-const TURN_NS = 10_000_000n;
 
 /**
  * Runs at most `budget` instructions, exactly that many unless the slice ends for another reason. Without `mayJump` an idle
  * machine's time stands still, so that its driver may wait for input first.
  */
 export function runSlice(machine: Machine, budget: number, mayJump = true): Slice {
-  const { cpu, clock, timers } = machine;
+  const { cpu, clock, timers, scheduler } = machine;
   const end = cpu.instructions + BigInt(budget);
   for (let exits = 0; exits < EXITS_PER_SLICE; exits++) {
-    timers.fireDue(clock.now());
-    const vcpu = pick(machine);
+    const now = clock.now();
+    timers.fireDue(now);
+    const vcpu = scheduler.pick(now);
     if (vcpu === undefined) {
-      if (machine.runQueue.every(({ domain }) => domain.shutdownReason !== undefined)) return { kind: 'over' };
+      if (isOver(machine)) return { kind: 'over' };
       const deadline = timers.next();
       if (deadline === undefined || !mayJump || !clock.idleUntil(deadline)) return { kind: 'idle', deadline };
       continue;
@@ -48,7 +47,6 @@ export function runSlice(machine: Machine, budget: number, mayJump = true): Slic
       const exit = cpu.run(Math.min(left, instructionsOfTurn(machine)));
       machine.traceExit?.(`${vcpu.name} ${describeExit(exit)} at ${hex(cpu.rip)}`);
       handlePvExit(machine, vcpu, exit);
-      if (exit.kind === 'budget') machine.yield(vcpu);
     }
     if (!isRunnable(vcpu)) takeOffCore(machine);
   }
@@ -57,9 +55,9 @@ export function runSlice(machine: Machine, budget: number, mayJump = true): Slic
 
 const isRunnable = (vcpu: Vcpu): boolean => vcpu.isUp && !vcpu.isBlocked && vcpu.domain.shutdownReason === undefined;
 
-function pick(machine: Machine): Vcpu | undefined {
-  return machine.runQueue.find(isRunnable);
-}
+/** Every domain that has ever run has ended. */
+const isOver = ({ domains }: Machine): boolean =>
+  [...domains.values()].every(({ vcpus, shutdownReason }) => vcpus.length === 0 || shutdownReason !== undefined);
 
 function putOnCore(machine: Machine, vcpu: Vcpu): void {
   if (machine.onCore === vcpu) return;
@@ -75,11 +73,11 @@ function takeOffCore(machine: Machine): void {
   machine.onCore = undefined;
 }
 
-/** Up to the next timer; no longer than a turn if somebody else waits. */
-function instructionsOfTurn({ clock, timers, runQueue }: Machine): number {
+/** Up to the next timer, or to the end of the turn if somebody else waits. */
+function instructionsOfTurn({ clock, timers, scheduler }: Machine): number {
   const deadline = timers.next();
-  const turn = runQueue.filter(isRunnable).length > 1 ? clock.now() + TURN_NS : undefined;
-  const until = deadline === undefined || (turn !== undefined && turn < deadline) ? turn : deadline;
+  const { turnEnd } = scheduler;
+  const until = deadline === undefined || (turnEnd !== undefined && turnEnd < deadline) ? turnEnd : deadline;
   return until === undefined ? Number.MAX_SAFE_INTEGER : clock.instructionsUntil(until);
 }
 

@@ -7,14 +7,20 @@ export class Vcpu implements Slots {
   readonly slots: unknown[] = [];
   readonly domain: Domain;
   readonly id: number;
-  /** Initialised and brought up (VCPUOP_up). */
+  /** It has had its first registers: the domain builder's, or VCPUOP_initialise's. */
+  isInitialised = false;
+  /** Not down (VCPUOP_up, VCPUOP_down). */
   isUp = false;
   /** Waits in SCHEDOP_block, SCHEDOP_poll or HLT; an event wakes it. */
   isBlocked = false;
   /** Registers while another vCPU owns the core. */
   context: CpuContext | undefined;
-  /** Maddr of its struct vcpu_info: inside shared_info, or where VCPUOP_register_vcpu_info put it. */
+  /**
+   * Maddr of its struct vcpu_info: inside shared_info, or where VCPUOP_register_vcpu_info put it. Until then the vCPUs for
+   * which shared_info has no room have one that no guest sees.
+   */
   vcpuInfoMaddr = -1;
+  hasVcpuInfo = false;
 
   constructor(domain: Domain, id: number) {
     this.domain = domain;

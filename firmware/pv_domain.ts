@@ -7,7 +7,7 @@ import type { Cpu } from '../emulator/cpu/interface.ts';
 import { RSI, RSP } from '../emulator/cpu/interface.ts';
 import type { Domain } from '../emulator/domain.ts';
 import { GDT_VIRT_START, LAST_RESERVED_GDT_BYTE, prepareVcpuArea } from '../emulator/memory/address_space.ts';
-import { FRAME_PINNED, type MachineMemory, PAGE_SIZE } from '../emulator/memory/machine_memory.ts';
+import { FRAME_PINNED, type MachineMemory, OWNER_RING, PAGE_SIZE } from '../emulator/memory/machine_memory.ts';
 import { PGT_l4_page_table } from '../emulator/memory/page_type.ts';
 import { getPageAndType } from '../emulator/memory/page_types.ts';
 import * as pte from '../emulator/memory/pte.ts';
@@ -51,7 +51,7 @@ const RING_FRAMES = 32;
 const L1_FLAGS = pte.PAGE_PRESENT | pte.PAGE_RW | pte.PAGE_ACCESSED;
 const UPPER_FLAGS = L1_FLAGS | pte.PAGE_DIRTY | pte.PAGE_USER;
 
-/** Needs a domain with vCPU 0 and no memory yet. On an ImageError nothing of the machine has changed. */
+/** Needs a domain with its vCPUs and no memory yet. On an ImageError nothing of the machine has changed. */
 export function buildPvDomain(memory: MachineMemory, domain: Domain, file: Uint8Array, options: PvBuildOptions): PvBoot | ImageError {
   const image = readKernelImage(file);
   if (image instanceof ImageError) return image;
@@ -138,7 +138,16 @@ function buildSharedInfo(memory: MachineMemory, domain: Domain): number {
   if (mfn < 0) throw new Error('out of machine memory for ring -1 itself');
   const start = mfn * PAGE_SIZE + shared_info.offset.vcpu_info;
   for (let id = 0; id < XEN_LEGACY_MAX_VCPUS; id++) memory.bytes[start + id * vcpu_info.size + vcpu_info.offset.evtchn_upcall_mask] = 1;
-  for (const vcpu of domain.vcpus) if (vcpu.id < XEN_LEGACY_MAX_VCPUS) vcpu.vcpuInfoMaddr = start + vcpu.id * vcpu_info.size;
+  for (const vcpu of domain.vcpus.slice(0, XEN_LEGACY_MAX_VCPUS)) {
+    vcpu.vcpuInfoMaddr = start + vcpu.id * vcpu_info.size;
+    vcpu.hasVcpuInfo = true;
+  }
+  const others = domain.vcpus.slice(XEN_LEGACY_MAX_VCPUS);
+  if (others.length > 0) {
+    const unseen = memory.allocate(OWNER_RING);
+    if (unseen < 0) throw new Error('out of machine memory for ring -1 itself');
+    for (const vcpu of others) vcpu.vcpuInfoMaddr = unseen * PAGE_SIZE;
+  }
   return mfn;
 }
 
@@ -193,7 +202,7 @@ function adoptPageTables(memory: MachineMemory, domain: Domain, l4Mfn: number): 
   const refusal = getPageAndType(memory, l4Mfn, PGT_l4_page_table, domain.id);
   if (refusal !== undefined) throw new Error(`bug: the domain builder's page tables are refused (${refusal})`);
   memory.flags[l4Mfn]! |= FRAME_PINNED;
-  prepareVcpuArea(memory, vcpu);
+  for (const each of domain.vcpus) prepareVcpuArea(memory, each);
   setKernelTable(memory, vcpu, l4Mfn);
 }
 
@@ -206,17 +215,14 @@ const TSS_SELECTOR = 0xe040;
 const FLAT_RING3_CS64 = 0xe033;
 const FLAT_RING3_SS64 = 0xe02b;
 
-/** Puts the first vCPU's state on the core: all else is as after a reset to zero (xen:public/arch-x86_64 entry state). */
-export function loadBootRegisters(cpu: Cpu, boot: PvBoot, vcpuId = 0): void {
+/** What is on the core of a vCPU before it gets registers of its own: a PV guest's kernel mode with everything zero. */
+export function loadUnbornRegisters(cpu: Cpu, vcpuId: number): void {
   cpu.gpr.fill(0n);
-  cpu.gpr[RSP] = boot.rsp;
-  cpu.gpr[RSI] = boot.rsi;
-  cpu.rip = boot.rip;
+  cpu.rip = 0n;
   cpu.rflags = 0x202n;
   cpu.cr0 = CR0_PE_MP_ET_NE_WP_AM_PG;
   cpu.cr4 = CR4_FOR_PV;
   cpu.efer = EFER_FOR_PV;
-  cpu.cr3 = BigInt(boot.l4Mfn * PAGE_SIZE);
   cpu.gdtr = { base: GDT_VIRT_START(vcpuId), limit: LAST_RESERVED_GDT_BYTE };
   cpu.idtr = { base: 0n, limit: 0 };
   const nullSegment = { selector: 0, base: 0n, limit: 0, attributes: 0 };
@@ -225,4 +231,12 @@ export function loadBootRegisters(cpu: Cpu, boot: PvBoot, vcpuId = 0): void {
   cpu.setSegment('tr', { selector: TSS_SELECTOR, base: 0n, limit: 0, attributes: 0x8b });
   cpu.setSegment('ss', { selector: FLAT_RING3_SS64, base: 0n, limit: 0xffff_ffff, attributes: 0xc0f3 });
   cpu.setSegment('cs', { selector: FLAT_RING3_CS64, base: 0n, limit: 0xffff_ffff, attributes: 0xa0fb });
+}
+
+/** Puts the first vCPU's state on the core, which holds an unborn one (xen:public/arch-x86_64 entry state). */
+export function loadBootRegisters(cpu: Cpu, boot: PvBoot): void {
+  cpu.gpr[RSP] = boot.rsp;
+  cpu.gpr[RSI] = boot.rsi;
+  cpu.rip = boot.rip;
+  cpu.cr3 = BigInt(boot.l4Mfn * PAGE_SIZE);
 }

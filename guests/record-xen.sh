@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs guests on the real Xen and records what they print: as domU (one boot for all) in NAME/expected.txt, as dom0 (one
-# boot each), only where it differs, in NAME/expected-dom0.txt, and, where there is a NAME/input.txt, as domU with those
+# boot each), only where it differs, in NAME/expected-dom0.txt, both with as many vCPUs as NAME/vcpus.txt says, and, where there is a NAME/input.txt, as domU with those
 # keys typed at its console in NAME/expected-input.txt. No other source may write these files.
 #
 #     record-xen.sh [--check] [NAME...]       all guests when none is named
@@ -23,8 +23,13 @@ if [ $# -eq 0 ]; then
 fi
 
 elfs=
+several=                                # guests with a number of vCPUs of their own
 for name in "$@"; do
-    elfs="$elfs $name/$name.elf"
+    if [ -f "$name/vcpus.txt" ]; then
+        several="$several $name"
+    else
+        elfs="$elfs $name/$name.elf"
+    fi
 done
 
 out=$(mktemp -d)
@@ -32,7 +37,10 @@ trap 'rm -r "$out"' EXIT
 
 # What a run is expected to print goes to $out/NAME/, under the names of the files that keep it.
 run() {
-    "$REAL_XEN" run --as "$1" --timeout "$TIMEOUT" --out "$out/$1" $elfs >&2
+    [ -z "$elfs" ] || "$REAL_XEN" run --as "$1" --timeout "$TIMEOUT" --out "$out/$1" $elfs >&2
+    for name in $several; do
+        "$REAL_XEN" run --as "$1" --vcpus "$(cat "$name/vcpus.txt")" --timeout "$TIMEOUT" --out "$out/$1" "$name/$name.elf" >&2
+    done
 }
 
 run_with_input() {

@@ -34,6 +34,7 @@ const MIB = 1024 * 1024;
 const UNITS: Readonly<Record<string, number>> = { K: 1024, M: MIB, G: 1024 * MIB };
 const MIN_MEMORY = 4 * MIB;
 const MAX_MEMORY = 3 * UNITS.G!;
+const MAX_VCPUS = 128;
 
 function parseMemory(text: string): number {
   const match = /^(\d+(?:\.\d+)?)([KMG])?i?B?$/i.exec(text.trim());
@@ -52,7 +53,7 @@ function parseCmdline(text: string): string {
 
 function parseVcpus(text: string): number {
   const count = parseCount(text);
-  if (count > 1) throw new InvalidArgumentError('More than one virtual CPU is not supported yet; use --vcpus 1.');
+  if (count > MAX_VCPUS) throw new InvalidArgumentError(`Give from 1 to ${MAX_VCPUS}.`);
   return count;
 }
 

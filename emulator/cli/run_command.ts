@@ -54,6 +54,7 @@ export async function runCommand(kernelPath: string, options: RunOptions): Promi
     name: parse(kernelPath).name,
     isInitial: options.as === 'dom0',
     memorySize: options.memory,
+    vcpus: options.vcpus,
     cmdline: options.cmdline,
     kernelPath,
     ...(ramdisk && { ramdisk }),

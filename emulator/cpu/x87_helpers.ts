@@ -177,7 +177,17 @@ export const HELPER_FXRSTOR = defineHelper((cpu, _record, insn) => {
   const imageView = new DataView(image.buffer, image.byteOffset, image.length);
   const mxcsr = imageView.getInt32(24, true);
   if (mxcsr & ~MXCSR_MASK) throw new Fault(GP, 0);
-  fxrstorX87(new X87Registers(view), imageView, 0, insn!.shape.size === 8);
-  view.setInt32(L.MXCSR, mxcsr, true);
-  new Uint8Array(view.buffer, L.XMM, xmmSize(insn!)).set(image.subarray(FXSAVE_XMM, FXSAVE_XMM + xmmSize(insn!)));
+  restore(view, imageView, insn!.shape.size === 8, xmmSize(insn!));
 });
+
+function restore(view: DataView, image: DataView, isWide: boolean, sizeOfXmm: number): void {
+  fxrstorX87(new X87Registers(view), image, 0, isWide);
+  view.setInt32(L.MXCSR, image.getInt32(24, true) & MXCSR_MASK, true);
+  const xmm = new Uint8Array(image.buffer, image.byteOffset + FXSAVE_XMM, sizeOfXmm);
+  new Uint8Array(view.buffer, L.XMM, sizeOfXmm).set(xmm);
+}
+
+/** What FXRSTOR64 does with an image, for the host. */
+export function loadFxImage(view: DataView, image: Uint8Array): void {
+  restore(view, new DataView(image.buffer, image.byteOffset, FXSAVE_SIZE), true, 16 * 16);
+}

@@ -21,6 +21,7 @@ import { enter, inject, injectNmi } from './bounce.ts';
 import type { TrapHost } from './trap_host.ts';
 
 const VECTOR_GP = 13;
+const DATA_SEGMENTS = ['ds', 'es', 'fs', 'gs'] as const;
 const GP_0: SegmentFault = { vector: VECTOR_GP, errorCode: 0 };
 
 /** Makes the core ready for the vCPU's next instruction; the domain may be shut down instead. */
@@ -46,7 +47,7 @@ export function returnToGuest(host: TrapHost, vcpu: Vcpu): void {
 export function reloadSegments(host: TrapHost, vcpu: Vcpu): void {
   const { cpu } = host;
   const pv = pvVcpu.of(vcpu);
-  const lost = (['ds', 'es', 'fs', 'gs'] as const).filter((name) => {
+  const lost = DATA_SEGMENTS.filter((name) => {
     const { selector } = cpu.getSegment(name);
     return selector > 3 && loadDataSegment(host, vcpu, selector) === undefined;
   });
@@ -88,5 +89,10 @@ function iret(host: TrapHost, vcpu: Vcpu, { cs, ss }: ReturnSelectors): SegmentF
   if (!is64) cpu.rip &= 0xffff_ffffn;
   cpu.setSegment('cs', code);
   cpu.setSegment('ss', stack);
+  // On the way to an outer ring IRET clears what is null in more than name.
+  for (const name of DATA_SEGMENTS) {
+    const segment = cpu.getSegment(name);
+    if (segment.selector > 0 && segment.selector <= 3) cpu.setSegment(name, { ...segment, selector: 0 });
+  }
   return undefined;
 }

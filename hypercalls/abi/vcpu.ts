@@ -1,4 +1,5 @@
 /** xen:public/vcpu.h: bringing vCPUs up and down, their timers, and the areas in which ring -1 tells them of their time. */
+import { vcpu_guest_context } from './arch_xen.ts';
 import { hypercall, op, refused } from './hypercall.ts';
 import { out, pad, struct } from './struct.ts';
 import { array, flags, i32, ptr, symbols, u32, u64, void_ } from './types.ts';
@@ -25,12 +26,10 @@ export const vcpu_set_singleshot_timer = struct('vcpu_set_singleshot_timer', {
 });
 export const vcpu_register_vcpu_info = struct('vcpu_register_vcpu_info', { mfn: hex64, offset: u32, rsvd: pad(4, 4) });
 export const vcpu_register_time_memory_area = struct('vcpu_register_time_memory_area', { addr: hex64 });
-/** Size of struct vcpu_guest_context. */
-export const VCPU_GUEST_CONTEXT_SIZE = 5168;
 
 // biome-ignore format: one op a line
 export const vcpu_op = hypercall('vcpu_op', 24, { pv64: true, pvh: true }, { cmd: i32, vcpuid: u32, extra_args: ptr(void_) }, {
-  initialise:                    op(0, null, 'Give a vCPU its first registers.', ['EEXIST', 'ENOSYS']),
+  initialise:                    op(0, null, 'Give a vCPU its first registers.', ['EEXIST', 'EINVAL'], { follows: vcpu_guest_context }),
   up:                            op(1, null, 'Let an initialised vCPU run.', ['EINVAL']),
   down:                          op(2, null, 'Stop a vCPU; the last one ends the domain.'),
   is_up:                         op(3, null, 'Whether a vCPU is up.', [], { returns: 'value' }),
@@ -38,7 +37,7 @@ export const vcpu_op = hypercall('vcpu_op', 24, { pv64: true, pvh: true }, { cmd
   register_runstate_memory_area: op(5, vcpu_register_runstate_memory_area, 'Where to keep the runstate up to date.'),
   set_periodic_timer:            op(6, vcpu_set_periodic_timer, 'A VIRQ_TIMER every so often while the vCPU runs.', ['EINVAL']),
   stop_periodic_timer:           op(7, null, 'No more of them.'),
-  set_singleshot_timer:          op(8, vcpu_set_singleshot_timer, 'One VIRQ_TIMER at a time.', ['EINVAL']),
+  set_singleshot_timer:          op(8, null, 'One VIRQ_TIMER at a time.', ['EINVAL'], { follows: vcpu_set_singleshot_timer }),
   stop_singleshot_timer:         op(9, null, 'None.', ['EINVAL']),
   register_vcpu_info:            op(10, vcpu_register_vcpu_info, 'Move the vcpu_info to a page of the guest.', ['EINVAL', 'ENXIO', 'ENOMEM']),
   send_nmi:                      op(11, null, 'Raise an NMI on a vCPU.', ['EINVAL']),

@@ -6,9 +6,8 @@
  */
 import type { Domain } from '../../emulator/domain.ts';
 import type { Host } from '../../emulator/host.ts';
+import { holdOwnFrame, letGo } from '../../emulator/memory/held_frames.ts';
 import { PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
-import { PGT_writable_page } from '../../emulator/memory/page_type.ts';
-import { getPageAndType, putPageAndType } from '../../emulator/memory/page_types.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
 import {
@@ -87,9 +86,11 @@ export const fifo: EventAbi = {
       port.isRaisedUnseen = true;
       return;
     }
-    const word = read(host, maddr);
     const block = controlBlockOf.of(vcpu);
-    const isLinking = block.maddr >= 0 && !(word & (EVTCHN_FIFO_MASKED | EVTCHN_FIFO_LINKED));
+    // Xen drops the event: a guest is not to bind ports to a vCPU before that has its control block.
+    if (block.maddr < 0) return;
+    const word = read(host, maddr);
+    const isLinking = !(word & (EVTCHN_FIFO_MASKED | EVTCHN_FIFO_LINKED));
     write(host, maddr, word | EVTCHN_FIFO_PENDING | (isLinking ? EVTCHN_FIFO_LINKED : 0));
     if (isLinking && enqueue(host, vcpu, block, port)) {
       const ready = read(host, block.maddr + READY);
@@ -127,11 +128,11 @@ export const fifo: EventAbi = {
   },
 };
 
-/** A frame that the guest gives for good, -1: it cannot. */
+/** A frame that the guest gives, -1: it cannot. */
 function takeFrame(host: Host, domain: Domain, gfn: bigint): number {
   if (gfn >= BigInt(host.memory.frameCount)) return -1;
   const mfn = Number(gfn);
-  return getPageAndType(host.memory, mfn, PGT_writable_page, domain.id) === undefined ? mfn : -1;
+  return holdOwnFrame(host.memory, domain, mfn) === undefined ? mfn : -1;
 }
 
 /** The vCPU's control block is at `offset` of frame `gfn` from now on. */
@@ -164,11 +165,11 @@ export function lastArrayPage(domain: Domain): { readonly first: number; readonl
 export function leaveFifo(host: Host, domain: Domain): void {
   for (const vcpu of domain.vcpus) {
     const block = controlBlockOf.of(vcpu);
-    if (block.maddr >= 0) putPageAndType(host.memory, Math.floor(block.maddr / PAGE_SIZE));
+    if (block.maddr >= 0) letGo(host.memory, domain, Math.floor(block.maddr / PAGE_SIZE), true);
     block.maddr = -1;
     block.tails.fill(0);
   }
   const array = arrayOf.of(domain);
-  for (const mfn of array) putPageAndType(host.memory, mfn);
+  for (const mfn of array) letGo(host.memory, domain, mfn, true);
   array.length = 0;
 }

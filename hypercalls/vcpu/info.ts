@@ -7,6 +7,7 @@ import { vcpu_info } from '../abi/xen.ts';
 import { selectAll } from '../event_channel/upcall.ts';
 
 const info = defineSlot<Vcpu, { isMoved: boolean }>(() => ({ isMoved: false }));
+const { evtchn_upcall_mask: UPCALL_MASK } = vcpu_info.offset;
 
 /** Moves it to `offset` of frame `mfn`, which stays writable and the guest's for good. */
 export function moveVcpuInfo(host: Host, vcpu: Vcpu, mfn: bigint, offset: number): 'EINVAL' | 'ENXIO' | undefined {
@@ -19,7 +20,13 @@ export function moveVcpuInfo(host: Host, vcpu: Vcpu, mfn: bigint, offset: number
   if (holdOwnFrame(host.memory, vcpu.domain, frame) !== undefined) return 'EINVAL';
   const { bytes } = host.memory;
   const maddr = frame * 4096 + offset;
-  bytes.copyWithin(maddr, vcpu.vcpuInfoMaddr, vcpu.vcpuInfoMaddr + vcpu_info.size);
+  if (vcpu.hasVcpuInfo) {
+    bytes.copyWithin(maddr, vcpu.vcpuInfoMaddr, vcpu.vcpuInfoMaddr + vcpu_info.size);
+  } else {
+    bytes.fill(0, maddr, maddr + vcpu_info.size);
+    bytes[maddr + UPCALL_MASK] = 1;
+  }
+  vcpu.hasVcpuInfo = true;
   vcpu.vcpuInfoMaddr = maddr;
   state.isMoved = true;
   // Whatever came in while the guest looked at neither place: one look at every port finds it.

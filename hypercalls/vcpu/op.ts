@@ -1,40 +1,42 @@
 /** VCPUOP_*. */
 import type { Vcpu } from '../../emulator/vcpu.ts';
 import { SHUTDOWN_poweroff } from '../abi/sched.ts';
-import { VCPU_GUEST_CONTEXT_SIZE, vcpu_op } from '../abi/vcpu.ts';
+import { vcpu_op, vcpu_set_singleshot_timer } from '../abi/vcpu.ts';
 import type { Call } from '../call.ts';
 import { kick } from '../event_channel/poll.ts';
 import { copyFromGuest, isGuestAddress } from '../guest_memory.ts';
 import { implement } from '../implement.ts';
 import { pvVcpu } from '../pv_cpu/state.ts';
 import { shutDown } from '../sched/shutdown.ts';
+import { guestContextBytes, initialise } from './guest_context.ts';
 import { moveVcpuInfo } from './info.ts';
 import { readRunstate, setRunstateArea } from './runstate.ts';
-import { setTimeArea } from './time.ts';
+import { setTimeArea, updateTimeInfo } from './time.ts';
 import { setPeriodicTimer, setSingleshotTimer, stopSingleshotTimer } from './timers.ts';
 
 const MIN_PERIOD = 1_000_000n;
 const STIME_DELTA_MAX = (1n << 61n) - 1n;
 
+const timerBytes = new Uint8Array(vcpu_set_singleshot_timer.size);
+const timerView = new DataView(timerBytes.buffer);
+
 const targetOf = (call: Call, vcpuid: number): Vcpu => call.domain.vcpus[vcpuid]!;
-/** A vCPU that has registers: it runs, or ran before. */
-const isInitialised = (vcpu: Vcpu): boolean => vcpu.isUp || vcpu.context !== undefined;
 
 const vcpu = implement(
   vcpu_op,
   {
     initialise(call, { vcpuid }) {
-      if (!copyFromGuest(call.host, call.args[2]!, new Uint8Array(VCPU_GUEST_CONTEXT_SIZE))) return 'EFAULT';
-      // Only vCPU 0 can have registers until a domain may have more of them.
-      return isInitialised(targetOf(call, vcpuid)) ? 'EEXIST' : 'ENOSYS';
+      const target = targetOf(call, vcpuid);
+      if (!target.hasVcpuInfo) return 'EINVAL';
+      if (!copyFromGuest(call.host, call.args[2]!, guestContextBytes)) return 'EFAULT';
+      return target.isInitialised ? 'EEXIST' : initialise(call.host, target);
     },
 
     up(call, { vcpuid }) {
       const target = targetOf(call, vcpuid);
-      if (!isInitialised(target)) return 'EINVAL';
-      if (target.isUp) return;
-      target.isUp = true;
-      call.host.wake(target);
+      if (!target.isInitialised) return 'EINVAL';
+      call.host.setUp(target, true);
+      return;
     },
 
     down(call, { vcpuid }) {
@@ -43,8 +45,7 @@ const vcpu = implement(
         shutDown(call.host, call.domain, SHUTDOWN_poweroff);
         return;
       }
-      target.isUp = false;
-      call.host.block(target);
+      call.host.setUp(target, false);
     },
 
     is_up: (call, { vcpuid }) => (targetOf(call, vcpuid).isUp ? 1 : 0),
@@ -65,9 +66,12 @@ const vcpu = implement(
       setPeriodicTimer(call.host, targetOf(call, vcpuid), 0n);
     },
 
-    set_singleshot_timer(call, { vcpuid, timeout_abs_ns }) {
+    set_singleshot_timer(call, { vcpuid }) {
       if (targetOf(call, vcpuid) !== call.vcpu) return 'EINVAL';
+      if (!copyFromGuest(call.host, call.args[2]!, timerBytes)) return 'EFAULT';
+      const { timeout_abs_ns } = vcpu_set_singleshot_timer.read(timerView, 0);
       setSingleshotTimer(call.host, call.vcpu, BigInt.asIntN(64, timeout_abs_ns));
+      return;
     },
 
     stop_singleshot_timer(call, { vcpuid }) {
@@ -75,7 +79,12 @@ const vcpu = implement(
       stopSingleshotTimer(call.host, call.vcpu);
     },
 
-    register_vcpu_info: (call, { vcpuid, mfn, offset }) => moveVcpuInfo(call.host, targetOf(call, vcpuid), mfn, offset),
+    register_vcpu_info(call, { vcpuid, mfn, offset }) {
+      const target = targetOf(call, vcpuid);
+      const refusal = moveVcpuInfo(call.host, target, mfn, offset);
+      updateTimeInfo(call.host, target, true);
+      return refusal;
+    },
 
     send_nmi(call, { vcpuid }) {
       if (call.args[2] !== 0n) return 'EINVAL';

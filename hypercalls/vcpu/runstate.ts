@@ -3,6 +3,7 @@ import type { Host } from '../../emulator/host.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
 import { RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running, vcpu_runstate_info } from '../abi/vcpu.ts';
+import { copyToGuest } from '../guest_memory.ts';
 import { writeArea } from './area.ts';
 import { updateTimeInfo } from './time.ts';
 import { leaveCoreTimers, startTicking } from './timers.ts';
@@ -39,9 +40,19 @@ export function leaveCore(host: Host, vcpu: Vcpu): void {
   change(host, vcpu, vcpu.isUp ? (vcpu.isBlocked ? RUNSTATE_blocked : RUNSTATE_runnable) : RUNSTATE_offline);
 }
 
-/** A blocked vCPU was woken and waits for a core. */
+/** It may have begun to wait for a core: it came up, or was woken. One that is down is no longer blocked then, just offline. */
 export function becomeRunnable(host: Host, vcpu: Vcpu): void {
-  if (runstateOf.of(vcpu).state !== RUNSTATE_running) change(host, vcpu, RUNSTATE_runnable);
+  const { state } = runstateOf.of(vcpu);
+  if (vcpu.isUp && !vcpu.isBlocked) {
+    if (state === RUNSTATE_blocked || state === RUNSTATE_offline) change(host, vcpu, RUNSTATE_runnable);
+  } else if (!vcpu.isBlocked && state === RUNSTATE_blocked) {
+    change(host, vcpu, RUNSTATE_offline);
+  }
+}
+
+/** Another vCPU took it down while it waited for a core. */
+export function goOffline(host: Host, vcpu: Vcpu): void {
+  if (runstateOf.of(vcpu).state === RUNSTATE_runnable) change(host, vcpu, RUNSTATE_offline);
 }
 
 /** As of now, with the current state's share. */
@@ -51,18 +62,21 @@ export function readRunstate(host: Host, vcpu: Vcpu): { state: number; state_ent
   return { state, state_entry_time: entryTime, time: time.map((value, i) => (i === state ? value + sinceEntry : value)) };
 }
 
-/** Where the guest wants it from now on. */
-export function setRunstateArea(host: Host, vcpu: Vcpu, vaddr: bigint): void {
-  runstateOf.of(vcpu).area = vaddr;
-  updateRunstateArea(host, vcpu);
-}
-
 const scratch = new Uint8Array(vcpu_runstate_info.size);
 const scratchView = new DataView(scratch.buffer);
 
+/** Where the guest wants it from now on; the first copy goes through the caller's page tables. */
+export function setRunstateArea(host: Host, vcpu: Vcpu, vaddr: bigint): void {
+  const runstate = runstateOf.of(vcpu);
+  runstate.area = vaddr;
+  const { state, entryTime, time } = runstate;
+  vcpu_runstate_info.write(scratchView, 0, vcpu === host.current ? { state, state_entry_time: entryTime, time } : readRunstate(host, vcpu));
+  copyToGuest(host, vaddr, scratch);
+}
+
 /**
- * All vCPUs of a domain share one core with ring -1, so that none can see the record half written, and XEN_RUNSTATE_UPDATE
- * (the assist runstate_update_flag) never shows.
+ * As its vCPU goes on the core. All vCPUs share that with ring -1, so that none can see the record half written, and
+ * XEN_RUNSTATE_UPDATE (the assist runstate_update_flag) never shows.
  */
 function updateRunstateArea(host: Host, vcpu: Vcpu): void {
   const { area, state, entryTime, time } = runstateOf.of(vcpu);

@@ -8,6 +8,7 @@ import type { Host } from '../../emulator/host.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
 import { shared_info, vcpu_info, vcpu_time_info } from '../abi/xen.ts';
+import { copyToGuest } from '../guest_memory.ts';
 import { writeArea } from './area.ts';
 
 interface TimeState {
@@ -62,11 +63,14 @@ export function setTimeArea(host: Host, vcpu: Vcpu, vaddr: bigint): void {
   updateTimeInfo(host, vcpu, true);
 }
 
+/** Of another vCPU than the caller through the caller's page tables, which are those that are loaded. */
 function copyTimeInfo(host: Host, vcpu: Vcpu): void {
   const { area } = timeState.of(vcpu);
   if (area === 0n) return;
   const maddr = vcpu.vcpuInfoMaddr + vcpu_info.offset.time;
-  writeArea(host, vcpu, area, host.memory.bytes.slice(maddr, maddr + vcpu_time_info.size));
+  const record = host.memory.bytes.slice(maddr, maddr + vcpu_time_info.size);
+  if (vcpu === host.current) writeArea(host, vcpu, area, record);
+  else copyToGuest(host, area, record);
 }
 
 /** Writes the wall clock: once when the domain is built, and whenever somebody sets the clock. */

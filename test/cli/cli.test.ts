@@ -34,7 +34,7 @@ const mistakes: readonly (readonly [claim: string, args: string[], message: RegE
   ['no memory',                     ['run', HELLO, '--memory', '0'],               /argument '0' is invalid\. Give from 4M to 3G/],
   ['too much memory',               ['run', HELLO, '--memory', '1000G'],           /Give from 4M to 3G/],
   ['half a page',                   ['run', HELLO, '--memory', '8193K'],           /whole pages/],
-  ['two vCPUs',                     ['run', HELLO, '--vcpus', '2'],                /'2' is invalid\. More than one virtual CPU is not supported yet; use --vcpus 1/],
+  ['too many vCPUs',                ['run', HELLO, '--vcpus', '129'],              /'129' is invalid\. Give from 1 to 128/],
   ['no vCPU',                       ['run', HELLO, '--vcpus', '0'],                /Give a whole number from 1/],
   ['a negative timeout',            ['run', HELLO, '--timeout', '-1'],             /Give seconds, such as 10 or 0\.5/],
   ['half an instruction',           ['run', HELLO, '--max-instructions', '1.5'],   /Give a whole number/],

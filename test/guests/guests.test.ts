@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { SHUTDOWN_poweroff } from '../../hypercalls/abi/sched.ts';
 import { beneath, type Outcome, runCommand } from '../support/command.ts';
-import { expectedConsole, GuestRun, guestFile, guestKernel, guestNames, kinds } from '../support/guest_run.ts';
+import { bootGuest, expectedConsole, guestFile, guestKernel, guestNames, kinds } from '../support/guest_run.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'beneath-'));
 t.teardown(() => rmSync(folder, { recursive: true }));
@@ -17,7 +17,7 @@ const first = new Map<string, { readonly trace: readonly string[]; readonly inst
 t.test('each guest prints what it prints on the real Xen, and powers off', async (t) => {
   for (const name of guestNames) {
     for (const as of kinds) {
-      const run = GuestRun.bootFile(guestKernel(name), { as });
+      const run = bootGuest(name, { as });
       run.run();
       t.equal(run.console, expectedConsole(name, as), `${name} as ${as}: its console`);
       t.equal(run.shutdownReason, SHUTDOWN_poweroff, `${name} as ${as}: powers off`);
@@ -29,7 +29,7 @@ t.test('each guest prints what it prints on the real Xen, and powers off', async
 t.test('keys typed come out as on the real Xen', async (t) => {
   for (const name of guestNames.filter((name) => existsSync(guestFile(name, 'input.txt')))) {
     for (const as of kinds) {
-      const run = GuestRun.bootFile(guestKernel(name), { as, cmdline: 'wait' });
+      const run = bootGuest(name, { as, cmdline: 'wait' });
       run.run({ limit: 1_000_000 });
       t.equal(run.shutdownReason, undefined, `${name} as ${as}: waits`);
       run.type(readFileSync(guestFile(name, 'input.txt')));
@@ -42,15 +42,15 @@ t.test('keys typed come out as on the real Xen', async (t) => {
 
 t.test('how a run is sliced does not show on the console', async (t) => {
   for (const name of guestNames) {
-    const run = GuestRun.bootFile(guestKernel(name));
+    const run = bootGuest(name);
     run.run({ size: 7919 });
     t.equal(run.console, expectedConsole(name, 'domU'), name);
   }
 });
 
 t.test('hot code translated to WebAssembly makes no difference', async (t) => {
-  for (const name of ['hypercalls', 'pagetables', 'traps']) {
-    const run = GuestRun.bootFile(guestKernel(name), { engine: 'translate' });
+  for (const name of ['hypercalls', 'pagetables', 'smp', 'traps']) {
+    const run = bootGuest(name, { engine: 'translate' });
     run.run();
     t.equal(run.console, expectedConsole(name, 'domU'), `${name}: the console`);
     t.equal(run.trace.join('\n'), first.get(name)?.trace.join('\n'), `${name}: the trace`);
@@ -67,7 +67,7 @@ t.test('an instruction budget is met to the instruction, and a run up to there r
     ['clock', 8_000_009],
   ] as const) {
     const [one, other] = [1, 2].map(() => {
-      const run = GuestRun.bootFile(guestKernel(name));
+      const run = bootGuest(name);
       run.run({ limit });
       return run;
     });
@@ -83,6 +83,8 @@ t.test('the command runs them: console on stdout, status 0', async (t) => {
     t.equal(outcome.status, 0, `${claim}: status`);
   };
   for (const as of kinds) check(`traps as ${as}`, await beneath(['run', guestKernel('traps'), '--as', as]), expectedConsole('traps', as));
+  const several = ['run', guestKernel('smp'), '--vcpus', '4', '--deterministic'];
+  check('four vCPUs', await beneath(several), expectedConsole('smp', 'domU'));
   check('clock in virtual time', await beneath(['run', guestKernel('clock'), '--deterministic']), expectedConsole('clock', 'domU'));
   const input = readFileSync(guestFile('keys', 'input.txt'), 'latin1');
   const typed = readFileSync(guestFile('keys', 'expected-input.txt'), 'latin1');

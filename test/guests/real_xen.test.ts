@@ -2,12 +2,12 @@
 import { existsSync, readFileSync } from 'node:fs';
 import t from 'tap';
 import { GRUB, grubIsMissing, withoutRate } from '../support/grub.ts';
-import { GuestRun, guestFile, guestKernel, guestNames } from '../support/guest_run.ts';
-import { consolesOfDom0, consolesOfDomUs, type RealGuest, realXenIsMissing } from '../support/real_xen.ts';
+import { GuestRun, guestFile, guestKernel, guestNames, guestVcpus, kinds } from '../support/guest_run.ts';
+import { consolesOf, consolesOfDomUs, type RealGuest, realXenIsMissing } from '../support/real_xen.ts';
 
 /** What each guest prints here. */
-function consoleHere({ kernel, cmdline = '', typed }: RealGuest, as: 'domU' | 'dom0'): string {
-  const run = GuestRun.bootFile(kernel, { as, cmdline });
+function consoleHere({ kernel, cmdline = '', typed }: RealGuest, as: 'domU' | 'dom0', vcpus = 1): string {
+  const run = GuestRun.bootFile(kernel, { as, cmdline, vcpus });
   if (typed) {
     run.run({ isDone: () => run.console.includes(typed.when), limit: 50_000_000 });
     run.type(typed.keys);
@@ -16,7 +16,9 @@ function consoleHere({ kernel, cmdline = '', typed }: RealGuest, as: 'domU' | 'd
   return run.console;
 }
 
-const own: readonly RealGuest[] = guestNames.map((name) => ({ name, kernel: guestKernel(name) }));
+const guestOf = (name: string): RealGuest => ({ name, kernel: guestKernel(name) });
+const own = guestNames.filter((name) => guestVcpus(name) === 1).map(guestOf);
+const withVcpus = guestNames.filter((name) => guestVcpus(name) > 1);
 
 const withKeys: readonly RealGuest[] = guestNames
   .filter((name) => existsSync(guestFile(name, 'input.txt')))
@@ -53,6 +55,16 @@ t.test('as domU', { skip: realXenIsMissing }, async (t) => {
 });
 
 t.test('as dom0', { skip: realXenIsMissing }, async (t) => {
-  const there = await consolesOfDom0(own);
+  const there = await consolesOf('dom0', own);
   for (const guest of own) t.equal(comparable(consoleHere(guest, 'dom0')), comparable(there.get(guest.name)!), guest.name);
+});
+
+t.test('with several vCPUs', { skip: realXenIsMissing }, async (t) => {
+  for (const name of withVcpus) {
+    for (const as of kinds) {
+      const guest = guestOf(name);
+      const there = await consolesOf(as, [guest], guestVcpus(name));
+      t.equal(comparable(consoleHere(guest, as, guestVcpus(name))), comparable(there.get(name)!), `${name} as ${as}`);
+    }
+  }
 });

@@ -31,7 +31,7 @@ export class FakeHost extends PvHost {
   constructor(options: PvHostOptions & { verboseDebug?: boolean } = {}) {
     super(options);
     this.domain = this.domains[0]!;
-    this.vcpu.isUp = true;
+    this.vcpu.isUp = this.vcpu.isInitialised = true;
     const domains = this.host.domains as Map<number, Domain>;
     if (!domains.has(0)) domains.set(0, new Domain({ id: 0, type: 'pv', name: 'Domain-0', isInitial: true, maxPages: 0 }));
     Object.assign(this.host, {
@@ -43,6 +43,18 @@ export class FakeHost extends PvHost {
       },
       block: (vcpu: Vcpu) => {
         vcpu.isBlocked = true;
+      },
+      setUp: (vcpu: Vcpu, isUp: boolean) => {
+        vcpu.isUp = isUp;
+      },
+      withRegisters: (vcpu: Vcpu, change: () => void) => {
+        const { current } = this.host;
+        const context = this.cpu.saveContext();
+        Object.assign(this.host, { current: vcpu });
+        change();
+        vcpu.context = this.cpu.saveContext();
+        this.cpu.loadContext(context);
+        Object.assign(this.host, { current });
       },
       yield: () => {
         this.yields++;

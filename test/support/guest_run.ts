@@ -13,6 +13,7 @@ export interface GuestOptions {
   readonly memorySize?: number;
   readonly cmdline?: string;
   readonly engine?: MachineOptions['engine'];
+  readonly vcpus?: number;
 }
 
 interface Stop {
@@ -40,7 +41,7 @@ export class GuestRun {
 
   static boot(
     image: Uint8Array,
-    { as = 'domU', memorySize = 128 * MIB, cmdline = '', engine = 'interpret' }: GuestOptions = {},
+    { as = 'domU', memorySize = 128 * MIB, cmdline = '', engine = 'interpret', vcpus = 1 }: GuestOptions = {},
   ): GuestRun | ImageError {
     let run: GuestRun | undefined;
     const trace = (line: string): void => void run?.trace.push(line);
@@ -55,7 +56,7 @@ export class GuestRun {
       traceTrap: trace,
       traceExit: trace,
     });
-    const domain = machine.createPvDomain(image, { name: 'guest', isInitial: as === 'dom0', memorySize, cmdline });
+    const domain = machine.createPvDomain(image, { name: 'guest', isInitial: as === 'dom0', memorySize, cmdline, vcpus });
     if (domain instanceof ImageError) return domain;
     run = new GuestRun(machine, domain);
     return run;
@@ -89,6 +90,11 @@ export class GuestRun {
   }
 }
 
+/** One of ours, with the vCPUs that it wants. */
+export function bootGuest(name: string, options: GuestOptions = {}): GuestRun {
+  return GuestRun.bootFile(guestKernel(name), { vcpus: guestVcpus(name), ...options });
+}
+
 /** The guests of ours: every folder with a kernel of its name. */
 export const guestNames: readonly string[] = readdirSync('guests')
   .filter((name) => existsSync(guestFile(name, `${name}.elf`)))
@@ -96,6 +102,12 @@ export const guestNames: readonly string[] = readdirSync('guests')
 
 export function guestFile(name: string, file: string): string {
   return `guests/${name}/${file}`;
+}
+
+/** With how many vCPUs it shall run. */
+export function guestVcpus(name: string): number {
+  const file = guestFile(name, 'vcpus.txt');
+  return existsSync(file) ? Number(readFileSync(file, 'latin1')) : 1;
 }
 
 export const guestKernel = (name: string): string => guestFile(name, `${name}.elf`);

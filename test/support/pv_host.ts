@@ -5,7 +5,7 @@ import type { Host } from '../../emulator/host.ts';
 import { MachineMemory } from '../../emulator/memory/machine_memory.ts';
 import { Vcpu } from '../../emulator/vcpu.ts';
 import { ImageError } from '../../firmware/image_error.ts';
-import { buildPvDomain, loadBootRegisters, type PvBoot, type PvBuildOptions } from '../../firmware/pv_domain.ts';
+import { buildPvDomain, loadBootRegisters, loadUnbornRegisters, type PvBoot, type PvBuildOptions } from '../../firmware/pv_domain.ts';
 import { dispatch } from '../../hypercalls/dispatch.ts';
 import { DEFAULT_VIRT_BASE, makeImage } from './elf_image.ts';
 
@@ -46,6 +46,7 @@ export class PvHost {
     this.boot = this.addDomain(options.isInitial === true ? 0 : 1, image, { memoryPages, ...options.build });
     for (let i = 0; i < others; i++) this.addDomain(2 + i, makeImage(), { memoryPages: OTHER_PAGES });
     this.vcpu = this.domains[0]!.vcpus[0]!;
+    loadUnbornRegisters(this.cpu, 0);
     loadBootRegisters(this.cpu, this.boot);
     for (let mfn = 0; mfn < this.memory.frameCount; mfn++) {
       const pfn = this.memory.getM2p(mfn);

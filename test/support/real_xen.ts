@@ -43,10 +43,11 @@ async function inFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
   }
 }
 
-/** The consoles of guests booted as dom0, by name. */
-export function consolesOfDom0(guests: readonly RealGuest[]): Promise<Map<string, string>> {
+/** The consoles of guests that run one after the other with `vcpus` vCPUs, by name. */
+export function consolesOf(as: 'domU' | 'dom0', guests: readonly RealGuest[], vcpus = 1): Promise<Map<string, string>> {
   return inFolder(async (folder) => {
-    const { stderr } = await realXen(['run', '--as', 'dom0', '--timeout', '60', '--out', folder, ...guests.map(({ kernel }) => kernel)]);
+    const kernels = guests.map(({ kernel }) => kernel);
+    const { stderr } = await realXen(['run', '--as', as, '--vcpus', `${vcpus}`, '--timeout', '60', '--out', folder, ...kernels]);
     return new Map(
       guests.map(({ name }) => {
         const path = join(folder, `${name}.txt`);
