@@ -50,6 +50,8 @@ export interface MachineOptions {
   traceHypercall?: (line: string) => void;
   traceTrap?: (line: string) => void;
   traceExit?: (line: string) => void;
+  /** Milliseconds: the CPU takes its times, and exits are counted. */
+  statisticsClock?: () => number;
 }
 
 export interface DomainSpec {
@@ -99,6 +101,9 @@ export class Machine implements TrapHost {
   readonly verboseDebug: boolean;
   readonly traceTrap: ((vcpu: Vcpu, line: string) => void) | undefined;
   readonly traceExit: ((line: string) => void) | undefined;
+  /** Exits by their reasons, with `statisticsClock` only. */
+  readonly exitCounts = new Map<string, number>();
+  readonly countsExits: boolean;
   readonly fillHypercallPage = fillHypercallPage;
   readonly cpuid: (leaf: number, subleaf: number) => CpuidLeaf;
   readonly #output: MachineOptions['output'];
@@ -116,7 +121,9 @@ export class Machine implements TrapHost {
       host: { cpuid: this.cpuid, readTsc: (instructions) => this.clock.tscAt(this.clock.nowAt(instructions)) },
       intercepts: { exceptions: 0xffff_ffff, softwareInterrupts: true, syscall: true, instructions: new Set() },
       engine: options.engine ?? 'interpret',
+      ...(options.statisticsClock && { clock: options.statisticsClock }),
     });
+    this.countsExits = options.statisticsClock !== undefined;
     const wallClockAtStart = options.wallClockAtStart ?? 0n;
     const { hostNs } = options;
     this.clock = hostNs ? new WallClock(hostNs, wallClockAtStart) : new InstructionClock(() => this.cpu.instructions, wallClockAtStart);

@@ -46,6 +46,7 @@ export function runSlice(machine: Machine, budget: number, mayJump = true): Slic
       if (left <= 0) return { kind: 'running' };
       const exit = cpu.run(Math.min(left, instructionsOfTurn(machine)));
       machine.traceExit?.(`${vcpu.name} ${describeExit(exit)} at ${hex(cpu.rip)}`);
+      if (machine.countsExits) countExit(machine, exit);
       handlePvExit(machine, vcpu, exit);
     }
     if (!isRunnable(vcpu)) takeOffCore(machine);
@@ -79,6 +80,11 @@ function instructionsOfTurn({ clock, timers, scheduler }: Machine): number {
   const { turnEnd } = scheduler;
   const until = deadline === undefined || (turnEnd !== undefined && turnEnd < deadline) ? turnEnd : deadline;
   return until === undefined ? Number.MAX_SAFE_INTEGER : clock.instructionsUntil(until);
+}
+
+function countExit({ exitCounts }: Machine, exit: Exit): void {
+  const reason = exit.kind === 'exception' ? vectorName(exit.vector) : exit.kind === 'budget' ? 'end of slice' : describeExit(exit);
+  exitCounts.set(reason, (exitCounts.get(reason) ?? 0) + 1);
 }
 
 function describeExit(exit: Exit): string {

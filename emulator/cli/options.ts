@@ -28,6 +28,7 @@ export interface RunOptions {
   readonly deterministic?: boolean;
   readonly verboseDebug?: boolean;
   readonly engine: 'interpret' | 'translate';
+  readonly stats?: boolean;
 }
 
 const MIB = 1024 * 1024;
@@ -97,5 +98,6 @@ export function addRunOptions(command: Command): Command {
         .choices(['interpret', 'translate'])
         .default('interpret'),
     )
+    .addOption(new Option('--stats', 'say at the end what the CPU did and how long it took'))
     .addOption(new Option('--verbose-debug', 'let a domU print by console_io, as a Xen with that build option does'));
 }

@@ -12,6 +12,7 @@ import { bugReport, crashReport } from './crash_report.ts';
 import { type Keyboard, openKeyboard, readWholeInput } from './keyboard.ts';
 import type { RunOptions, TraceKind } from './options.ts';
 import { readUserFile } from './read_file.ts';
+import { statisticsReport } from './statistics.ts';
 import { TraceWriter } from './trace_writer.ts';
 import { UserError } from './user_error.ts';
 
@@ -45,6 +46,7 @@ export async function runCommand(kernelPath: string, options: RunOptions): Promi
     output: (_domain, bytes) => void process.stdout.write(bytes),
     consoleIoRefused: () =>
       process.stderr.write('beneath: console_io of a domU answers -EPERM as on a stock Xen; --verbose-debug lets it print\n'),
+    ...(options.stats && { statisticsClock: () => performance.now() }),
     ...(followsWall && { hostNs: () => process.hrtime.bigint() }),
     ...optional('traceHypercall', traced('hypercalls')),
     ...optional('traceTrap', traced('traps')),
@@ -67,9 +69,11 @@ export async function runCommand(kernelPath: string, options: RunOptions): Promi
   if (input !== undefined && input.length > 0) console.input(input);
   const keyboard = input === undefined ? openKeyboard((bytes) => console.input(bytes)) : undefined;
   try {
-    const status = await drive(machine, domain, options, keyboard, trace);
+    const { status, ms } = await drive(machine, domain, options, keyboard, trace);
     trace?.flush();
-    return status ?? (await end(machine, domain));
+    const ended = status ?? (await end(machine, domain));
+    if (options.stats) process.stderr.write(statisticsReport(machine, ms));
+    return ended;
   } catch (error) {
     trace?.flush();
     process.stderr.write(await bugReport(machine, error));
@@ -94,35 +98,37 @@ function optional<K extends string, V>(key: K, value: V | undefined): Partial<Re
   return value === undefined ? {} : ({ [key]: value } as Partial<Record<K, V>>);
 }
 
-/** Runs until the guest has ended (undefined), or answers the exit status of what ended it. */
+/** Runs until the guest has ended (no status), or answers the exit status of what ended it; and how long the machine ran. */
 async function drive(
   machine: Machine,
   domain: Domain,
   options: RunOptions,
   keyboard: Keyboard | undefined,
   trace: TraceWriter | undefined,
-): Promise<number | undefined> {
+): Promise<{ status?: number; ms: number }> {
   const { cpu } = machine;
   const isFixed = keyboard === undefined;
   const started = performance.now();
   const endsAt = options.timeout === undefined ? Number.POSITIVE_INFINITY : started + options.timeout * 1000;
   let size = isFixed ? DETERMINISTIC_SLICE : FIRST_SLICE;
+  let ms = 0;
   for (;;) {
     const left = options.maxInstructions === undefined ? Number.POSITIVE_INFINITY : options.maxInstructions - Number(cpu.instructions);
     const before = performance.now();
     // While keys may still come, an idle guest waits for them in real time; after that its timers come at once.
     const slice = runSlice(machine, Math.min(size, left), keyboard?.isOver ?? true);
     const after = performance.now();
+    ms += after - before;
     trace?.flush();
-    if (slice.kind === 'over') return undefined;
+    if (slice.kind === 'over') return { ms };
     if (Number(cpu.instructions) >= (options.maxInstructions ?? Number.POSITIVE_INFINITY)) {
-      return limit(domain, `--max-instructions ${options.maxInstructions} is reached`);
+      return { status: limit(domain, `--max-instructions ${options.maxInstructions} is reached`), ms };
     }
-    if (after >= endsAt) return limit(domain, `--timeout ${options.timeout} is over`);
-    if (keyboard?.wantsToLeave) return leave(domain);
+    if (after >= endsAt) return { status: limit(domain, `--timeout ${options.timeout} is over`), ms };
+    if (keyboard?.wantsToLeave) return { status: leave(domain), ms };
     if (slice.kind === 'idle') {
       if (slice.deadline === undefined && (keyboard?.isOver ?? true)) {
-        return limit(domain, 'it waits for an event that cannot come: no timer is set and the input has ended');
+        return { status: limit(domain, 'it waits for an event that cannot come: no timer is set and the input has ended'), ms };
       }
       await keyboard?.wait(idleMs(machine, slice, endsAt - after));
       if (slice.deadline !== undefined) passTime(machine, slice.deadline, performance.now() - after);

@@ -69,6 +69,7 @@ t.test('help and version', async (t) => {
     '--max-instructions',
     '--trace',
     '--deterministic',
+    '--stats',
     '--verbose-debug',
   ]) {
     t.match(runHelp.stdout, flag);
@@ -94,6 +95,25 @@ t.test('limits end with status 4', async (t) => {
   const time = await beneath(['run', loop, '--timeout', '0.2']);
   t.equal(time.status, 4);
   t.match(time.stderr, /--timeout 0\.2 is over/);
+});
+
+t.test('--stats tells what the CPU did, and changes nothing else', async (t) => {
+  const { status, stdout, stderr } = await beneath(['run', HELLO, '--deterministic', '--engine', 'translate', '--stats']);
+  t.equal(status, 0);
+  t.equal(stdout, (await beneath(['run', HELLO, '--deterministic'])).stdout);
+  for (const line of [
+    /\nbeneath: statistics\ninstructions +[\d,]+ +\d+\.\d\d s/,
+    /^ {2}interpreted +[\d,]+ +\d+\.\d\d s/m,
+    /^ {2}translated +[\d,]+ +\d+\.\d\d s/m,
+    /^translations +\d+ +\d+\.\d\d s {2}of [\d,]+ instructions$/m,
+    /^TLB misses +[\d,]+$/m,
+    /^exits +\d+ +\d+\.\d\d s {2}in ring -1$/m,
+    /^ {2}syscall +\d+$/m,
+  ])
+    t.match(stderr, line);
+  const limited = await beneath(['run', loop, '--max-instructions', '1000', '--stats']);
+  t.equal(limited.status, 4);
+  t.match(limited.stderr, /\ninstructions +1,000 /);
 });
 
 t.test('a crash is reported in one piece, status 3', async (t) => {
