@@ -28,24 +28,36 @@ const EXITS_PER_SLICE = 10_000;
  */
 export function runSlice(machine: Machine, budget: number, mayJump = true): Slice {
   const { cpu, clock, timers, scheduler } = machine;
-  const end = cpu.instructions + BigInt(budget);
+  const end = cpu.instructionCount + budget;
+  // Who runs, until when, as long as timers and scheduler are what they were.
+  let vcpu: Vcpu | undefined;
+  let until = 0;
+  let timersThen = -1;
+  let schedulerThen = -1;
   for (let exits = 0; exits < EXITS_PER_SLICE; exits++) {
-    const now = clock.now();
-    timers.fireDue(now);
-    const vcpu = scheduler.pick(now);
+    if (cpu.instructionCount >= until || timers.revision !== timersThen || scheduler.revision !== schedulerThen) {
+      const now = clock.now();
+      timers.fireDue(now);
+      vcpu = scheduler.pick(now);
+      until = 0;
+      timersThen = timers.revision;
+      schedulerThen = scheduler.revision;
+    }
     if (vcpu === undefined) {
       if (isOver(machine)) return { kind: 'over' };
       const deadline = timers.next();
       if (deadline === undefined || !mayJump || !clock.idleUntil(deadline)) return { kind: 'idle', deadline };
+      timersThen = -1;
       continue;
     }
     putOnCore(machine, vcpu);
     returnToGuest(machine, vcpu);
     if (vcpu.domain.shutdownReason === undefined) {
-      const left = Number(end - cpu.instructions);
+      const left = end - cpu.instructionCount;
       if (left <= 0) return { kind: 'running' };
-      const exit = cpu.run(Math.min(left, instructionsOfTurn(machine)));
-      machine.traceExit?.(`${vcpu.name} ${describeExit(exit)} at ${hex(cpu.rip)}`);
+      if (until === 0 || timers.revision !== timersThen) until = cpu.instructionCount + instructionsOfTurn(machine);
+      const exit = cpu.run(Math.min(left, until - cpu.instructionCount));
+      if (machine.traceExit) machine.traceExit(`${vcpu.name} ${describeExit(exit)} at ${hex(cpu.rip)}`);
       if (machine.countsExits) countExit(machine, exit);
       handlePvExit(machine, vcpu, exit);
     }

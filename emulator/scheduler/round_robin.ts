@@ -11,20 +11,28 @@ export class RoundRobin<T> {
   /** Whose turn it is, and until when. */
   #running: T | undefined;
   #turnEnd = 0n;
+  /** Another number when who stands where has changed since. */
+  revision = 0;
 
   /** Can run from now on: last in the row, unless it stands there already. */
   add(one: T): void {
-    if (!this.#row.includes(one)) this.#row.push(one);
+    if (this.#row.includes(one)) return;
+    this.#row.push(one);
+    this.revision++;
   }
 
   remove(one: T): void {
     const index = this.#row.indexOf(one);
-    if (index >= 0) this.#row.splice(index, 1);
+    if (index < 0) return;
+    this.#row.splice(index, 1);
+    this.revision++;
   }
 
   /** Others first. */
   yield(one: T): void {
-    if (this.#row[0] === one && this.#row.length > 1) this.#row.push(this.#row.shift()!);
+    if (this.#row[0] !== one || this.#row.length === 1) return;
+    this.#row.push(this.#row.shift()!);
+    this.revision++;
   }
 
   /** Who runs at `now`; undefined: nobody can. */

@@ -154,7 +154,8 @@ export function variant<const M extends Members>(tag: string, members: M): Type<
     },
     write(view, offset, value) {
       if (value === undefined) return;
-      for (const [name, content] of Object.entries(value)) members[name]![1].write(view, offset, content);
+      const contents: Readonly<Record<string, unknown>> = value;
+      for (const name in contents) members[name]![1].write(view, offset, contents[name]);
     },
     format: (value) =>
       value === undefined
