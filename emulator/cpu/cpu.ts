@@ -578,6 +578,7 @@ export class CpuCore implements Cpu {
           }
         }
         isTarget = false;
+        if (this.#engine.wantsSample) this.#engine.sample(this.#modes.current, () => this.#locateRip());
         const isStepping = (this.state.systemFlags & TF) !== 0;
         const isWatching = this.#breakpoints.isActive;
         if (isWatching) this.#checkInstructionBreakpoint();
@@ -595,7 +596,6 @@ export class CpuCore implements Cpu {
         if (next !== 0) {
           record = next;
           this.#setRipTo(next);
-          if (this.#engine.wantsSample) this.#engine.sample(this.#modes.current, () => this.#locateRip());
           if (isStepping || isWatching) {
             const exit = this.#raiseDebugTrap(isStepping);
             if (exit) return exit;

@@ -159,7 +159,7 @@ export const HANDLER_GOTO = 1,
 
 /** The function table: handlers of templates below, then regions; last the pseudo record of a host breakpoint. */
 export const FIRST_REGION = 0x4000,
-  MAX_REGIONS = 0x200,
+  MAX_REGIONS = 0x1000,
   HANDLER_BREAKPOINT = FIRST_REGION + MAX_REGIONS,
   TABLE_SIZE = HANDLER_BREAKPOINT + 1;
 

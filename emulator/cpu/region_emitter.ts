@@ -41,8 +41,10 @@ interface Frame {
   readonly out: number;
   /** Address of the TLB set in use: the privilege cannot change inside a region. */
   readonly tlbSet: number;
+  /** Locals of the registers that have one; the others lie in the register file. */
   readonly gpr: Map<number, number>;
   readonly xmm: Map<number, number>;
+  /** Those whose local something has changed: exits put them back. */
   readonly writtenGpr: Set<number>;
   readonly writtenXmm: Set<number>;
   readonly flags: LazyFlags;
@@ -123,12 +125,16 @@ class RegionWriter {
       exit: () => f.brTo(this.#exitLabel),
       reenter: () => f.brTo(this.#outerLabel),
     };
-    for (const { insns } of blocks) for (const insn of insns) this.#findRegisters(insn);
+    // Outside loops a register is used where it lies: what is not repeated is not worth its share of every exit.
+    const isLooped = (block: number): boolean => [...this.#loopEnds].some(([head, end]) => head <= block && block <= end);
+    blocks.forEach(({ insns }, i) => {
+      if (isLooped(i)) for (const insn of insns) this.#findRegisters(insn);
+    });
   }
 
-  /** Gives every register that the region touches a local. */
+  /** Gives every register that an instruction touches a local. */
   #findRegisters({ insn, ops }: RegionInsn): void {
-    const { gpr, xmm, writtenGpr, writtenXmm, f } = this.#frame;
+    const { gpr, xmm, f } = this.#frame;
     const useGpr = (number: number): void => {
       if (!gpr.has(number)) gpr.set(number, f.local('i64'));
     };
@@ -138,13 +144,9 @@ class RegionWriter {
     const walk = (list: readonly Op[]): void => {
       for (const op of list) {
         if (op.k === 'getReg' || op.k === 'setReg') {
-          const { number } = gprOf(insn, op.ref);
-          useGpr(number);
-          if (op.k === 'setReg') writtenGpr.add(number);
+          useGpr(gprOf(insn, op.ref).number);
         } else if (op.k === 'getXmm' || op.k === 'setXmm') {
-          const number = xmmOf(insn, op.ref);
-          useXmm(number);
-          if (op.k === 'setXmm') writtenXmm.add(number);
+          useXmm(xmmOf(insn, op.ref));
         } else if (op.k === 'ea' || op.k === 'offset') {
           if (insn.baseNumber >= 0 && insn.shape.ea !== 'rip') useGpr(insn.baseNumber);
           if (insn.indexNumber >= 0) useGpr(insn.indexNumber);
@@ -358,7 +360,7 @@ function findEntries(
 }
 
 /** Where a block leads, as far as that is known at translation. */
-function successors({ insns, next, rip }: RegionBlock): bigint[] {
+export function successors({ insns, next, rip }: Pick<RegionBlock, 'insns' | 'next' | 'rip'>): bigint[] {
   const last = insns.at(-1);
   if (!last) return [next];
   const end = last.ops.at(-1);
@@ -429,10 +431,16 @@ class RegionEmitter extends Emitter {
     this.f.i64(field === 'imm' ? this.#insn.imm : field === 'rip' ? this.#insn.rip : this.#ripNext);
   }
 
+  /** Pushes all 64 bits of a register. */
+  #readGpr(number: number): FunctionBody {
+    const local = this.#frame.gpr.get(number);
+    return local === undefined ? this.state('i64.load', L.GPR + 8 * number) : this.f.get(local);
+  }
+
   protected getReg(ref: RegRef, size: Size): void {
     const { f } = this;
     const { number, isHigh } = gprOf(this.#insn, ref);
-    f.get(this.#frame.gpr.get(number)!);
+    this.#readGpr(number);
     if (isHigh) f.i64(8n).op('i64.shr_u');
     if (size < 8) f.i64((1n << BigInt(size * 8)) - 1n).op('i64.and');
   }
@@ -440,28 +448,43 @@ class RegionEmitter extends Emitter {
   protected setReg(ref: RegRef, size: Size, value: Value): void {
     const { f } = this;
     const { number, isHigh } = gprOf(this.#insn, ref);
-    const local = this.#frame.gpr.get(number)!;
+    const local = this.#frame.gpr.get(number);
+    const mask = (1n << BigInt(size * 8)) - 1n;
+    if (local === undefined) {
+      f.i32(0);
+      this.push(value);
+      if (size === 4) f.i64(mask).op('i64.and');
+      f.mem(size === 1 ? 'i64.store8' : size === 2 ? 'i64.store16' : 'i64.store', L.GPR + 8 * number + Number(isHigh));
+      return;
+    }
     this.push(value);
-    if (size < 8) {
-      const mask = (1n << BigInt(size * 8)) - 1n;
-      f.i64(mask).op('i64.and');
-      if (size < 4) {
-        if (isHigh) f.i64(8n).op('i64.shl');
-        f.get(local)
-          .i64(~(isHigh ? mask << 8n : mask))
-          .op('i64.and')
-          .op('i64.or');
-      }
+    if (size < 8) f.i64(mask).op('i64.and');
+    if (size < 4) {
+      if (isHigh) f.i64(8n).op('i64.shl');
+      f.get(local)
+        .i64(~(isHigh ? mask << 8n : mask))
+        .op('i64.and')
+        .op('i64.or');
     }
     f.set(local);
+    this.#frame.writtenGpr.add(number);
   }
 
   protected getXmm(ref: RegRef): void {
-    this.f.get(this.#frame.xmm.get(xmmOf(this.#insn, ref))!);
+    const number = xmmOf(this.#insn, ref);
+    const local = this.#frame.xmm.get(number);
+    if (local === undefined) this.state('v128.load', L.XMM + 16 * number);
+    else this.f.get(local);
   }
 
   protected setXmm(ref: RegRef, value: Value): void {
-    this.push(value).set(this.#frame.xmm.get(xmmOf(this.#insn, ref))!);
+    const number = xmmOf(this.#insn, ref);
+    const local = this.#frame.xmm.get(number);
+    if (local === undefined) this.setState('v128.store', L.XMM + 16 * number, () => this.push(value));
+    else {
+      this.push(value).set(local);
+      this.#frame.writtenXmm.add(number);
+    }
   }
 
   protected mmxAddress(ref: RegRef): FunctionBody {
@@ -472,14 +495,13 @@ class RegionEmitter extends Emitter {
     const { f } = this;
     const { baseNumber, indexNumber, scale, disp } = this.#insn;
     const { ea, addressSize } = this.shape;
-    const { gpr } = this.#frame;
     if (ea === 'rip') f.i64(this.#ripNext + BigInt(disp));
     else if (baseNumber >= 0) {
-      f.get(gpr.get(baseNumber)!);
+      this.#readGpr(baseNumber);
       if (disp !== 0) f.i64(BigInt(disp)).op('i64.add');
     } else f.i64(BigInt(disp));
     if (indexNumber >= 0) {
-      f.get(gpr.get(indexNumber)!);
+      this.#readGpr(indexNumber);
       if (scale > 0) f.i64(BigInt(scale)).op('i64.shl');
       f.op('i64.add');
     }
@@ -516,9 +538,9 @@ class RegionEmitter extends Emitter {
   protected override beforeHelper(): void {
     if (!this.#insn.row.attributes.has('x87')) return;
     const { f } = this;
-    for (const number of this.#frame.writtenGpr)
+    for (const [number, local] of this.#frame.gpr)
       f.i32(0)
-        .get(this.#frame.gpr.get(number)!)
+        .get(local)
         .mem('i64.store', L.GPR + 8 * number);
     this.flags.toMemory();
   }

@@ -3,9 +3,9 @@
  * interpreter's records enter them. A region dies with the first of its blocks; the interpreter goes on without it.
  */
 import type { BlockMode, CodeBlock, CodeCache } from './code_cache.ts';
-import type { Decoder, Insn } from './decoder.ts';
-import type { Op } from './ir.ts';
+import type { Decoder } from './decoder.ts';
 import * as L from './layout.ts';
+import { endOf, findBlocks, groupBlocks, PAGE_SIZE, type PageBlock, type PageInsn } from './page_code.ts';
 import { emitRegion, type RegionBlock, type RegionInsn, regionImports } from './region_emitter.ts';
 import type { Templates } from './templates.ts';
 import { buildModule } from './wasm_writer.ts';
@@ -14,12 +14,30 @@ import { buildModule } from './wasm_writer.ts';
 export interface Region {
   readonly functionIndex: number;
   readonly blocks: readonly CodeBlock[];
-  /** Of its WebAssembly module. */
-  readonly size: number;
+  readonly module: RegionModule;
 }
 
-/** Samples in a page before it is translated, and the instructions between samples while code is cold. */
-const HOT = 2;
+/** A WebAssembly module, which lives as long as one of its regions does. */
+interface RegionModule {
+  /** Bytes. */
+  readonly size: number;
+  regions: number;
+}
+
+/** Bounds of what lives at once: V8 wants some 60 KiB for a module, and several bytes for each of WebAssembly's. */
+const MAX_MODULES = 512;
+const MAX_BYTES = 12 << 20;
+/** Instructions of a function and of those that it calls, when they are made one region. */
+const SMALL = 200;
+
+/**
+ * Samples in a page before it is translated, one more for so many instructions that are known there, and all that doubled
+ * for every translation that the page has seen: what is spent on translating stays in proportion to what was interpreted.
+ */
+const HOT = 2,
+  INSTRUCTIONS_PER_SAMPLE = 12,
+  MAX_DOUBLINGS = 6;
+/** Instructions between samples while code is cold. */
 export const SAMPLE_INSTRUCTIONS = 10_000;
 const MAX_INSNS = 800;
 const PAGE = 4096n;
@@ -33,8 +51,8 @@ export class Regions {
   readonly #table: WebAssembly.Table;
   readonly #imports: Record<string, unknown>;
   readonly #memoryPages: number;
-  /** Samples by linear page, below HOT times the translations that the page has seen. */
-  #samples = new Map<bigint, { count: number; wanted: number }>();
+  /** By linear page: samples since it was last translated. */
+  #samples = new Map<bigint, { count: number; translations: number }>();
   #regions = new Set<Region>();
   /** Places in the function table. */
   readonly #freeIndices = Array.from({ length: L.MAX_REGIONS }, (_, i) => L.FIRST_REGION + L.MAX_REGIONS - 1 - i);
@@ -42,6 +60,7 @@ export class Regions {
   /** Instructions in all translations, and bytes of those that live. */
   instructions = 0;
   codeBytes = 0;
+  #modules = 0;
 
   constructor(options: {
     view: DataView;
@@ -70,148 +89,135 @@ export class Regions {
   /** Interpreted code at `rip` (whose byte lies at `maddr`) was found running; translates when that happens often. */
   sample(rip: bigint, maddr: number, mode: BlockMode): void {
     if (mode.code !== 64) return;
-    const holders = this.#code.blocksIn(Math.floor(maddr / 4096), mode.key).filter((block) => block.region && holds(block, rip));
+    const holders = this.#code
+      .blocksIn(Math.floor(maddr / 4096), mode.key)
+      .filter((block) => block.region && this.#regions.has(block.region) && holds(block, rip));
     if (holders.length > 0) {
       const unentered = holders.filter((block) => this.#view.getUint16(block.record + L.R_HANDLER, true) !== L.HANDLER_ENTER);
       if (unentered.length < holders.length) return;
       for (const block of unentered) block.isEntry = true;
     }
     const page = rip / PAGE;
-    const seen = this.#samples.get(page) ?? { count: 0, wanted: HOT };
+    const seen = this.#samples.get(page) ?? { count: 0, translations: 0 };
     this.#samples.set(page, seen);
-    if (++seen.count < seen.wanted) return;
+    const known = this.#known(page * PAGE, maddr - (maddr % PAGE_SIZE), mode).reduce((sum, block) => sum + block.instructions, 0);
+    const wanted = (HOT + known / INSTRUCTIONS_PER_SAMPLE) * 2 ** Math.min(seen.translations, MAX_DOUBLINGS);
+    if (++seen.count < wanted) return;
     seen.count = 0;
-    seen.wanted *= 2;
-    if (this.#regions.size >= L.MAX_REGIONS) this.clear();
+    seen.translations++;
     this.#translate(rip, maddr, mode);
   }
 
   #translate(rip: bigint, maddr: number, mode: BlockMode): void {
-    const frame = maddr - (maddr % 4096);
+    const frame = maddr - (maddr % PAGE_SIZE);
     const page = rip - (rip % PAGE);
-    if (!this.#code.hasRoom(MAX_INSNS)) return;
-    const targets = this.#code
-      .blocksIn(frame / 4096, mode.key)
-      .filter((block) => block.isTarget && block.rip / PAGE === page / PAGE && block.secondSize === 0);
-    const found = this.#discover(targets.length > 0 ? targets.map((block) => block.rip) : [rip], page, frame, mode);
-    const codeBlocks: CodeBlock[] = [];
-    const blocks: RegionBlock[] = [];
-    for (const { rip: start, insns, next } of found) {
-      const codeBlock = this.#code.blockAt(start, frame + Number(start % PAGE), mode);
-      // The interpreter's block may end earlier (its records are ours too).
-      if (codeBlock.instructions < insns.length) continue;
-      codeBlocks.push(codeBlock);
-      blocks.push({
-        rip: start,
-        record: codeBlock.record,
-        next,
-        isEntry: codeBlock.isEntry,
-        insns: insns.map(({ insn, ops }, i): RegionInsn => ({ insn, ops, record: codeBlock.record + i * L.RECORD_SIZE })),
-      });
-    }
-    if (blocks.length === 0) return;
-    for (const block of codeBlocks) if (block.region) this.drop(block.region);
-    const functionIndex = this.#freeIndices.pop()!;
-    const { body, entries } = emitRegion(blocks, functionIndex, mode.isUser);
+    const known = this.#known(page, frame, mode);
+    const targets = known.filter((block) => block.isTarget).map((block) => block.start - frame);
+    const records = this.#code.recordsOf(known);
+    const found = findBlocks(
+      {
+        rip: page,
+        roots: targets.length > 0 ? targets : [maddr - frame],
+        isKnown: (offset) => records[offset] !== 0,
+        decode: (offset) => this.#decode(page + BigInt(offset), frame + offset, mode),
+      },
+      MAX_INSNS,
+    );
+    if (found.length === 0) return;
+    // Every block of a region starts one of the interpreter's.
+    for (const { offset } of found) this.#code.blockAt(page + BigInt(offset), frame + offset, mode);
+    const members = this.#known(page, frame, mode);
+    const blockAt = new Map(members.map((block) => [block.start - frame, block]));
+    this.#install(
+      groupBlocks(found, page, SMALL).map((group) => ({
+        members: members.filter((block) => isIn(group, block.start - frame)),
+        blocks: group.map(({ offset, insns, next }): RegionBlock => {
+          const { rip, record, isEntry } = blockAt.get(offset)!;
+          let at = offset;
+          const withRecords = insns.map(({ insn, ops }): RegionInsn => {
+            const member = { insn, ops, record: records[at]! };
+            at += insn.length;
+            return member;
+          });
+          return { rip, record, isEntry, insns: withRecords, next: page + BigInt(next) };
+        }),
+      })),
+      mode,
+    );
+  }
+
+  /** Compiles regions as functions of one module and lets the interpreter's records enter them. */
+  #install(parts: readonly { members: readonly CodeBlock[]; blocks: readonly RegionBlock[] }[], mode: BlockMode): void {
+    for (const { members } of parts) for (const block of members) if (block.region) this.drop(block.region);
+    this.#makeRoom(parts.length);
+    const emitted = parts.map(({ blocks }) => {
+      const functionIndex = this.#freeIndices.pop()!;
+      return { functionIndex, ...emitRegion(blocks, functionIndex, mode.isUser) };
+    });
     const bytes = buildModule({
       imports: regionImports,
       indirect: [],
       memoryPages: this.#memoryPages,
-      functions: [{ body, export: 'region' }],
+      functions: emitted.map(({ body, functionIndex }) => ({ body, export: `r${functionIndex}` })),
     });
     const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: this.#imports });
-    this.#table.set(functionIndex, exports.region);
-    const region: Region = { functionIndex, blocks: codeBlocks, size: bytes.length };
-    codeBlocks.forEach((block, i) => {
-      block.region = region;
-      const entry = entries[i];
-      if (entry === undefined) return;
-      const side = sideOf(block.record);
-      this.#view.setUint16(side, this.#view.getUint16(block.record + L.R_HANDLER, true), true);
-      this.#view.setUint16(side + 2, entry, true);
-      this.#view.setInt32(side + 4, functionIndex, true);
-      this.#view.setUint16(block.record + L.R_HANDLER, L.HANDLER_ENTER, true);
+    const module: RegionModule = { size: bytes.length, regions: parts.length };
+    this.#modules++;
+    this.codeBytes += module.size;
+    parts.forEach(({ members, blocks }, i) => {
+      const { functionIndex, entries } = emitted[i]!;
+      this.#table.set(functionIndex, exports[`r${functionIndex}`]);
+      const region: Region = { functionIndex, blocks: members, module };
+      for (const block of members) block.region = region;
+      blocks.forEach(({ record }, block) => {
+        const entry = entries[block];
+        if (entry !== undefined) this.#enterAt(record, functionIndex, entry);
+      });
+      this.#regions.add(region);
+      this.translations++;
+      this.instructions += blocks.reduce((sum, { insns }) => sum + insns.length, 0);
     });
-    this.#regions.add(region);
-    this.translations++;
-    this.instructions += blocks.reduce((sum, { insns }) => sum + insns.length, 0);
-    this.codeBytes += region.size;
   }
 
-  /** Basic blocks reachable inside the page from executed ones, by address. */
-  #discover(
-    roots: readonly bigint[],
-    page: bigint,
-    frame: number,
-    mode: BlockMode,
-  ): { rip: bigint; insns: { insn: Insn; ops: readonly Op[] }[]; next: bigint }[] {
-    const leaders = new Set<bigint>();
-    const work = [...roots];
-    const insnAt = new Map<bigint, { insn: Insn; ops: readonly Op[]; end: 'no' | 'after' | 'before' } | undefined>();
-    const at = (rip: bigint): { insn: Insn; ops: readonly Op[]; end: 'no' | 'after' | 'before' } | undefined => {
-      if (!insnAt.has(rip)) insnAt.set(rip, this.#decode(rip, frame + Number(rip - page), frame + 4096, mode));
-      return insnAt.get(rip);
-    };
-    const lead = (rip: bigint): void => {
-      if (rip - page >= 0n && rip - page < PAGE && !leaders.has(rip)) work.push(rip);
-    };
-    for (let rip = work.shift(); rip !== undefined && insnAt.size < MAX_INSNS; rip = work.shift()) {
-      if (leaders.has(rip)) continue;
-      leaders.add(rip);
-      for (let here = rip; here - page < PAGE; ) {
-        const found = at(here);
-        if (!found || found.end === 'before') break;
-        const next = here + BigInt(found.insn.length);
-        if (found.end === 'after') {
-          for (const target of directTargets(found.insn, found.ops)) lead(target);
-          if (comesBack(found.insn, found.ops)) lead(next);
-          break;
-        }
-        const following = at(next);
-        if (following && isRepeated(following.ops)) {
-          lead(next);
-          break;
-        }
-        here = next;
-        if (leaders.has(here)) break;
-      }
-    }
-    const blocks: { rip: bigint; insns: { insn: Insn; ops: readonly Op[] }[]; next: bigint }[] = [];
-    for (const rip of [...leaders].sort((a, b) => (a < b ? -1 : 1))) {
-      const insns: { insn: Insn; ops: readonly Op[] }[] = [];
-      let here = rip;
-      for (let found = at(here); found && found.end !== 'before' && insns.length < 60; found = here - page < PAGE ? at(here) : undefined) {
-        insns.push(found);
-        here += BigInt(found.insn.length);
-        if (found.end === 'after' || leaders.has(here)) break;
-      }
-      if (insns.length > 0) blocks.push({ rip, insns, next: here });
-    }
-    return blocks;
+  /** The interpreter's record becomes one that runs a region. */
+  #enterAt(record: number, functionIndex: number, entry: number): void {
+    const side = sideOf(record);
+    this.#view.setUint16(side, this.#view.getUint16(record + L.R_HANDLER, true), true);
+    this.#view.setUint16(side + 2, entry, true);
+    this.#view.setInt32(side + 4, functionIndex, true);
+    this.#view.setUint16(record + L.R_HANDLER, L.HANDLER_ENTER, true);
   }
 
-  /** `end`: a block ends 'after' this instruction, or 'before' it as only the interpreter can run it. */
-  #decode(
-    rip: bigint,
-    maddr: number,
-    pageEnd: number,
-    mode: BlockMode,
-  ): { insn: Insn; ops: readonly Op[]; end: 'no' | 'after' | 'before' } | undefined {
-    if (maddr >= pageEnd) return undefined;
+  /** The oldest regions make room for new ones; those that are still hot come back. */
+  #makeRoom(count: number): void {
+    const isFull = (): boolean => this.#freeIndices.length < count || this.#modules >= MAX_MODULES || this.codeBytes >= MAX_BYTES;
+    if (!isFull()) return;
+    for (const region of this.#regions) {
+      if (!isFull()) return;
+      this.drop(region);
+    }
+  }
+
+  /** The interpreter's blocks that lie in one page. */
+  #known(page: bigint, frame: number, mode: BlockMode): readonly CodeBlock[] {
+    return this.#code.blocksIn(frame / PAGE_SIZE, mode.key).filter((block) => block.rip / PAGE === page / PAGE && block.secondSize === 0);
+  }
+
+  #decode(rip: bigint, maddr: number, mode: BlockMode): PageInsn | undefined {
+    const pageEnd = maddr - (maddr % PAGE_SIZE) + PAGE_SIZE;
     const insn = this.#decoder.decode(this.#ram.subarray(0, pageEnd), maddr, rip, mode);
     if (typeof insn === 'string' || mode.substitute(insn.row) || this.#code.isBreakpoint(rip)) return undefined;
     const ops = this.#templates.ops(insn.shape);
-    const last = ops.at(-1);
-    const { attributes } = insn.row;
-    if (attributes.has('system') || attributes.has('end') || ops.some((op) => op.k === 'system')) return { insn, ops, end: 'before' };
-    const isEnd = last?.k === 'jump' || (last?.k === 'fault' && !last.cond) || ops.some((op) => op.k === 'branch') || isRepeated(ops);
-    return { insn, ops, end: isEnd ? 'after' : 'no' };
+    return { insn, ops, end: endOf(insn, ops) };
   }
 
   /** The region's blocks are interpreted again. */
   drop(region: Region): void {
     if (!this.#regions.delete(region)) return;
-    this.codeBytes -= region.size;
+    if (--region.module.regions === 0) {
+      this.#modules--;
+      this.codeBytes -= region.module.size;
+    }
     for (const block of region.blocks) {
       if (block.region !== region) continue;
       block.region = undefined;
@@ -229,26 +235,14 @@ export class Regions {
   }
 }
 
+function isIn(blocks: readonly PageBlock[], offset: number): boolean {
+  return blocks.some((block) => block.offset <= offset && offset < block.next);
+}
+
 function holds(block: CodeBlock, rip: bigint): boolean {
   return block.rip <= rip && rip < block.rip + BigInt(block.end - block.start);
 }
 
 function sideOf(record: number): number {
   return L.SIDE + ((record - L.RECORDS) >> 2);
-}
-
-/** A string instruction that runs itself again. */
-function isRepeated(ops: readonly Op[]): boolean {
-  return ops.some(
-    (op) => (op.k === 'jump' && op.target === 'self') || (op.k === 'if' && (isRepeated(op.ifTrue) || isRepeated(op.ifFalse))),
-  );
-}
-
-/** Whether execution can reach the following address: behind a conditional branch, a repetition or a call. */
-function comesBack(insn: Insn, ops: readonly Op[]): boolean {
-  return insn.row.mnemonic === 'call' || isRepeated(ops) || ops.some((op) => op.k === 'branch');
-}
-
-function directTargets(insn: Insn, ops: readonly Op[]): bigint[] {
-  return ops.some((op) => op.k === 'branch' || (op.k === 'jump' && op.target === 'imm')) ? [insn.imm] : [];
 }

@@ -6,27 +6,58 @@ import { type Ty, wasmOpcodes } from './wasm_opcodes.ts';
 
 const typeCodes: Record<Ty, number> = { i32: 0x7f, i64: 0x7e, f32: 0x7d, f64: 0x7c, v128: 0x7b };
 
-export function unsignedLeb(value: number): number[] {
-  const bytes: number[] = [];
-  let rest = value;
-  do {
-    const low = rest % 128;
-    rest = (rest - low) / 128;
-    bytes.push(rest > 0 ? low | 0x80 : low);
-  } while (rest > 0);
-  return bytes;
+/** Bytes that grow. */
+class Bytes {
+  #bytes = new Uint8Array(256);
+  length = 0;
+
+  byte(value: number): void {
+    if (this.length === this.#bytes.length) this.#grow(1);
+    this.#bytes[this.length++] = value;
+  }
+
+  append(bytes: ArrayLike<number>): void {
+    if (this.length + bytes.length > this.#bytes.length) this.#grow(bytes.length);
+    this.#bytes.set(bytes, this.length);
+    this.length += bytes.length;
+  }
+
+  #grow(count: number): void {
+    const bytes = new Uint8Array(Math.max(this.#bytes.length * 2, this.length + count));
+    bytes.set(this.#bytes);
+    this.#bytes = bytes;
+  }
+
+  unsigned(value: number): void {
+    let rest = value;
+    for (; rest >= 128; rest = Math.floor(rest / 128)) this.byte((rest % 128) | 0x80);
+    this.byte(rest);
+  }
+
+  /** A signed number of 32 bits. */
+  signed(value: number): void {
+    let rest = value;
+    for (; rest < -64 || rest > 63; rest >>= 7) this.byte((rest & 0x7f) | 0x80);
+    this.byte(rest & 0x7f);
+  }
+
+  signed64(value: bigint): void {
+    const small = Number(value);
+    if (small === (small | 0)) return this.signed(small);
+    let rest = value;
+    for (; rest < -64n || rest > 63n; rest >>= 7n) this.byte(Number(rest & 0x7fn) | 0x80);
+    this.byte(Number(rest & 0x7fn));
+  }
+
+  take(): Uint8Array {
+    return this.#bytes.subarray(0, this.length);
+  }
 }
 
-function signedLeb(value: bigint): number[] {
-  const bytes: number[] = [];
-  let rest = value;
-  for (;;) {
-    const low = Number(rest & 0x7fn);
-    rest >>= 7n;
-    const isLast = (rest === 0n && !(low & 0x40)) || (rest === -1n && (low & 0x40) !== 0);
-    bytes.push(isLast ? low : low | 0x80);
-    if (isLast) return bytes;
-  }
+export function unsignedLeb(value: number): number[] {
+  const bytes = new Bytes();
+  bytes.unsigned(value);
+  return [...bytes.take()];
 }
 
 export interface Signature {
@@ -36,7 +67,7 @@ export interface Signature {
 
 export class FunctionBody {
   readonly signature: Signature;
-  readonly #code: number[] = [];
+  readonly #code = new Bytes();
   readonly #locals: Ty[] = [];
   /** Locals that `recycleLocals` has freed, by type. */
   #free: Partial<Record<Ty, number[]>> = {};
@@ -70,11 +101,17 @@ export class FunctionBody {
     return this.#used.length;
   }
 
+  #with(opcode: number, operand: number): this {
+    this.#code.byte(opcode);
+    this.#code.unsigned(operand);
+    return this;
+  }
+
   op(name: string, lane?: number): this {
     const opcode = wasmOpcodes.get(name);
     if (!opcode) throw new Error(`bug: no WebAssembly instruction ${name}`);
-    this.#code.push(...opcode.code);
-    if (opcode.hasLane) this.#code.push(lane ?? 0);
+    for (const byte of opcode.code) this.#code.byte(byte);
+    if (opcode.hasLane) this.#code.byte(lane ?? 0);
     return this;
   }
 
@@ -82,121 +119,130 @@ export class FunctionBody {
   mem(name: string, offset = 0): this {
     const opcode = wasmOpcodes.get(name);
     if (!opcode) throw new Error(`bug: no WebAssembly instruction ${name}`);
-    this.#code.push(...opcode.code, 0, ...unsignedLeb(offset));
-    return this;
+    for (const byte of opcode.code) this.#code.byte(byte);
+    return this.#with(0, offset);
   }
 
   shuffle(lanes: readonly number[]): this {
-    this.#code.push(0xfd, 0x0d, ...lanes);
+    this.#code.append([0xfd, 0x0d, ...lanes]);
     return this;
   }
 
   i32(value: number): this {
-    this.#code.push(0x41, ...signedLeb(BigInt(value | 0)));
+    this.#code.byte(0x41);
+    this.#code.signed(value | 0);
     return this;
   }
   i64(value: bigint): this {
-    this.#code.push(0x42, ...signedLeb(BigInt.asIntN(64, value)));
+    this.#code.byte(0x42);
+    this.#code.signed64(BigInt.asIntN(64, value));
     return this;
   }
   f32(value: number): this {
-    this.#code.push(0x43, ...new Uint8Array(new Float32Array([value]).buffer));
+    this.#code.byte(0x43);
+    this.#code.append(new Uint8Array(new Float32Array([value]).buffer));
     return this;
   }
   f64(value: number): this {
-    this.#code.push(0x44, ...new Uint8Array(new Float64Array([value]).buffer));
+    this.#code.byte(0x44);
+    this.#code.append(new Uint8Array(new Float64Array([value]).buffer));
     return this;
   }
   v128(low: bigint, high: bigint): this {
-    this.#code.push(0xfd, 0x0c, ...new Uint8Array(new BigUint64Array([BigInt.asUintN(64, low), BigInt.asUintN(64, high)]).buffer));
+    this.#code.append([0xfd, 0x0c]);
+    this.#code.append(new Uint8Array(new BigUint64Array([BigInt.asUintN(64, low), BigInt.asUintN(64, high)]).buffer));
     return this;
   }
   get(local: number): this {
-    this.#code.push(0x20, ...unsignedLeb(local));
-    return this;
+    return this.#with(0x20, local);
   }
   set(local: number): this {
-    this.#code.push(0x21, ...unsignedLeb(local));
-    return this;
+    return this.#with(0x21, local);
   }
   tee(local: number): this {
-    this.#code.push(0x22, ...unsignedLeb(local));
-    return this;
+    return this.#with(0x22, local);
   }
   call(index: number): this {
-    this.#code.push(0x10, ...unsignedLeb(index));
-    return this;
+    return this.#with(0x10, index);
   }
   callIndirect(type: number): this {
-    this.#code.push(0x11, ...unsignedLeb(type), 0);
+    this.#with(0x11, type).#code.byte(0);
     return this;
   }
   select(): this {
-    this.#code.push(0x1b);
+    this.#code.byte(0x1b);
     return this;
   }
   return(): this {
-    this.#code.push(0x0f);
+    this.#code.byte(0x0f);
     return this;
   }
   drop(): this {
-    this.#code.push(0x1a);
+    this.#code.byte(0x1a);
     return this;
   }
   unreachable(): this {
-    this.#code.push(0x00);
+    this.#code.byte(0x00);
     return this;
   }
   block(): this {
     this.depth++;
-    this.#code.push(0x02, 0x40);
+    this.#code.append([0x02, 0x40]);
     return this;
   }
   loop(): this {
     this.depth++;
-    this.#code.push(0x03, 0x40);
+    this.#code.append([0x03, 0x40]);
     return this;
   }
   if(result?: Ty): this {
     this.depth++;
-    this.#code.push(0x04, result ? typeCodes[result] : 0x40);
+    this.#code.append([0x04, result ? typeCodes[result] : 0x40]);
     return this;
   }
   else(): this {
-    this.#code.push(0x05);
+    this.#code.byte(0x05);
     return this;
   }
   end(): this {
     this.depth--;
-    this.#code.push(0x0b);
+    this.#code.byte(0x0b);
     return this;
   }
   br(depth: number): this {
-    this.#code.push(0x0c, ...unsignedLeb(depth));
-    return this;
+    return this.#with(0x0c, depth);
   }
   /** Branches to the block that was opened as the `label`th (its `depth` once open). */
   brTo(label: number): this {
     return this.br(this.depth - label);
   }
   brTable(depths: readonly number[], otherwise: number): this {
-    this.#code.push(0x0e, ...unsignedLeb(depths.length), ...depths.flatMap((depth) => unsignedLeb(depth)), ...unsignedLeb(otherwise));
+    this.#with(0x0e, depths.length);
+    for (const depth of depths) this.#code.unsigned(depth);
+    this.#code.unsigned(otherwise);
     return this;
   }
   brIf(depth: number): this {
-    this.#code.push(0x0d, ...unsignedLeb(depth));
-    return this;
+    return this.#with(0x0d, depth);
   }
 
-  encode(): number[] {
+  /** The function as a code section has it, without its size. */
+  encode(): Uint8Array {
     const groups: [number, Ty][] = [];
     for (const ty of this.#locals) {
       const last = groups.at(-1);
       if (last && last[1] === ty) last[0]++;
       else groups.push([1, ty]);
     }
-    const locals = [...unsignedLeb(groups.length), ...groups.flatMap(([count, ty]) => [...unsignedLeb(count), typeCodes[ty]])];
-    return [...locals, ...this.#code, 0x0b];
+    const bytes = new Bytes();
+    bytes.unsigned(groups.length);
+    for (const [count, ty] of groups) {
+      bytes.unsigned(count);
+      bytes.byte(typeCodes[ty]);
+    }
+    bytes.append(this.#code.take());
+    bytes.byte(0x0b);
+    return bytes.take();
   }
 }
 
@@ -239,12 +285,15 @@ export function buildModule(parts: ModuleParts): Uint8Array {
   ];
   const functionTypes = parts.functions.map((f) => unsignedLeb(typeIndex(f.body.signature)));
   const exportEntries = parts.functions.map((f, i) => [...text(f.export), 0x00, ...unsignedLeb(parts.imports.length + i)]);
-  const bytes: number[] = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00];
-  const section = (id: number, entries: readonly number[][]): void => {
-    const count = unsignedLeb(entries.length);
-    const size = entries.reduce((sum, entry) => sum + entry.length, count.length);
-    bytes.push(id, ...unsignedLeb(size), ...count);
-    for (const entry of entries) for (const byte of entry) bytes.push(byte);
+  const bytes = new Bytes();
+  bytes.append([0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]);
+  const section = (id: number, entries: readonly ArrayLike<number>[]): void => {
+    const content = new Bytes();
+    content.unsigned(entries.length);
+    for (const entry of entries) content.append(entry);
+    bytes.byte(id);
+    bytes.unsigned(content.length);
+    bytes.append(content.take());
   };
   section(1, typeBytes);
   section(2, importEntries);
@@ -254,8 +303,11 @@ export function buildModule(parts: ModuleParts): Uint8Array {
     10,
     parts.functions.map((f) => {
       const code = f.body.encode();
-      return [...unsignedLeb(code.length), ...code];
+      const entry = new Bytes();
+      entry.unsigned(code.length);
+      entry.append(code);
+      return entry.take();
     }),
   );
-  return new Uint8Array(bytes);
+  return bytes.take();
 }

@@ -8,7 +8,6 @@ export interface BareOptions {
   intercepts?: Partial<Intercepts>;
   host?: Partial<CpuHost>;
   engine?: 'interpret' | 'translate';
-  hotness?: number;
 }
 
 /** As for a PV guest: all that the CPU would deliver through an IDT leaves, all that it can perform it performs. */
@@ -22,7 +21,6 @@ export function makeBareCpu(options: BareOptions = {}): CpuCore {
     host: { cpuid: () => ({ eax: 0, ebx: 0, ecx: 0, edx: 0 }), readTsc: (instructions) => instructions, ...options.host },
     intercepts: { ...everyIntercept, ...options.intercepts },
     engine: options.engine ?? 'interpret',
-    ...(options.hotness === undefined ? {} : { hotness: options.hotness }),
   });
   const tables = writeIdentityTables(cpu);
   cpu.efer = 0xd01n;
