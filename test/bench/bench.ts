@@ -8,13 +8,23 @@ import { benchBoot } from './groups/boot.ts';
 import { benchCpu } from './groups/cpu.ts';
 import { benchHypercall } from './groups/hypercall.ts';
 import { benchInterpreter } from './groups/interpreter.ts';
+import { benchMemory, MEMORY_RUN, memoryAfterLongRun } from './groups/memory.ts';
+import { benchTranslate } from './groups/translate.ts';
+import { describeMachine, stolenShare } from './machine.ts';
 
 const groups: Readonly<Record<string, readonly [title: string, Group]>> = {
   cpu: ['the kernels on the CPU engine', benchCpu],
   boot: ['boot-like code', benchBoot],
   interpreter: ['the interpreter alone', benchInterpreter],
   hypercall: ['hypercalls of a PV64 guest', benchHypercall],
+  translate: ['code that turns hot', benchTranslate],
+  memory: ['memory of the engine', benchMemory],
 };
+
+if (process.argv[2] === MEMORY_RUN) {
+  process.stdout.write(String(memoryAfterLongRun()));
+  process.exit(0);
+}
 
 const names = Object.keys(groups);
 const { values, positionals } = parseArgs({
@@ -28,6 +38,10 @@ if (unknown !== undefined || !Number.isInteger(rounds) || rounds < 1) {
   process.stderr.write(`bench: ${what}; node dist/bench.mjs [${names.join('|')}]... [--rounds N] [--json]\n`);
   process.exit(1);
 }
+const stolen = stolenShare();
+process.stderr.write(`${describeMachine()}\n`);
+if (stolen > 0.05) process.stderr.write(`bench: others have ${(stolen * 100).toFixed(0)} % of this processor; times will be too long\n`);
+
 const all: (Figure & { group: string })[] = [];
 for (const name of positionals.length > 0 ? positionals : names) {
   const [title, run] = groups[name]!;
