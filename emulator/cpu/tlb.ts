@@ -19,13 +19,27 @@ const SET_WORDS = L.TLB_SET_SIZE / 4;
 const MAX_TOUCHED = 4096;
 const NONE = -1;
 
+/** Entries filled with translations of one kind, global or not, since the last flush of those; when they are more than fit: any. */
+class Touched {
+  readonly entries = new Int32Array(MAX_TOUCHED);
+  count = 0;
+
+  get isTooMany(): boolean {
+    return this.count > MAX_TOUCHED;
+  }
+
+  add(entry: number): void {
+    if (this.count < MAX_TOUCHED) this.entries[this.count] = entry;
+    this.count++;
+  }
+}
+
 export class Tlb {
   readonly #words: Int32Array;
   /** Sets that have had entries since everything was flushed, by the words' index of their start. */
   readonly #live = new Set<number>();
-  /** Entries filled with translations that are not global, since the last flush of those; more than fit: all. */
-  readonly #touched = new Int32Array(MAX_TOUCHED);
-  #count = 0;
+  readonly #local = new Touched();
+  readonly #global = new Touched();
   /** 4 MiB and 1 GiB regions of linear addresses where large pages were seen. */
   readonly #large = new Set<number>();
   readonly #huge = new Set<number>();
@@ -53,10 +67,7 @@ export class Tlb {
     words[entry + 2] = (L.RAM + page - pageLow) | 0;
     words[entry + 3] = (isGlobal ? FLAG_GLOBAL : 0) | (pageBits > 12 ? FLAG_LARGE : 0);
     this.#live.add(set / 4);
-    if (!isGlobal) {
-      if (this.#count < MAX_TOUCHED) this.#touched[this.#count] = entry;
-      this.#count++;
-    }
+    (isGlobal ? this.#global : this.#local).add(entry);
     if (pageBits > 12) this.#noteLarge(low, high, pageBits);
   }
 
@@ -70,20 +81,28 @@ export class Tlb {
   /** Everything, or all but global translations. */
   flush(isGlobalToo: boolean): void {
     const words = this.#words;
-    if (isGlobalToo) {
-      this.#wipe(() => true);
-      this.#live.clear();
-      this.#large.clear();
-      this.#huge.clear();
-      this.#lastLarge = NONE;
-    } else if (this.#count > MAX_TOUCHED) this.#wipe((entry) => (words[entry + 3]! & FLAG_GLOBAL) === 0);
-    else {
-      for (let i = 0; i < this.#count; i++) {
-        const entry = this.#touched[i]!;
-        if ((words[entry + 3]! & FLAG_GLOBAL) === 0) words[entry] = EMPTY;
-      }
+    if (this.#local.isTooMany || (isGlobalToo && this.#global.isTooMany)) {
+      this.#wipe((entry) => isGlobalToo || (words[entry + 3]! & FLAG_GLOBAL) === 0);
+    } else {
+      this.#empty(this.#local, isGlobalToo);
+      if (isGlobalToo) this.#empty(this.#global, true);
     }
-    this.#count = 0;
+    this.#local.count = 0;
+    if (!isGlobalToo) return;
+    this.#global.count = 0;
+    this.#live.clear();
+    this.#large.clear();
+    this.#huge.clear();
+    this.#lastLarge = NONE;
+  }
+
+  /** Empties the entries, if what is there now is not global, or whatever it is. */
+  #empty({ entries, count }: Touched, isGlobalToo: boolean): void {
+    const words = this.#words;
+    for (let i = 0; i < count; i++) {
+      const entry = entries[i]!;
+      if (isGlobalToo || (words[entry + 3]! & FLAG_GLOBAL) === 0) words[entry] = EMPTY;
+    }
   }
 
   /** A linear page, and the whole of the large page that it may belong to. */

@@ -3,7 +3,7 @@
  * ring -1, for frames of other domains too, with references that the grant table took beforehand. They belong to the
  * entry from then on: whoever overwrites it otherwise gives them up.
  */
-import { findL1Entry } from './guest_walk.ts';
+import { findL1EntryMaddr } from './guest_walk.ts';
 import { type MachineMemory, PAGE_SIZE } from './machine_memory.ts';
 import type { MemoryVcpu } from './memory_domain.ts';
 import { PGT_l1_page_table } from './page_type.ts';
@@ -20,28 +20,20 @@ export interface GrantMapping {
 }
 
 const ENTRY_SIZE = 8;
+const AVAIL_SHIFT = 9;
+const AVAIL_MASK = 7;
 
 /** Where the L1 entry is, in a live L1 table of the vCPU's domain; -1: nowhere. */
 function findEntry(memory: MachineMemory, vcpu: MemoryVcpu, address: bigint, isPteAddress: boolean): number {
-  let maddr: number;
-  if (isPteAddress) {
-    if (address % BigInt(ENTRY_SIZE) !== 0n || address >= BigInt(memory.frameCount * PAGE_SIZE)) return -1;
-    maddr = Number(address);
-  } else {
-    const found = findL1Entry(memory, vcpu, address);
-    if (found === undefined) return -1;
-    maddr = found.maddr;
-  }
+  const maddr = isPteAddress ? pteMaddr(memory, address) : findL1EntryMaddr(memory, vcpu, address);
+  if (maddr < 0) return -1;
   const table = Math.floor(maddr / PAGE_SIZE);
   const isOwnL1 = memory.owner[table] === vcpu.domain.id && isLivePageTable(memory, table) && memory.type[table] === PGT_l1_page_table;
   return isOwnL1 ? maddr : -1;
 }
 
-function store(memory: MachineMemory, maddr: number, entry: bigint): bigint {
-  const old = memory.view.getBigUint64(maddr, true);
-  memory.view.setBigUint64(maddr, entry, true);
-  memory.written(maddr, ENTRY_SIZE);
-  return old;
+function pteMaddr(memory: MachineMemory, address: bigint): number {
+  return address % BigInt(ENTRY_SIZE) === 0n && address < BigInt(memory.frameCount * PAGE_SIZE) ? Number(address) : -1;
 }
 
 /** Makes the entry, with `softwareBits` in its three available bits; false: there is no place for it. No TLB is flushed. */
@@ -54,10 +46,17 @@ export function createGrantMapping(
 ): boolean {
   const maddr = findEntry(memory, vcpu, mapping.address, mapping.isPteAddress);
   if (maddr < 0) return false;
-  let flags = pte.PAGE_PRESENT | pte.PAGE_ACCESSED | pte.PAGE_DIRTY | pte.PAGE_NX | ((BigInt(softwareBits) << 9n) & pte.PAGE_AVAIL);
-  if (!mapping.isReadonly) flags |= pte.PAGE_RW;
-  if (mapping.isForApplication) flags |= pte.PAGE_USER;
-  const old = store(memory, maddr, pte.adjustL1(pte.entryOf(mfn, flags)));
+  const { view } = memory;
+  const old = view.getUint32(maddr, true) & pte.FLAG_PRESENT ? view.getBigUint64(maddr, true) : 0n;
+  let flags = pte.FLAG_PRESENT | pte.FLAG_ACCESSED | pte.FLAG_DIRTY | ((softwareBits & AVAIL_MASK) << AVAIL_SHIFT);
+  if (!mapping.isReadonly) flags |= pte.FLAG_RW;
+  if (mapping.isForApplication) flags |= pte.FLAG_USER;
+  const low = ((mfn % 2 ** 20) << 12) | flags;
+  const high = Math.floor(mfn / 2 ** 20) | pte.HIGH_NX;
+  view.setUint32(maddr, low, true);
+  view.setUint32(maddr + 4, high, true);
+  pte.storeAdjustedL1(view, maddr, low, high);
+  memory.written(maddr, ENTRY_SIZE);
   dropEntry(memory, PGT_l1_page_table, old, Math.floor(maddr / PAGE_SIZE));
   return true;
 }
@@ -79,15 +78,25 @@ export function removeGrantMapping(
     if (mapping.isPteAddress) return false;
     movedFrom = findEntry(memory, vcpu, replacement, false);
     if (movedFrom < 0) return false;
-    moved = store(memory, movedFrom, 0n);
+    moved = memory.view.getBigUint64(movedFrom, true);
+    store(memory, movedFrom, 0n);
   }
   const maddr = findEntry(memory, vcpu, mapping.address, mapping.isPteAddress);
-  const wanted = mapping.isReadonly ? pte.PAGE_PRESENT : pte.PAGE_PRESENT | pte.PAGE_RW;
-  const entry = maddr < 0 ? 0n : memory.view.getBigUint64(maddr, true);
-  if (pte.mfnOf(entry) === mfn && (entry & (pte.PAGE_PRESENT | pte.PAGE_RW)) === wanted) {
+  if (maddr >= 0 && isMappingOf(memory.view, maddr, mfn, mapping)) {
     store(memory, maddr, moved);
     return true;
   }
   if (movedFrom >= 0) dropEntry(memory, PGT_l1_page_table, moved, Math.floor(movedFrom / PAGE_SIZE));
   return false;
+}
+
+function isMappingOf(view: DataView, maddr: number, mfn: number, { isReadonly }: GrantMapping): boolean {
+  const low = view.getUint32(maddr, true);
+  const wanted = isReadonly ? pte.FLAG_PRESENT : pte.FLAG_PRESENT | pte.FLAG_RW;
+  return (low & (pte.FLAG_PRESENT | pte.FLAG_RW)) === wanted && pte.mfnOfHalves(low, view.getUint32(maddr + 4, true)) === mfn;
+}
+
+function store(memory: MachineMemory, maddr: number, entry: bigint): void {
+  memory.view.setBigUint64(maddr, entry, true);
+  memory.written(maddr, ENTRY_SIZE);
 }

@@ -1,7 +1,7 @@
 /** Finds the L1 entry that a vaddr of a guest goes through, in its kernel-mode tables, whether or not it is present. */
 import { type MachineMemory, PAGE_SIZE } from './machine_memory.ts';
 import type { MemoryVcpu } from './memory_domain.ts';
-import { mfnOf, PAGE_PRESENT, PAGE_PSE } from './pte.ts';
+import { FLAG_PRESENT, FLAG_PSE, mfnOfHalves } from './pte.ts';
 import { pvCr3 } from './pv_cr3.ts';
 
 export interface L1Entry {
@@ -23,14 +23,29 @@ export function isHypervisorAddress(vaddr: bigint): boolean {
   return vaddr >= HYPERVISOR_VIRT_START && vaddr < HYPERVISOR_VIRT_END;
 }
 
+/** A vaddr's halves: a walk computes with numbers. */
+const vaddr64 = new BigUint64Array(1);
+const halves = new Uint32Array(vaddr64.buffer);
+
 export function findL1Entry(memory: MachineMemory, vcpu: MemoryVcpu, vaddr: bigint): L1Entry | undefined {
-  if (!isGuestAddress(vaddr)) return undefined;
-  let tableMfn = pvCr3.of(vcpu).kernelMfn;
-  for (let shift = 39n; ; shift -= 9n) {
-    const maddr = tableMfn * PAGE_SIZE + Number((vaddr >> shift) & 511n) * 8;
-    const entry = memory.view.getBigUint64(maddr, true);
-    if (shift === 12n) return { tableMfn, maddr, entry };
-    if ((entry & (PAGE_PRESENT | PAGE_PSE)) !== PAGE_PRESENT) return undefined;
-    tableMfn = mfnOf(entry);
+  const maddr = findL1EntryMaddr(memory, vcpu, vaddr);
+  if (maddr < 0) return undefined;
+  return { tableMfn: Math.floor(maddr / PAGE_SIZE), maddr, entry: memory.view.getBigUint64(maddr, true) };
+}
+
+/** Where the entry is; -1: a level above has none. */
+export function findL1EntryMaddr({ view }: MachineMemory, vcpu: MemoryVcpu, vaddr: bigint): number {
+  if (!isGuestAddress(vaddr)) return -1;
+  vaddr64[0] = vaddr;
+  const low = halves[0]!;
+  const high = halves[1]!;
+  let table = pvCr3.of(vcpu).kernelMfn;
+  for (let level = 4; level > 1; level--) {
+    const index = level === 4 ? high >>> 7 : level === 3 ? (high << 2) | (low >>> 30) : low >>> 21;
+    const maddr = table * PAGE_SIZE + (index & 511) * 8;
+    const entryLow = view.getUint32(maddr, true);
+    if ((entryLow & (FLAG_PRESENT | FLAG_PSE)) !== FLAG_PRESENT) return -1;
+    table = mfnOfHalves(entryLow, view.getUint32(maddr + 4, true));
   }
+  return table * PAGE_SIZE + ((low >>> 12) & 511) * 8;
 }

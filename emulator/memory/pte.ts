@@ -33,11 +33,16 @@ export const FLAG_RW = 2;
 export const FLAG_USER = 4;
 export const FLAG_PWT = 8;
 export const FLAG_PCD = 0x10;
+export const FLAG_ACCESSED = 0x20;
+export const FLAG_DIRTY = 0x40;
+/** The same bit in an upper level and in an L1. */
+export const FLAG_PSE = 0x80;
 export const FLAG_PAT = 0x80;
 export const FLAG_GLOBAL = 0x100;
 export const CACHE_FLAGS = FLAG_PWT | FLAG_PCD | FLAG_PAT;
-/** Bit 52 in the upper half of an entry. */
+/** Bits of the upper half of an entry. */
 const HIGH_GUEST_KERNEL = 1 << 20;
+export const HIGH_NX = 1 << 31;
 
 /** Bits that may change without a look at the frame (xen FASTPATH_FLAG_WHITELIST). */
 const HARMLESS_BITS = PAGE_NX | PAGE_AVAIL_HIGH | PAGE_AVAIL | PAGE_GLOBAL | PAGE_DIRTY | PAGE_ACCESSED | PAGE_USER;
