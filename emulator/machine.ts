@@ -209,10 +209,9 @@ export class Machine implements TrapHost {
   /** The vCPU's registers are on the core from here on. False: they were. */
   switchTo(vcpu: Vcpu): boolean {
     if (vcpu === this.current) return false;
-    this.current.context = this.cpu.saveContext();
+    this.current.context ??= this.cpu.saveContext();
+    this.cpu.switchContext(this.current.context, vcpu.context!);
     this.current = vcpu;
-    this.cpu.loadContext(vcpu.context!);
-    this.memory.flushTlbs();
     return true;
   }
 

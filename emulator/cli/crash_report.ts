@@ -2,11 +2,11 @@
  * What is left of a vCPU, for a person to read: why it stopped, registers, the code around RIP, the page walk of the address
  * that mattered, the last hypercalls. Also printed when the emulator itself has a bug.
  */
-import { SHUTDOWN_crash } from '../../hypercalls/abi/sched.ts';
+import { SHUTDOWN_crash, SHUTDOWN_watchdog } from '../../hypercalls/abi/sched.ts';
 import { pvVcpu } from '../../hypercalls/pv_cpu/state.ts';
 import { isUpcallPending, upcallMask } from '../../hypercalls/pv_cpu/vcpu_info.ts';
 import { recentHypercalls } from '../../hypercalls/trace.ts';
-import type { Cpu, SegmentName } from '../cpu/interface.ts';
+import { type Cpu, RSP, type SegmentName } from '../cpu/interface.ts';
 import type { Domain } from '../domain.ts';
 import type { Machine } from '../machine.ts';
 import type { Vcpu } from '../vcpu.ts';
@@ -26,9 +26,10 @@ const REASONS = ['poweroff', 'reboot', 'suspend', 'crash', 'watchdog', 'soft res
 export async function crashReport(machine: Machine, domain: Domain): Promise<string> {
   const reason = domain.shutdownReason!;
   const crash = machine.crashes.get(domain);
-  const why = crash?.why ?? `it asked for it: SCHEDOP_shutdown(${REASONS[reason] ?? reason})`;
+  const asked = `it asked for it: SCHEDOP_shutdown(${REASONS[reason] ?? reason})`;
+  const why = crash?.why ?? (reason === SHUTDOWN_watchdog ? 'a watchdog timer that it had set ran out' : asked);
   const verb = reason === SHUTDOWN_crash ? 'crashed' : `was shut down (${REASONS[reason] ?? `reason ${reason}`})`;
-  const vcpu = crash?.vcpu ?? domain.vcpus[0]!;
+  const vcpu = crash?.vcpu ?? (machine.current.domain === domain ? machine.current : domain.vcpus[0]!);
   return `\nbeneath: ${domain.name} ${verb}: ${why}\n${await describeVcpu(machine, vcpu, crash?.vaddr)}`;
 }
 
@@ -56,8 +57,21 @@ async function describeVcpu(machine: Machine, vcpu: Vcpu, vaddr: bigint | undefi
       recentHypercalls(vcpu).map((line) => `  ${line}`),
       '  none',
     ),
+    ...otherVcpus(machine, vcpu),
     '',
   ].join('\n');
+}
+
+/** Where the domain's other vCPUs are. */
+function otherVcpus(machine: Machine, vcpu: Vcpu): string[] {
+  const others = vcpu.domain.vcpus.filter((other) => other !== vcpu && other.isInitialised);
+  const lines = others.map((other) => {
+    machine.switchTo(other);
+    const state = other.isUp ? (other.isBlocked ? 'blocked' : 'can run') : 'down';
+    return `  ${other.name} rip ${hex(machine.cpu.rip)} rsp ${hex(machine.cpu.gpr[RSP]!)} ${state}`;
+  });
+  machine.switchTo(vcpu);
+  return lines.length > 0 ? ['other vCPUs:', ...lines] : [];
 }
 
 const withFallback = (lines: string[], fallback: string): string[] => (lines.length > 0 ? lines : [fallback]);

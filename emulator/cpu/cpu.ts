@@ -85,6 +85,8 @@ const CR4_TRANSLATION = CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4
 const EFER_TRANSLATION = EFER_LME | EFER_LMA | EFER_NXE;
 const SHADOWS = ACTIVITY_STI | ACTIVITY_MOV_SS;
 const DR6_BS = 0x4000;
+/** Enable bits of the four breakpoints. */
+const DR7_ENABLED = 0xff;
 /** Exceptions delivered without an instruction retired between them after which `run` returns early. */
 const MAX_IDLE_DELIVERIES = 1000;
 
@@ -120,6 +122,8 @@ export class CpuCore implements Cpu {
   readonly #modes: ModeTracker;
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
+  /** The part of `#bytes` that a context is. */
+  readonly #context: Uint8Array;
   /** An exception that generated code ran into through a helper or a TLB miss. */
   #pending: Fault | NestedFault | typeof WATCHED | undefined;
   #hostBreakpoints = new Map<string, readonly [bigint, bigint]>();
@@ -145,6 +149,7 @@ export class CpuCore implements Cpu {
     const { buffer, view, ram, code } = this.#engine;
     this.#view = view;
     this.#bytes = new Uint8Array(buffer);
+    this.#context = this.#bytes.subarray(L.CONTEXT_START, L.CONTEXT_END);
     this.state = new State(buffer);
     this.gpr = this.state.gpr;
     this.#modes = new ModeTracker(this.state);
@@ -394,13 +399,39 @@ export class CpuCore implements Cpu {
   }
 
   loadContext(context: CpuContext): void {
+    this.#takeOver(context);
+    this.#reconfigure();
+    this.flushTlb({ global: true });
+  }
+
+  switchContext(previous: CpuContext, next: CpuContext): void {
+    previous.bytes.set(this.#context);
+    const view = this.#view;
+    const at = (register: number): number => L.SYSTEM + 8 * register;
+    const cr0 = view.getInt32(at(L.SYS_CR0), true);
+    // As a float, which costs no bigint: no CR3 is a NaN.
+    const cr3 = view.getFloat64(at(L.SYS_CR3), true);
+    const cr4 = view.getInt32(at(L.SYS_CR4), true);
+    const efer = view.getInt32(at(L.SYS_EFER), true);
+    this.#takeOver(next);
+    const cr0Change = cr0 ^ view.getInt32(at(L.SYS_CR0), true);
+    const isAlike =
+      (cr0Change & CR0_TRANSLATION) === 0 &&
+      cr3 === view.getFloat64(at(L.SYS_CR3), true) &&
+      cr4 === view.getInt32(at(L.SYS_CR4), true) &&
+      efer === view.getInt32(at(L.SYS_EFER), true) &&
+      !this.mmu.isPae;
+    if (isAlike && cr0Change === 0) this.modeChanged();
+    else this.#reconfigure();
+    if (!isAlike) this.flushTlb({ global: true });
+  }
+
+  #takeOver(context: CpuContext): void {
     const generation = this.#view.getInt32(L.JUMP_GENERATION, true);
     this.#bytes.set(context.bytes, L.CONTEXT_START);
     this.#view.setInt32(L.JUMP_GENERATION, generation, true);
     this.#view.setInt32(L.LINK_FROM, 0, true);
-    this.#reconfigure();
-    this.#configureBreakpoints();
-    this.flushTlb({ global: true });
+    if (this.#breakpoints.isActive || this.#view.getInt32(L.SYSTEM + 8 * L.SYS_DR7, true) & DR7_ENABLED) this.#configureBreakpoints();
   }
 
   snapshot(): CpuSnapshot {

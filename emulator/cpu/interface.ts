@@ -181,7 +181,10 @@ export interface Cpu {
   /** Loads x87, MXCSR and XMM registers as FXRSTOR64 does from this area of 512 bytes; MXCSR's reserved bits are ignored. */
   loadFxImage(image: Uint8Array): void;
   saveContext(): CpuContext;
+  /** Nothing is left of translations and decoded jumps. */
   loadContext(context: CpuContext): void;
+  /** Saves into `previous` and loads `next`: cheap, and where both run on the same page tables the TLB stays. */
+  switchContext(previous: CpuContext, next: CpuContext): void;
   /** Everything that continuing the same way needs, RAM included; not while the CPU runs. */
   snapshot(): CpuSnapshot;
   /** Takes over a snapshot of this or another CPU, of any engine; RangeError when its RAM has another size. */

@@ -380,8 +380,7 @@ static void on_another(void)
     result("is_up 0", cpu->rcx);
     result("vcpu_info of vCPU 0", cpu->rdx);
     result("up 0", cpu->rsi);
-    if (!is_dom0())
-        result("get_physid", cpu->rbp);
+    result("get_physid", cpu->rbp);
     print("own runstate %lu\n", cpu->r8);
     result("send on a closed port", cpu->r9);
 }
@@ -622,6 +621,76 @@ static void nmis(void)
     claim("it blocks", eventually(state_of(1) == RUNSTATE_blocked));
     result("send_nmi", vcpu_op(VCPUOP_send_nmi, 1, 0));
     claim("it is woken", finished(1) && cpu->nmis == 3);
+}
+
+static long nmi_op(int cmd, uint64_t arg)
+{
+    return HYPERCALL2(__HYPERVISOR_nmi_op, cmd, arg);
+}
+
+static long register_own(uint64_t address)
+{
+    struct xennmi_callback callback = { .handler_address = address };
+
+    return nmi_op(XENNMI_register_callback, (uint64_t)&callback);
+}
+
+static long send_to_self(void)
+{
+    struct cpu *self = &cpus[0];
+    unsigned int before = self->nmis;
+    long answer = vcpu_op(VCPUOP_send_nmi, 0, 0);
+
+    return answer ? answer : (long)(self->nmis - before);
+}
+
+static void nmi_calls(void)
+{
+    struct callback_unregister callback = { .type = CALLBACKTYPE_nmi };
+    unsigned int before;
+
+    section("nmi_op");
+    result("register, wild pointer", nmi_op(XENNMI_register_callback, UNMAPPED));
+    result("register, non-canonical", register_own(NON_CANONICAL));
+    result("operation 2", nmi_op(2, 0));
+    result("unregister", nmi_op(XENNMI_unregister_callback, 0));
+    print("NMI to nobody: %ld\n", send_to_self());
+    result("register", register_own(TRAP_ENTRY(NMI_VECTOR)));
+    print("NMIs: %ld\n", send_to_self());
+    result("unregister, pointer into Xen", nmi_op(XENNMI_unregister_callback, IN_XEN));
+    print("NMIs: %ld\n", send_to_self());
+    shared_info->arch.nmi_reason = 1;
+    before = cpus[0].nmis;
+    result("register, shared_info has a reason", register_own(TRAP_ENTRY(NMI_VECTOR)));
+    print("NMIs: %u\n", cpus[0].nmis - before);
+    shared_info->arch.nmi_reason = 0;
+    result("unregister by callback_op", callback_op(CALLBACKOP_unregister, &callback));
+    print("NMIs: %ld\n", send_to_self());
+    result("register", register_own(TRAP_ENTRY(NMI_VECTOR)));
+}
+
+static long pin(int pcpu)
+{
+    struct sched_pin_override arg = { .pcpu = pcpu };
+
+    return sched_op(SCHEDOP_pin_override, &arg);
+}
+
+static void pins(void)
+{
+    static const int pcpus[] = { -1, 0, 0, -1, -2, 4096, 0x7fffffff, 0, -1 };
+
+    section("pin_override and get_physid");
+    result("wild pointer", sched_op(SCHEDOP_pin_override, UNMAPPED));
+    for (unsigned int i = 0; i < sizeof(pcpus) / sizeof(*pcpus); i++) {
+        struct vcpu_get_physid physid = { .phys_id = 99 };
+
+        print("core %d\n", pcpus[i]);
+        result("  pin_override", pin(pcpus[i]));
+        result("  get_physid", vcpu_op(VCPUOP_get_physid, 0, &physid));
+        print("  %lx\n", physid.phys_id);
+        result("  get_physid, wild pointer", vcpu_op(VCPUOP_get_physid, 0, UNMAPPED));
+    }
 }
 
 /* Up and down */
@@ -957,6 +1026,8 @@ void guest_main(void)
     ipis();
     timers();
     nmis();
+    nmi_calls();
+    pins();
     downs();
     areas();
     tlbs();

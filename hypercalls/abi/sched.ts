@@ -1,6 +1,6 @@
 /** xen:public/sched.h: giving up the CPU, waiting for events, ending the domain. */
 import { evtchn_port_t } from './event_channel.ts';
-import { call, hypercall, op, refused } from './hypercall.ts';
+import { call, hypercall, op } from './hypercall.ts';
 import { struct } from './struct.ts';
 import { i32, i64, ptr, symbols, u32, u64, void_ } from './types.ts';
 import { domid_t } from './xen.ts';
@@ -24,6 +24,7 @@ const reason_t = symbols('reason', u32, {
 export const sched_shutdown = struct('sched_shutdown', { reason: reason_t });
 export const sched_poll = struct('sched_poll', { ports: ptr(evtchn_port_t), nr_ports: u32, timeout: u64 });
 export const sched_remote_shutdown = struct('sched_remote_shutdown', { domain_id: domid_t, reason: reason_t });
+export const sched_pin_override = struct('sched_pin_override', { pcpu: i32 });
 export const sched_watchdog = struct('sched_watchdog', { id: u32, timeout: u32 });
 
 const both = { pv64: true, pvh: true };
@@ -37,7 +38,7 @@ export const sched_op = hypercall('sched_op', 29, both, { cmd: i32, arg: ptr(voi
   remote_shutdown: op(4, sched_remote_shutdown, 'End another domain.', ['ESRCH', 'EPERM']),
   shutdown_code:   op(5, sched_shutdown, 'Fix the reason that a later shutdown will give.', ['EBUSY']),
   watchdog:        op(6, sched_watchdog, 'Start, restart or stop a timer that ends the domain.', ['EINVAL'], { returns: 'value' }),
-  pin_override:    refused(7, 'EPERM', 'Pin a vCPU to a physical core (hardware domain).'),
+  pin_override:    op(7, null, 'Pin the vCPU to a physical core, or end that (hardware domain).', ['EPERM', 'EINVAL', 'EBUSY'], { follows: sched_pin_override }),
 });
 
 // biome-ignore format: one op a line

@@ -1,6 +1,6 @@
 /** xen:public/vcpu.h: bringing vCPUs up and down, their timers, and the areas in which ring -1 tells them of their time. */
 import { vcpu_guest_context } from './arch_xen.ts';
-import { hypercall, op, refused } from './hypercall.ts';
+import { hypercall, op } from './hypercall.ts';
 import { out, pad, struct } from './struct.ts';
 import { array, flags, i32, ptr, symbols, u32, u64, void_ } from './types.ts';
 import { hex64 } from './xen.ts';
@@ -25,6 +25,7 @@ export const vcpu_set_singleshot_timer = struct('vcpu_set_singleshot_timer', {
   flags: flags('flags', u32, { VCPU_SSHOTTMR_future: 1 }),
 });
 export const vcpu_register_vcpu_info = struct('vcpu_register_vcpu_info', { mfn: hex64, offset: u32, rsvd: pad(4, 4) });
+export const vcpu_get_physid = struct('vcpu_get_physid', { phys_id: out(hex64) });
 export const vcpu_register_time_memory_area = struct('vcpu_register_time_memory_area', { addr: hex64 });
 
 // biome-ignore format: one op a line
@@ -41,6 +42,6 @@ export const vcpu_op = hypercall('vcpu_op', 24, { pv64: true, pvh: true }, { cmd
   stop_singleshot_timer:         op(9, null, 'None.', ['EINVAL']),
   register_vcpu_info:            op(10, vcpu_register_vcpu_info, 'Move the vcpu_info to a page of the guest.', ['EINVAL', 'ENXIO', 'ENOMEM']),
   send_nmi:                      op(11, null, 'Raise an NMI on a vCPU.', ['EINVAL']),
-  get_physid:                    refused(12, 'EINVAL', 'The physical core of a pinned vCPU (hardware domain).'),
+  get_physid:                    op(12, null, 'The physical core of a pinned vCPU (hardware domain).', ['EINVAL'], { follows: vcpu_get_physid }),
   register_vcpu_time_memory_area: op(13, vcpu_register_time_memory_area, 'Where to keep a copy of the time info.'),
 }, { before: ['ENOENT'] });

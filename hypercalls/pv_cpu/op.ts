@@ -3,13 +3,14 @@
  * debug registers (xen:arch/x86/pv/callback.c, descriptor-tables.c, misc-hypercalls.c). They act on the calling vCPU.
  */
 import { setGdt } from '../../emulator/memory/descriptor_mapping.ts';
-import { PAGE_SHIFT } from '../../emulator/memory/machine_memory.ts';
+import { PAGE_SHIFT, PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
 import { PGT_seg_desc_page, PGT_writable_page } from '../../emulator/memory/page_type.ts';
 import { getPageAndType, putPageAndType } from '../../emulator/memory/page_types.ts';
 import { FIRST_RESERVED_GDT_ENTRY, sanitizeDescriptor } from '../../emulator/memory/segment_descriptor.ts';
 import * as abi from '../abi/arch_xen.ts';
 import * as callbackAbi from '../abi/callback.ts';
 import { nmi_op } from '../abi/nmi.ts';
+import { arch_shared_info, shared_info } from '../abi/xen.ts';
 import type { Call } from '../call.ts';
 import { copyFromGuest } from '../guest_memory.ts';
 import { implement } from '../implement.ts';
@@ -22,6 +23,7 @@ import { FLAT_KERNEL_CS, fixupSelector, nullSegment } from './selectors.ts';
 import { CR0_TS, pvVcpu, TI_IF, type TrapInfo } from './state.ts';
 
 const VECTOR_NMI = 2;
+const NMI_REASON = shared_info.offset.arch + arch_shared_info.offset.nmi_reason;
 
 function clear(entry: TrapInfo): void {
   entry.flags = 0;
@@ -47,8 +49,12 @@ const setTrapTable = implement(abi.set_trap_table, ({ host, vcpu }, { traps }) =
   }
 });
 
-function registerNmi({ vcpu }: Call, address: bigint): 'EINVAL' | undefined {
+/** An NMI that shared_info tells of, which may have come before there was a handler, comes again. */
+function registerNmi({ host, vcpu }: Call, address: bigint): 'EINVAL' | undefined {
   if (!isCanonical(address)) return 'EINVAL';
+  if (vcpu.id === 0 && host.memory.view.getBigUint64(vcpu.domain.sharedInfoMfn * PAGE_SIZE + NMI_REASON, true) !== 0n) {
+    pvVcpu.of(vcpu).nmiPending = true;
+  }
   Object.assign(pvVcpu.of(vcpu).trapTable[VECTOR_NMI]!, { flags: TI_IF, cs: FLAT_KERNEL_CS, address });
   return undefined;
 }

@@ -7,6 +7,7 @@ import { eventsNeedDelivery, unmaskUpcalls } from '../event_channel/upcall.ts';
 import { isGuestArray, readU32 } from '../guest_memory.ts';
 import { implement } from '../implement.ts';
 import { setSingleshotTimer, stopSingleshotTimer } from '../vcpu/timers.ts';
+import { pin } from './pinning.ts';
 import { fixShutdownCode, shutDown } from './shutdown.ts';
 import { NR_DOMAIN_WATCHDOG_TIMERS, startWatchdog, stopWatchdog, watchdogs } from './watchdog.ts';
 
@@ -54,6 +55,12 @@ const sched = implement(sched_op, {
   },
 
   shutdown_code: (call, { reason }) => (fixShutdownCode(call.domain, reason & 0xff) ? undefined : 'EBUSY'),
+
+  pin_override(call) {
+    if (!call.domain.isInitial) return 'EPERM';
+    const pcpu = readU32(call.host, call.args[1]!);
+    return pcpu === undefined ? 'EFAULT' : pin(call.vcpu, pcpu | 0);
+  },
 
   watchdog(call, { id, timeout }) {
     if (id > NR_DOMAIN_WATCHDOG_TIMERS) return 'EINVAL';

@@ -4,9 +4,10 @@ import { SHUTDOWN_poweroff } from '../abi/sched.ts';
 import { vcpu_op, vcpu_set_singleshot_timer } from '../abi/vcpu.ts';
 import type { Call } from '../call.ts';
 import { kick } from '../event_channel/poll.ts';
-import { copyFromGuest, isGuestAddress } from '../guest_memory.ts';
+import { copyFromGuest, isGuestAddress, writeU64 } from '../guest_memory.ts';
 import { implement } from '../implement.ts';
 import { pvVcpu } from '../pv_cpu/state.ts';
+import { isPinned } from '../sched/pinning.ts';
 import { shutDown } from '../sched/shutdown.ts';
 import { guestContextBytes, initialise } from './guest_context.ts';
 import { moveVcpuInfo } from './info.ts';
@@ -91,6 +92,14 @@ const vcpu = implement(
       const target = targetOf(call, vcpuid);
       pvVcpu.of(target).nmiPending = true;
       kick(call.host, target);
+    },
+
+    get_physid(call, { vcpuid }) {
+      const target = targetOf(call, vcpuid);
+      if (!call.domain.isInitial || !isPinned(target)) return 'EINVAL';
+      // The APIC's id and ACPI's, of the core that has the vCPU's number, as in Xen.
+      const id = BigInt(vcpuid);
+      return writeU64(call.host, call.args[2]!, id | (id << 32n)) ? undefined : 'EFAULT';
     },
 
     register_vcpu_time_memory_area(call, { vcpuid, addr }) {
