@@ -50,6 +50,7 @@ export class FakeHost extends PvHost {
       withRegisters: (vcpu: Vcpu, change: () => void) => {
         const { current } = this.host;
         const context = this.cpu.saveContext();
+        this.cpu.loadContext(vcpu.context!);
         Object.assign(this.host, { current: vcpu });
         change();
         vcpu.context = this.cpu.saveContext();

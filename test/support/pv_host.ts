@@ -12,6 +12,8 @@ import { DEFAULT_VIRT_BASE, makeImage } from './elf_image.ts';
 export interface PvHostOptions {
   memoryPages?: number;
   isInitial?: boolean;
+  /** Of the first domain. */
+  vcpus?: number;
   /** Domains besides the first, which have memory but never run. */
   others?: number;
   image?: Uint8Array;
@@ -43,9 +45,13 @@ export class PvHost {
     this.memory = new MachineMemory(this.cpu.memory);
     this.memory.flushAllTlbs = () => this.cpu.flushTlb({ global: true });
     const image = options.image ?? makeImage();
-    this.boot = this.addDomain(options.isInitial === true ? 0 : 1, image, { memoryPages, ...options.build });
+    this.boot = this.addDomain(options.isInitial === true ? 0 : 1, image, { memoryPages, ...options.build }, options.vcpus);
     for (let i = 0; i < others; i++) this.addDomain(2 + i, makeImage(), { memoryPages: OTHER_PAGES });
     this.vcpu = this.domains[0]!.vcpus[0]!;
+    for (const vcpu of this.domains[0]!.vcpus) {
+      loadUnbornRegisters(this.cpu, vcpu.id);
+      vcpu.context = this.cpu.saveContext();
+    }
     loadUnbornRegisters(this.cpu, 0);
     loadBootRegisters(this.cpu, this.boot);
     for (let mfn = 0; mfn < this.memory.frameCount; mfn++) {
@@ -60,9 +66,9 @@ export class PvHost {
     } as unknown as Host;
   }
 
-  private addDomain(id: number, image: Uint8Array, build: PvBuildOptions): PvBoot {
+  private addDomain(id: number, image: Uint8Array, build: PvBuildOptions, vcpus = 1): PvBoot {
     const domain = new Domain({ id, type: 'pv', name: `test${id}`, isInitial: id === 0, maxPages: build.memoryPages });
-    domain.vcpus.push(new Vcpu(domain, 0));
+    for (let vcpuId = 0; vcpuId < vcpus; vcpuId++) domain.vcpus.push(new Vcpu(domain, vcpuId));
     const boot = buildPvDomain(this.memory, domain, image, build);
     if (boot instanceof ImageError) throw new Error(boot.message);
     this.domains.push(domain);

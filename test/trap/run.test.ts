@@ -2,9 +2,12 @@
 import t from 'tap';
 import type { Domain } from '../../emulator/domain.ts';
 import { Machine, type MachineOptions } from '../../emulator/machine.ts';
+import { pvCr3 } from '../../emulator/memory/pv_cr3.ts';
 import { runSlice } from '../../emulator/run.ts';
 import { InstructionClock, WallClock } from '../../emulator/scheduler/clock.ts';
+import { RoundRobin } from '../../emulator/scheduler/round_robin.ts';
 import { TimerQueue } from '../../emulator/scheduler/timers.ts';
+import type { Vcpu } from '../../emulator/vcpu.ts';
 import { ImageError } from '../../firmware/image_error.ts';
 import { makeImage } from '../support/elf_image.ts';
 
@@ -19,11 +22,65 @@ function boot(machine: Machine, code: readonly number[], isInitial = false): Dom
 const makeMachine = (options: Partial<MachineOptions> = {}): Machine => new Machine({ memorySize: 32 * MIB, output: () => {}, ...options });
 
 const LOOP = [0xeb, 0xfe]; // jmp self
+// mov al, [rsp - 8]; jmp back
+const READ_LOOP = [0x8a, 0x44, 0x24, 0xf8, 0xeb, 0xfa];
 const UD2 = [0x0f, 0x0b];
 // mov eax, 29 (sched_op); mov edi, 1 (block); syscall; jmp self
 const BLOCK = [0xb8, 29, 0, 0, 0, 0xbf, 1, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xfe];
 // push 0 (poweroff); mov eax, 29; mov edi, 2; mov rsi, rsp; syscall
 const POWEROFF = [0x6a, 0, 0xb8, 29, 0, 0, 0, 0xbf, 2, 0, 0, 0, 0x48, 0x89, 0xe6, 0x0f, 0x05];
+
+t.test('vCPUs that can run take turns of a millisecond, however often they leave the CPU', async (t) => {
+  const row = new RoundRobin<string>();
+  t.equal(row.pick(0n), undefined);
+  row.add('a');
+  t.equal(row.pick(0n), 'a');
+  t.equal(row.turnEnd, undefined, 'nobody waits');
+  row.add('b');
+  row.add('c');
+  row.add('b');
+  t.equal(row.pick(999_999n), 'a');
+  t.equal(row.turnEnd, 1_000_000n);
+  t.equal(row.pick(1_000_000n), 'b');
+  t.equal(row.turnEnd, 2_000_000n);
+  row.yield('b');
+  t.equal(row.pick(1_000_001n), 'c', 'a turn can be given away');
+  row.remove('c');
+  t.equal(row.pick(1_000_002n), 'a');
+  row.remove('b');
+  t.equal(row.pick(9_000_000n), 'a');
+  t.equal(row.turnEnd, undefined);
+});
+
+t.test('changing vCPUs keeps the TLB where the page tables are the same, and no longer', async (t) => {
+  const machine = makeMachine();
+  const { cpu } = machine;
+  const image = makeImage({ code: Buffer.from(READ_LOOP) });
+  const [first, second] = [1, 2].map((vcpus) => {
+    const domain = machine.createPvDomain(image, { name: 'test', isInitial: false, memorySize: 8 * MIB, vcpus });
+    if (domain instanceof ImageError) throw new Error(domain.message);
+    return domain;
+  }) as [Domain, Domain];
+  const [a, b] = second.vcpus as [Vcpu, Vcpu];
+  const tablesOf = (vcpu: Vcpu) => BigInt(pvCr3.of(vcpu).kernelMfn) << 12n;
+  machine.withRegisters(b, () => {
+    cpu.cr3 = tablesOf(a);
+  });
+  const missesOf = (vcpu: Vcpu, from: Vcpu) => {
+    machine.switchTo(a);
+    cpu.run(100);
+    const before = cpu.statistics().tlbMisses;
+    machine.switchTo(from);
+    machine.switchTo(vcpu);
+    cpu.run(100);
+    return cpu.statistics().tlbMisses - before;
+  };
+  t.equal(missesOf(a, b), 0);
+  t.ok(missesOf(a, first.vcpus[0]!) > 0);
+  t.equal(cpu.cr3, tablesOf(a));
+  machine.switchTo(first.vcpus[0]!);
+  t.equal(cpu.cr3, tablesOf(first.vcpus[0]!));
+});
 
 t.test('a slice runs exactly as many instructions as it may', async (t) => {
   const machine = makeMachine();
