@@ -25,6 +25,7 @@ const command = { in: 'emulator/cli/beneath.ts', out: 'beneath' };
 const products = {
   'index.ts': 'index',
   'emulator/cpu/index.ts': 'cpu',
+  'emulator/unicorn/index.ts': 'unicorn',
   'hypercalls/abi/index.ts': 'abi',
   'test/bench/bench.ts': 'bench',
   'test/bench/hot_templates.ts': 'hot_templates',

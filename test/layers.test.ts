@@ -9,6 +9,7 @@ const CORE = ['slot', 'cpu', 'memory', 'scheduler', 'core'];
 const LAYERS: readonly { name: string; files: RegExp; mayImport: readonly string[]; mayUseNode?: boolean }[] = [
   { name: 'slot',      files: /^emulator\/slot\.ts$/,                  mayImport: [] },
   { name: 'cpu',       files: /^emulator\/cpu\//,                     mayImport: [] },
+  { name: 'unicorn',   files: /^emulator\/unicorn\//,                 mayImport: ['cpu'] },
   { name: 'memory',    files: /^emulator\/memory\//,                  mayImport: ['slot', 'cpu'] },
   { name: 'scheduler', files: /^emulator\/scheduler\//,               mayImport: [] },
   { name: 'abi',       files: /^hypercalls\/abi\//,                   mayImport: [] },
