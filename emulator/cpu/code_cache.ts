@@ -169,6 +169,11 @@ export class CodeCache implements CodePages {
     return block.record;
   }
 
+  /** Where a record's own handler is, whether or not a region stands in for it. */
+  #handlerPlace(record: number): number {
+    return this.#view.getUint16(record + L.R_HANDLER, true) === L.HANDLER_ENTER ? sideOf(record) : record + L.R_HANDLER;
+  }
+
   #startingAt(rip: bigint, maddr: number, modeKey: number): CodeBlock | undefined {
     return this.#blocks.get(maddr)?.find((block) => block.modeKey === modeKey && block.rip === rip);
   }
@@ -200,6 +205,9 @@ export class CodeCache implements CodePages {
       isTarget: false,
       isEntry: false,
     };
+    // What runs as one with the first record of the tail would outlive it.
+    const last = this.#handlerPlace(record - L.RECORD_SIZE);
+    this.#view.setUint16(last, this.#templates.first(this.#view.getUint16(last, true)), true);
     block.end = maddr;
     block.count = block.instructions = index;
     this.#register(tail);
@@ -369,6 +377,11 @@ export class CodeCache implements CodePages {
     const shape = substitute ? faultShape(substitute, mode) : insn.shape;
     const template = this.#templates.index(shape);
     view.setUint16(record + L.R_HANDLER, template, true);
+    if (block.count > 1) {
+      const before = record - L.RECORD_SIZE + L.R_HANDLER;
+      const pair = this.#templates.pair(view.getUint16(before, true), template);
+      if (pair !== undefined) view.setUint16(before, pair, true);
+    }
     view.setUint8(record + L.R_SEGMENT, insn.segment);
     view.setUint8(record + L.R_REG, insn.reg);
     view.setUint8(record + L.R_RM, insn.rm);
@@ -407,6 +420,11 @@ function faultShape(row: Row, mode: DecodeMode): Insn['shape'] {
     cc: 0,
     rep: 'none',
   };
+}
+
+/** Where SIDE has what belongs to a record. */
+export function sideOf(record: number): number {
+  return L.SIDE + ((record - L.RECORDS) >> 2);
 }
 
 function framesOf(block: CodeBlock): number[] {

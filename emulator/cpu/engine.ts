@@ -56,9 +56,8 @@ export class Engine {
     const { dispatch, saveFlags } = makeDispatcher(memory, memoryPages, table);
     const { miss, split, helper, protectFrame } = calls;
     const imports = { memory, table, dispatch, saveFlags, miss, split, helper };
-    const templates = new Templates(table, memoryPages, imports);
     const hot = hotTemplates();
-    templates.reserve(hot);
+    const templates = new Templates(table, memoryPages, imports, hot);
     this.#loop = makeLoop(memoryPages, imports, hot);
     const { view, ram, decoder } = this;
     this.code = new CodeCache({

@@ -6,11 +6,18 @@ import { Emitter, HANDLER_SIGNATURE, IMPORT_DISPATCH } from './emitter.ts';
 import type { Op, RegRef, Value } from './ir.ts';
 import * as L from './layout.ts';
 import { MemoryFlags } from './memory_flags.ts';
+import { hidesFlags, SequenceFlags } from './sequence_flags.ts';
 import type { Shape, Size } from './shape.ts';
 import { FunctionBody } from './wasm_writer.ts';
 
 /** The record: a handler function's only parameter, and local 0 of the loop. */
 const RECORD = 0;
+
+/** What a handler is made from. */
+export interface Lowered {
+  readonly shape: Shape;
+  readonly ops: readonly Op[];
+}
 
 /** A handler as a function of its own. */
 export function emitHandler(shape: Shape, ops: readonly Op[]): FunctionBody {
@@ -148,16 +155,18 @@ export interface LoopFrame {
  * A handler inside the loop, or several in sequence. It holds no calls: whatever is out of the ordinary leaves the loop
  * before the instruction has changed anything.
  */
-export function emitInline(handlers: readonly { shape: Shape; ops: readonly Op[] }[], frame: LoopFrame): void {
+export function emitInline(handlers: readonly Lowered[], frame: LoopFrame): void {
   const { f, count } = frame;
   const mark = f.localMark;
-  const flags = new MemoryFlags(f);
+  const flags = new SequenceFlags(f);
   if (handlers.length > 1)
     f.get(count)
       .i32(handlers.length)
       .op('i32.lt_s')
       .brIf(f.depth - frame.cold[0]!);
   handlers.forEach(({ shape, ops }, i) => {
+    const next = handlers[i + 1];
+    flags.isDead = next !== undefined && hidesFlags(next.ops);
     new InlineEmitter(shape, frame, flags, i).list(ops);
   });
   retire(frame, handlers.length);
@@ -174,11 +183,11 @@ function retire({ f, count }: LoopFrame, instructions: number): void {
 }
 
 class InlineEmitter extends RecordEmitter {
-  protected readonly flags: MemoryFlags;
+  protected readonly flags: SequenceFlags;
   readonly #frame: LoopFrame;
   readonly #index: number;
 
-  constructor(shape: Shape, frame: LoopFrame, flags: MemoryFlags, index: number) {
+  constructor(shape: Shape, frame: LoopFrame, flags: SequenceFlags, index: number) {
     super(shape, frame.f, index * L.RECORD_SIZE);
     this.flags = flags;
     this.#frame = frame;
@@ -208,6 +217,12 @@ class InlineEmitter extends RecordEmitter {
   }
 
   protected override stored(): void {}
+
+  protected override conditional(op: Extract<Op, { k: 'if' }>): void {
+    this.flags.forget();
+    super.conditional(op);
+    this.flags.forget();
+  }
 
   /** Goes on at the record that is pushed, or where `rip` says when that is 0. */
   #goTo(rip: () => void): void {

@@ -4,11 +4,9 @@
  * handlers (go on elsewhere; ask TypeScript for a lookup; stop at a host breakpoint).
  */
 import { HANDLER_SIGNATURE, handlerImports } from './emitter.ts';
-import { emitInline } from './handlers.ts';
-import type { Op } from './ir.ts';
+import { emitInline, type Lowered } from './handlers.ts';
 import * as L from './layout.ts';
 import { flagAuxFunction, saveFlagsFunction } from './lazy_flags.ts';
-import type { Shape } from './shape.ts';
 import { buildModule, FunctionBody, type Signature } from './wasm_writer.ts';
 
 /** The record whose handler asks for a lookup of RIP. */
@@ -17,11 +15,8 @@ export const FIRST_RECORD = L.RECORDS + L.RECORD_SIZE;
 
 const HOT_SIGNATURE: Signature = { params: ['i32', 'i32'], results: ['i32', 'i32'] };
 
-/** A template that runs inside the loop; its index is L.FIRST_TEMPLATE plus its place in the list. */
-export interface HotTemplate {
-  readonly shape: Shape;
-  readonly ops: readonly Op[];
-}
+/** A template that runs inside the loop, or two that run as one; its index is L.FIRST_TEMPLATE plus its place in the list. */
+export type HotTemplate = readonly [first: Lowered, second?: Lowered];
 
 export interface Dispatcher {
   dispatch(from: number): number;
@@ -78,16 +73,17 @@ function hotFunction(hot: readonly HotTemplate[]): FunctionBody {
   const rip = f.local('i64');
   const from = f.local('i32');
   const over = f.block().depth;
+  const second = f.block().depth;
   const loop = f.loop().depth;
   const dispatch = f.block().depth;
   const next = (): void => {
     f.get(count).brIf(f.depth - loop);
     f.brTo(over);
   };
-  const frame = { f, count, rip, from, next, dispatch: () => f.brTo(dispatch), cold: [over] };
+  const frame = { f, count, rip, from, next, dispatch: () => f.brTo(dispatch), cold: [over, second] };
   for (let i = 0; i < hot.length; i++) f.block();
   f.block(); // GOTO
-  const outside = hot.length + 3;
+  const outside = hot.length + 4;
   f.get(record).mem('i32.load16_u', L.R_HANDLER);
   const labels = Array.from({ length: L.FIRST_TEMPLATE }, () => outside);
   labels[L.HANDLER_GOTO] = 0;
@@ -97,14 +93,18 @@ function hotFunction(hot: readonly HotTemplate[]): FunctionBody {
   f.get(record).mem('i64.load', L.R_RIP).tee(rip).op('i32.wrap_i64').i32(0xfff).op('i32.and').set(from);
   // A record at the start of a page may end a block of the page before: no link, the mapping may change.
   f.get(record).i32(0).get(from).select().set(from).brTo(dispatch);
-  for (const { shape, ops } of hot) {
+  for (const [first, second] of hot) {
     f.end();
-    emitInline([{ shape, ops }], frame);
+    emitInline(second ? [first, second] : [first], frame);
   }
   f.end();
   find(f, rip, from).set(record);
   next();
-  f.end().end();
+  f.end();
+  f.end();
+  f.get(record).i32(L.RECORD_SIZE).op('i32.add').set(record);
+  f.get(count).i32(1).op('i32.sub').set(count);
+  f.end();
   return f.get(record).get(count);
 }
 

@@ -6,13 +6,40 @@ import { FLAG_AUX, FLAG_RESULT } from './layout.ts';
 import type { Size } from './shape.ts';
 import type { FunctionBody } from './wasm_writer.ts';
 
-/** Pushes the auxiliary word of an addition or subtraction, from operands and result that `push...` push. */
-export function pushAux(f: FunctionBody, isAdd: boolean, size: Size, a: () => void, b: () => void, result: () => void): void {
+/** Pushes the auxiliary word of an operation on zero-extended operands. */
+function pushAux(f: FunctionBody, kind: FlagKind, size: Size, a: () => void, b: () => void, result: () => void): void {
+  const isAdd = kind === 'add' || kind === 'adc' || kind === 'inc';
   const carries = f.local('i64');
   const not = (): FunctionBody => f.i64(-1n).op('i64.xor');
-  if (isAdd) {
+  a();
+  b();
+  if (size < 8 && kind !== 'adc' && kind !== 'sbb') {
+    // The bits of a sum are those of its operands, inverted where a carry comes in.
+    f.op('i64.xor');
     a();
     b();
+    f.op(isAdd ? 'i64.add' : 'i64.sub')
+      .op('i64.xor')
+      .i64(1n)
+      .op('i64.shr_u')
+      .op('i32.wrap_i64');
+    if (size === 4) {
+      f.i32(0xc000_0008).op('i32.and');
+      return;
+    }
+    const word = f.local('i32');
+    f.tee(word)
+      .i32(32 - size * 8)
+      .op('i32.shl')
+      .i32(0xc000_0000)
+      .op('i32.and')
+      .get(word)
+      .i32(8)
+      .op('i32.and')
+      .op('i32.or');
+    return;
+  }
+  if (isAdd) {
     f.op('i64.and');
     a();
     b();
@@ -20,15 +47,13 @@ export function pushAux(f: FunctionBody, isAdd: boolean, size: Size, a: () => vo
     result();
     not().op('i64.and').op('i64.or');
   } else {
-    a();
-    not();
-    b();
-    f.op('i64.and');
-    a();
-    b();
     f.op('i64.xor');
     not();
     result();
+    f.op('i64.and');
+    a();
+    not();
+    b();
     f.op('i64.and').op('i64.or');
   }
   f.tee(carries);
@@ -176,26 +201,22 @@ export class MemoryFlags implements FlagsEmitter {
   set(kind: FlagKind, size: Size, result: Push, a: Push, b: Push): void {
     const f = this.#f;
     this.#setResult(size, result);
-    if (kind === 'logic') {
-      f.i32(0).i32(0).mem('i32.store', FLAG_AUX);
-      return;
-    }
-    const aux = (): void => pushAux(f, kind === 'add' || kind === 'adc' || kind === 'inc', size, a.again, b.again, result.again);
-    if (kind !== 'inc' && kind !== 'dec') {
+    if (kind === 'logic') f.i32(0).i32(0).mem('i32.store', FLAG_AUX);
+    else {
       f.i32(0);
-      aux();
+      pushAux(f, kind, size, a.again, b.again, result.again);
+      if (kind === 'inc' || kind === 'dec') this.#keepCarry();
       f.mem('i32.store', FLAG_AUX);
-      return;
     }
-    // INC and DEC: OF is new, CF stays.
+  }
+
+  /** INC and DEC: in the pushed word OF is new, and CF becomes what it was. */
+  #keepCarry(): void {
+    const f = this.#f;
     const word = f.local('i32');
-    const cf = f.local('i32');
-    const of = f.local('i32');
-    this.#read.carry().set(cf);
-    aux();
-    f.tee(word).get(word).i32(1).op('i32.shl').op('i32.xor').i32(31).op('i32.shr_u').set(of);
-    f.i32(0);
-    withCarry(f, () => f.get(word), cf, of).mem('i32.store', FLAG_AUX);
+    const change = f.local('i32');
+    f.tee(word).i32(0).mem('i32.load', FLAG_AUX).op('i32.xor').i32(0x8000_0000).op('i32.and').tee(change);
+    f.get(change).i32(1).op('i32.shr_u').op('i32.or').get(word).op('i32.xor');
   }
 
   setFrom(size: Size, result: Push, cf: Push, of: Push): void {

@@ -2,7 +2,7 @@
  * The second tier: finds pages where time is spent, translates their code to regions (region_emitter.ts) and lets the
  * interpreter's records enter them. A region dies with the first of its blocks; the interpreter goes on without it.
  */
-import type { BlockMode, CodeBlock, CodeCache } from './code_cache.ts';
+import { type BlockMode, type CodeBlock, type CodeCache, sideOf } from './code_cache.ts';
 import type { Decoder } from './decoder.ts';
 import * as L from './layout.ts';
 import { endOf, findBlocks, groupBlocks, PAGE_SIZE, type PageBlock, type PageInsn } from './page_code.ts';
@@ -241,8 +241,4 @@ function isIn(blocks: readonly PageBlock[], offset: number): boolean {
 
 function holds(block: CodeBlock, rip: bigint): boolean {
   return block.rip <= rip && rip < block.rip + BigInt(block.end - block.start);
-}
-
-function sideOf(record: number): number {
-  return L.SIDE + ((record - L.RECORDS) >> 2);
 }

@@ -20,38 +20,53 @@ export function lower(shape: Shape): readonly Op[] {
 
 export class Templates {
   readonly #indices = new Map<number, number>();
+  /** Shapes whose handlers come out the same share one. */
+  readonly #byCode = new Map<string, number>();
   readonly #ending = new Set<number>();
   readonly #ops = new Map<number, readonly Op[]>();
+  /** Pairs that run as one: by both indices, the pair's; and the index of its first by the pair's. */
+  readonly #pairs = new Map<number, number>();
+  readonly #firsts = new Map<number, number>();
   readonly #table: WebAssembly.Table;
   readonly #imports: Record<string, unknown>;
   readonly #memoryPages: number;
   #next = FIRST_TEMPLATE;
   #pending: { index: number; body: FunctionBody }[] = [];
 
-  /** `imports`: the handler imports by name, memory and table. */
-  constructor(table: WebAssembly.Table, memoryPages: number, imports: Record<string, unknown>) {
+  /**
+   * `imports`: the handler imports by name, memory and table. The hot templates get the first indices. The loop has their
+   * code, and calls their functions when that will not do: of a pair, that of the first.
+   */
+  constructor(table: WebAssembly.Table, memoryPages: number, imports: Record<string, unknown>, hot: readonly HotTemplate[]) {
     this.#table = table;
     this.#memoryPages = memoryPages;
     this.#imports = imports;
-  }
-
-  /** Gives the hot templates the first indices; the loop has their code, and calls their functions when that will not do. */
-  reserve(hot: readonly HotTemplate[]): void {
-    for (const { shape, ops } of hot) this.#pending.push({ index: this.#add(shapeKey(shape), ops), body: emitHandler(shape, ops) });
-  }
-
-  #add(key: number, ops: readonly Op[]): number {
-    const index = this.#next++;
-    if (index >= FIRST_REGION) throw new Error('bug: more templates than a record can name');
-    const last = ops.at(-1);
-    if (last && (last.k === 'jump' || last.k === 'system' || (last.k === 'fault' && !last.cond))) this.#ending.add(index);
-    this.#indices.set(key, index);
-    return index;
+    hot.forEach(([first, second], i) => {
+      const index = FIRST_TEMPLATE + i;
+      const firstIndex = this.index(first.shape);
+      if (second) {
+        this.#pairs.set(pairKey(firstIndex, this.index(second.shape)), index);
+        this.#firsts.set(index, firstIndex);
+      }
+      this.#next = index + 1;
+    });
+    this.compile();
+    for (const [index, first] of this.#firsts) table.set(index, table.get(first));
   }
 
   /** Whether the instruction never falls through to the next record. */
   ends(index: number): boolean {
     return this.#ending.has(index);
+  }
+
+  /** The index for two instructions in sequence, if they run as one. */
+  pair(first: number, second: number): number | undefined {
+    return this.#pairs.get(pairKey(first, second));
+  }
+
+  /** The index for the first of a pair alone; an index that is no pair's is its own. */
+  first(index: number): number {
+    return this.#firsts.get(index) ?? index;
   }
 
   /** The lowered form of a shape. */
@@ -75,8 +90,18 @@ export class Templates {
     const present = this.#indices.get(key);
     if (present !== undefined) return present;
     const ops = this.ops(shape);
-    const index = this.#add(key, ops);
-    this.#pending.push({ index, body: emitHandler(shape, ops) });
+    const body = emitHandler(shape, ops);
+    const code = String.fromCharCode(...body.encode());
+    let index = this.#byCode.get(code);
+    if (index === undefined) {
+      index = this.#next++;
+      if (index >= FIRST_REGION) throw new Error('bug: more templates than a record can name');
+      this.#byCode.set(code, index);
+      this.#pending.push({ index, body });
+      const last = ops.at(-1);
+      if (last && (last.k === 'jump' || last.k === 'system' || (last.k === 'fault' && !last.cond))) this.#ending.add(index);
+    }
+    this.#indices.set(key, index);
     return index;
   }
 
@@ -90,3 +115,5 @@ export class Templates {
     this.#pending = [];
   }
 }
+
+const pairKey = (first: number, second: number): number => first * FIRST_REGION + second;

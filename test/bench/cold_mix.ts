@@ -3,6 +3,7 @@
  * either way by pseudo-random data. They show what an interpreter costs where nothing can be predicted: neither the
  * guest's branches nor which handler comes next. A program is made from a seed and runs round and round.
  */
+import type { CpuCore } from '../../emulator/cpu/index.ts';
 import { makeBareCpu } from '../support/bare_cpu.ts';
 import { makeRandom } from '../support/vectors.ts';
 
@@ -56,11 +57,11 @@ function makeMix(count: number, seed: number): Uint8Array {
     else if (kind < 34) memory(wide(), [0x8b], any());
     else if (kind < 44) memory(wide(), [0x89], any());
     else if (kind < 58) two(wide(), [arithmetic[below(5)]!], any(), any());
-    else if (kind < 68) put(rex(wide(), 0, 0), 0x83, modrm(3, [0, 5, 6][below(3)]!, [0, 1, 2, 3, 6, 7][below(6)]!), below(128));
+    else if (kind < 68) put(rex(wide(), 0, 0), 0x83, modrm(3, [0, 0, 5][below(3)]!, [0, 1, 2, 3, 6, 7][below(6)]!), below(128));
     else if (kind < 74) memory(1, [0x8d], any());
-    else if (kind < 79) put(rex(wide(), 0, 0), 0xc1, modrm(3, [4, 5, 0][below(3)]!, [0, 1, 2, 3, 6, 7][below(6)]!), 1 + below(20));
+    else if (kind < 79) put(rex(wide(), 0, 0), 0xc1, modrm(3, [4, 5, 7][below(3)]!, [0, 1, 2, 3, 6, 7][below(6)]!), 1 + below(20));
     else if (kind < 83) memory(0, [0x0f, 0xb6], any());
-    else if (kind < 87) memory(wide(), [[0x03, 0x2b, 0x33][below(3)]!], any());
+    else if (kind < 87) memory(wide(), [[0x03, 0x03, 0x2b][below(3)]!], any());
     else if (kind < 89) memory(wide(), [0x01], any());
     else if (kind < 91) two(1, [0x0f, 0xaf], any(), any());
     else if (kind < 94) {
@@ -127,8 +128,8 @@ function makeMix(count: number, seed: number): Uint8Array {
   return Uint8Array.from(code);
 }
 
-/** Runs a mix for about `instructions` in the interpreter and gives its MIPS; a first tenth is not counted. */
-export function runColdMix(count: number, instructions = 30e6, seed = 1): number {
+/** A CPU at the start of a mix. */
+export function makeColdMix(count: number, seed = 1): CpuCore {
   const cpu = makeBareCpu({ cpl: 0 });
   const code = makeMix(count, seed);
   cpu.memory.bytes.set(code, CODE);
@@ -142,6 +143,12 @@ export function runColdMix(count: number, instructions = 30e6, seed = 1): number
   cpu.gpr[FACTOR] = 6364136223846793005n;
   cpu.gpr[SUMMAND] = 1442695040888963407n;
   cpu.gpr[ROUNDS] = 1n << 40n;
+  return cpu;
+}
+
+/** Runs a mix for that many instructions in the interpreter and gives its MIPS; a tenth more at the start is not counted. */
+export function runColdMix(count: number, instructions = 30e6): number {
+  const cpu = makeColdMix(count);
   cpu.run(instructions / 10);
   const start = performance.now();
   const exit = cpu.run(instructions);
