@@ -91,6 +91,10 @@ export function groupBlocks(blocks: readonly PageBlock[], page: bigint, smallSiz
     if (!isCall) join(i, target, Number.POSITIVE_INFINITY);
     if (last.end !== 'after' || comesBack(last)) join(i, next, Number.POSITIVE_INFINITY);
   });
+  // Bytes that are code in two ways: what changes them must meet one region only.
+  blocks.forEach(({ next }, i) => {
+    for (let other = i + 1; other < blocks.length && blocks[other]!.offset < next; other++) join(i, other, Number.POSITIVE_INFINITY);
+  });
   edges.forEach(({ target, isCall }, i) => {
     if (isCall) join(i, target, smallSize);
   });
