@@ -415,7 +415,7 @@ class RegionEmitter extends Emitter {
   }
 
   get #ripNext(): bigint {
-    return BigInt.asUintN(64, this.#insn.rip + BigInt(this.#insn.length));
+    return BigInt.asUintN(this.shape.mode === 64 ? 64 : 32, this.#insn.rip + BigInt(this.#insn.length));
   }
 
   #refund(count: number): void {

@@ -88,7 +88,7 @@ export class Regions {
 
   /** Interpreted code at `rip` (whose byte lies at `maddr`) was found running; translates when that happens often. */
   sample(rip: bigint, maddr: number, mode: BlockMode): void {
-    if (mode.code !== 64) return;
+    if (!isTranslatable(rip, maddr, mode)) return;
     const holders = this.#code
       .blocksIn(Math.floor(maddr / 4096), mode.key)
       .filter((block) => block.region && this.#regions.has(block.region) && holds(block, rip));
@@ -233,6 +233,12 @@ export class Regions {
     for (const region of [...this.#regions]) this.drop(region);
     this.#samples.clear();
   }
+}
+
+/** 64-bit code, and 32-bit code of flat segments: RIP and its place agree about pages, and no limit ends a block. */
+function isTranslatable(rip: bigint, maddr: number, mode: BlockMode): boolean {
+  if (mode.code === 16 || Number(rip % PAGE) !== maddr % PAGE_SIZE) return false;
+  return mode.code === 64 || mode.codeLimit === 0xffff_ffff;
 }
 
 function isIn(blocks: readonly PageBlock[], offset: number): boolean {
