@@ -41,7 +41,7 @@ export interface MachineOptions {
   hostNs?: () => bigint;
   /** console_io of a domU prints. */
   verboseDebug?: boolean;
-  /** Whether the CPU translates hot code; default 'interpret'. */
+  /** Whether the CPU translates hot code; default 'translate'. */
   engine?: 'interpret' | 'translate';
   /** What a domain writes on its console, whichever kind it has. */
   output: (domain: Domain, bytes: Uint8Array) => void;
@@ -120,7 +120,7 @@ export class Machine implements TrapHost {
       memorySize,
       host: { cpuid: this.cpuid, readTsc: (instructions) => this.clock.tscAt(this.clock.nowAt(instructions)) },
       intercepts: { exceptions: 0xffff_ffff, softwareInterrupts: true, syscall: true, instructions: new Set() },
-      engine: options.engine ?? 'interpret',
+      engine: options.engine ?? 'translate',
       ...(options.statisticsClock && { clock: options.statisticsClock }),
     });
     this.countsExits = options.statisticsClock !== undefined;

@@ -18,4 +18,5 @@ declare namespace WebAssembly {
     set(index: number, value: unknown): void;
     readonly length: number;
   }
+  function compile(bytes: Uint8Array): Promise<Module>;
 }

@@ -44,7 +44,7 @@ export function addConformCommand(program: Command): Command {
     .addOption(
       new Option('--engine <tier>', 'how the CPU runs hot code: interpret, or translate it to WebAssembly')
         .choices(['interpret', 'translate'])
-        .default('interpret'),
+        .default('translate'),
     )
     .addHelpText(
       'after',

@@ -96,7 +96,7 @@ export function addRunOptions(command: Command): Command {
     .addOption(
       new Option('--engine <tier>', 'how the CPU runs hot code: interpret, or translate it to WebAssembly')
         .choices(['interpret', 'translate'])
-        .default('interpret'),
+        .default('translate'),
     )
     .addOption(new Option('--stats', 'say at the end what the CPU did and how long it took'))
     .addOption(new Option('--verbose-debug', 'let a domU print by console_io, as a Xen with that build option does'));

@@ -174,6 +174,11 @@ export class CodeCache implements CodePages {
     return this.#view.getUint16(record + L.R_HANDLER, true) === L.HANDLER_ENTER ? sideOf(record) : record + L.R_HANDLER;
   }
 
+  /** Whether a block is still what its bytes say. */
+  isAlive(block: CodeBlock): boolean {
+    return this.#blocks.get(block.start)?.includes(block) ?? false;
+  }
+
   #startingAt(rip: bigint, maddr: number, modeKey: number): CodeBlock | undefined {
     return this.#blocks.get(maddr)?.find((block) => block.modeKey === modeKey && block.rip === rip);
   }

@@ -65,8 +65,13 @@ export interface CpuOptions {
   memorySize: number;
   host: CpuHost;
   intercepts: Intercepts;
-  /** Default 'interpret'; 'translate' adds the second tier. */
+  /** Default 'translate'; 'interpret' does without the second tier. */
   engine?: EngineKind;
+  /**
+   * Compile translated code in the background, where a thread must not wait for it (a page's main thread in some
+   * browsers). It arrives between two runs, when the thread has returned to its event loop.
+   */
+  asyncCompilation?: boolean;
   /** Where guest-physical pages lie. Without it a guest-physical address is one of RAM. */
   nested?: NestedPaging;
   /** Hears of each data access to a page that `nested` calls watched. */
@@ -145,7 +150,11 @@ export class CpuCore implements Cpu {
       protectFrame: (frame: number) => this.mmu.protectFrame(frame),
     };
     this.#clock = options.clock && new EngineClock(options.clock);
-    this.#engine = new Engine(memorySize, options.engine ?? 'interpret', calls, options.hotness, this.#clock);
+    this.#engine = new Engine(memorySize, options.engine ?? 'translate', calls, {
+      hotness: options.hotness,
+      clock: this.#clock,
+      asyncCompilation: options.asyncCompilation,
+    });
     const { buffer, view, ram, code } = this.#engine;
     this.#view = view;
     this.#bytes = new Uint8Array(buffer);

@@ -21,6 +21,13 @@ export interface EngineCalls {
   protectFrame(frame: number): void;
 }
 
+/** CpuOptions has their meaning. */
+export interface EngineTuning {
+  readonly hotness: number | undefined;
+  readonly clock: EngineClock | undefined;
+  readonly asyncCompilation: boolean | undefined;
+}
+
 export type EngineKind = 'interpret' | 'translate';
 
 /** V8 changes a WebAssembly function's tier on entry only, so the loop returns now and then. */
@@ -43,8 +50,8 @@ export class Engine {
   #sinceSample = 0;
   #interpreted = 0;
 
-  constructor(memorySize: number, kind: EngineKind, calls: EngineCalls, hotness = SAMPLE_INSTRUCTIONS, clock?: EngineClock) {
-    this.#hotness = hotness;
+  constructor(memorySize: number, kind: EngineKind, calls: EngineCalls, { hotness, clock, asyncCompilation }: EngineTuning) {
+    this.#hotness = hotness ?? SAMPLE_INSTRUCTIONS;
     this.#kind = kind;
     this.#clock = clock;
     const memoryPages = Math.ceil(L.RAM / L.WASM_PAGE) + memorySize / L.WASM_PAGE;
@@ -69,7 +76,17 @@ export class Engine {
       invalidRow: rowByName('#UD'),
       tooLongRow: rowByName('#GP'),
     });
-    this.regions = new Regions({ view, ram, decoder, code: this.code, templates, table, imports, memoryPages });
+    this.regions = new Regions({
+      view,
+      ram,
+      decoder,
+      code: this.code,
+      templates,
+      table,
+      imports,
+      memoryPages,
+      isAsync: asyncCompilation ?? false,
+    });
     this.code.regions = this.regions;
     this.#restartSampling();
   }

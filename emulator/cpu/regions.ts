@@ -6,7 +6,7 @@ import { type BlockMode, type CodeBlock, type CodeCache, sideOf } from './code_c
 import type { Decoder } from './decoder.ts';
 import * as L from './layout.ts';
 import { endOf, findBlocks, groupBlocks, PAGE_SIZE, type PageBlock, type PageInsn } from './page_code.ts';
-import { emitRegion, type RegionBlock, type RegionInsn, regionImports } from './region_emitter.ts';
+import { type EmittedRegion, emitRegion, type RegionBlock, type RegionInsn, regionImports } from './region_emitter.ts';
 import type { Templates } from './templates.ts';
 import { buildModule } from './wasm_writer.ts';
 
@@ -15,6 +15,17 @@ export interface Region {
   readonly functionIndex: number;
   readonly blocks: readonly CodeBlock[];
   readonly module: RegionModule;
+  readonly instructions: number;
+}
+
+/** What is to become a region, and the interpreter's blocks that hold its code. */
+interface Part {
+  readonly members: readonly CodeBlock[];
+  readonly blocks: readonly RegionBlock[];
+}
+
+interface EmittedPart extends Part, EmittedRegion {
+  readonly functionIndex: number;
 }
 
 /** A WebAssembly module, which lives as long as one of its regions does. */
@@ -37,6 +48,8 @@ const SMALL = 200;
 const HOT = 2,
   INSTRUCTIONS_PER_SAMPLE = 12,
   MAX_DOUBLINGS = 6;
+/** Pages whose samples are counted. */
+const MAX_PAGES = 1 << 16;
 /** Instructions between samples while code is cold. */
 export const SAMPLE_INSTRUCTIONS = 10_000;
 const MAX_INSNS = 800;
@@ -61,6 +74,9 @@ export class Regions {
   instructions = 0;
   codeBytes = 0;
   #modules = 0;
+  /** Modules that are asked for in one are of no use in the next. */
+  #epoch = 0;
+  readonly #isAsync: boolean;
 
   constructor(options: {
     view: DataView;
@@ -71,6 +87,7 @@ export class Regions {
     table: WebAssembly.Table;
     imports: Record<string, unknown>;
     memoryPages: number;
+    isAsync: boolean;
   }) {
     this.#view = options.view;
     this.#ram = options.ram;
@@ -80,6 +97,7 @@ export class Regions {
     this.#table = options.table;
     this.#imports = options.imports;
     this.#memoryPages = options.memoryPages;
+    this.#isAsync = options.isAsync;
   }
 
   get count(): number {
@@ -93,12 +111,13 @@ export class Regions {
       .blocksIn(Math.floor(maddr / 4096), mode.key)
       .filter((block) => block.region && this.#regions.has(block.region) && holds(block, rip));
     if (holders.length > 0) {
-      const unentered = holders.filter((block) => this.#view.getUint16(block.record + L.R_HANDLER, true) !== L.HANDLER_ENTER);
+      const unentered = holders.filter(({ record }) => !this.#isEntered(record));
       if (unentered.length < holders.length) return;
       for (const block of unentered) block.isEntry = true;
     }
     const page = rip / PAGE;
     const seen = this.#samples.get(page) ?? { count: 0, translations: 0 };
+    if (this.#samples.size >= MAX_PAGES) this.#samples.clear();
     this.#samples.set(page, seen);
     const known = this.#known(page * PAGE, maddr - (maddr % PAGE_SIZE), mode).reduce((sum, block) => sum + block.instructions, 0);
     const wanted = (HOT + known / INSTRUCTIONS_PER_SAMPLE) * 2 ** Math.min(seen.translations, MAX_DOUBLINGS);
@@ -128,31 +147,39 @@ export class Regions {
     for (const { offset } of found) this.#code.blockAt(page + BigInt(offset), frame + offset, mode);
     const members = this.#known(page, frame, mode);
     const blockAt = new Map(members.map((block) => [block.start - frame, block]));
-    this.#install(
-      groupBlocks(found, page, SMALL).map((group) => ({
-        members: members.filter((block) => isIn(group, block.start - frame)),
-        blocks: group.map(({ offset, insns, next }): RegionBlock => {
-          const { rip, record, isEntry } = blockAt.get(offset)!;
-          let at = offset;
-          const withRecords = insns.map(({ insn, ops }): RegionInsn => {
-            const member = { insn, ops, record: records[at]! };
-            at += insn.length;
-            return member;
-          });
-          return { rip, record, isEntry, insns: withRecords, next: page + BigInt(next) };
-        }),
-      })),
+    const parts = groupBlocks(found, page, SMALL).map((group) => ({
+      members: members.filter((block) => isIn(group, block.start - frame)),
+      blocks: group.map(({ offset, insns, next }): RegionBlock => {
+        const { rip, record, isEntry } = blockAt.get(offset)!;
+        let at = offset;
+        const withRecords = insns.map(({ insn, ops }): RegionInsn => {
+          const member = { insn, ops, record: records[at]! };
+          at += insn.length;
+          return member;
+        });
+        return { rip, record, isEntry, insns: withRecords, next: page + BigInt(next) };
+      }),
+    }));
+    this.#compile(
+      parts.filter((part) => !this.#isThere(part)),
       mode,
     );
   }
 
-  /** Compiles regions as functions of one module and lets the interpreter's records enter them. */
-  #install(parts: readonly { members: readonly CodeBlock[]; blocks: readonly RegionBlock[] }[], mode: BlockMode): void {
-    for (const { members } of parts) for (const block of members) if (block.region) this.drop(block.region);
+  /** Whether a live region is just this. */
+  #isThere({ members, blocks }: Part): boolean {
+    const region = members[0]?.region;
+    if (!region || !this.#regions.has(region) || region.instructions !== instructionsOf(blocks)) return false;
+    return members.every((block) => block.region === region) && blocks.every(({ record, isEntry }) => !isEntry || this.#isEntered(record));
+  }
+
+  /** Makes the parts functions of one module. Where modules must not be compiled at once, they come when they are ready. */
+  #compile(parts: readonly Part[], mode: BlockMode): void {
+    if (parts.length === 0) return;
     this.#makeRoom(parts.length);
-    const emitted = parts.map(({ blocks }) => {
+    const emitted = parts.map((part): EmittedPart => {
       const functionIndex = this.#freeIndices.pop()!;
-      return { functionIndex, ...emitRegion(blocks, functionIndex, mode.isUser) };
+      return { ...part, functionIndex, ...emitRegion(part.blocks, functionIndex, mode.isUser) };
     });
     const bytes = buildModule({
       imports: regionImports,
@@ -160,23 +187,40 @@ export class Regions {
       memoryPages: this.#memoryPages,
       functions: emitted.map(({ body, functionIndex }) => ({ body, export: `r${functionIndex}` })),
     });
-    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: this.#imports });
-    const module: RegionModule = { size: bytes.length, regions: parts.length };
-    this.#modules++;
-    this.codeBytes += module.size;
-    parts.forEach(({ members, blocks }, i) => {
-      const { functionIndex, entries } = emitted[i]!;
+    if (!this.#isAsync) return this.#install(emitted, new WebAssembly.Module(bytes), bytes.length);
+    const epoch = this.#epoch;
+    void WebAssembly.compile(bytes).then((module) => this.#install(emitted, module, bytes.length, epoch === this.#epoch));
+  }
+
+  /** Lets the interpreter's records enter the functions of a module, but those of code that has changed meanwhile. */
+  #install(emitted: readonly EmittedPart[], compiled: WebAssembly.Module, size: number, isWanted = true): void {
+    const { exports } = new WebAssembly.Instance(compiled, { e: this.#imports });
+    const module: RegionModule = { size, regions: 0 };
+    for (const { members, blocks, functionIndex, entries } of emitted) {
+      if (!isWanted || members.some((block) => !this.#code.isAlive(block))) {
+        this.#freeIndices.push(functionIndex);
+        continue;
+      }
+      for (const block of members) if (block.region) this.drop(block.region);
       this.#table.set(functionIndex, exports[`r${functionIndex}`]);
-      const region: Region = { functionIndex, blocks: members, module };
+      const region: Region = { functionIndex, blocks: members, module, instructions: instructionsOf(blocks) };
       for (const block of members) block.region = region;
       blocks.forEach(({ record }, block) => {
         const entry = entries[block];
         if (entry !== undefined) this.#enterAt(record, functionIndex, entry);
       });
       this.#regions.add(region);
+      module.regions++;
       this.translations++;
-      this.instructions += blocks.reduce((sum, { insns }) => sum + insns.length, 0);
-    });
+      this.instructions += region.instructions;
+    }
+    if (module.regions === 0) return;
+    this.#modules++;
+    this.codeBytes += size;
+  }
+
+  #isEntered(record: number): boolean {
+    return this.#view.getUint16(record + L.R_HANDLER, true) === L.HANDLER_ENTER;
   }
 
   /** The interpreter's record becomes one that runs a region. */
@@ -221,7 +265,7 @@ export class Regions {
     for (const block of region.blocks) {
       if (block.region !== region) continue;
       block.region = undefined;
-      if (this.#view.getUint16(block.record + L.R_HANDLER, true) === L.HANDLER_ENTER) {
+      if (this.#isEntered(block.record)) {
         this.#view.setUint16(block.record + L.R_HANDLER, this.#view.getUint16(sideOf(block.record), true), true);
       }
     }
@@ -232,6 +276,7 @@ export class Regions {
   clear(): void {
     for (const region of [...this.#regions]) this.drop(region);
     this.#samples.clear();
+    this.#epoch++;
   }
 }
 
@@ -243,6 +288,10 @@ function isTranslatable(rip: bigint, maddr: number, mode: BlockMode): boolean {
 
 function isIn(blocks: readonly PageBlock[], offset: number): boolean {
   return blocks.some((block) => block.offset <= offset && offset < block.next);
+}
+
+function instructionsOf(blocks: readonly RegionBlock[]): number {
+  return blocks.reduce((sum, { insns }) => sum + insns.length, 0);
 }
 
 function holds(block: CodeBlock, rip: bigint): boolean {

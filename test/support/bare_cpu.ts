@@ -8,6 +8,8 @@ export interface BareOptions {
   intercepts?: Partial<Intercepts>;
   host?: Partial<CpuHost>;
   engine?: 'interpret' | 'translate';
+  hotness?: number;
+  asyncCompilation?: boolean;
 }
 
 /** As for a PV guest: all that the CPU would deliver through an IDT leaves, all that it can perform it performs. */
@@ -16,7 +18,10 @@ const everyIntercept: Intercepts = { exceptions: 0xffff_ffff, softwareInterrupts
 /** Page tables lie in the last MiB of RAM: identity over all of it with 2 MiB user-accessible writable pages. */
 export function makeBareCpu(options: BareOptions = {}): CpuCore {
   const memorySize = options.memorySize ?? 16 << 20;
+  const { hotness, asyncCompilation } = options;
   const cpu = createCpu({
+    ...(hotness === undefined ? {} : { hotness }),
+    ...(asyncCompilation === undefined ? {} : { asyncCompilation }),
     memorySize,
     host: { cpuid: () => ({ eax: 0, ebx: 0, ecx: 0, edx: 0 }), readTsc: (instructions) => instructions, ...options.host },
     intercepts: { ...everyIntercept, ...options.intercepts },
