@@ -7,7 +7,7 @@ import { kick } from '../event_channel/poll.ts';
 import { copyFromGuest, isGuestAddress, writeU64 } from '../guest_memory.ts';
 import { implement } from '../implement.ts';
 import { pvVcpu } from '../pv_cpu/state.ts';
-import { isPinned } from '../sched/pinning.ts';
+import { isBoundToCore } from '../sched/pinning.ts';
 import { shutDown } from '../sched/shutdown.ts';
 import { guestContextBytes, initialise } from './guest_context.ts';
 import { moveVcpuInfo } from './info.ts';
@@ -96,7 +96,7 @@ const vcpu = implement(
 
     get_physid(call, { vcpuid }) {
       const target = targetOf(call, vcpuid);
-      if (!call.domain.isInitial || !isPinned(target)) return 'EINVAL';
+      if (!call.domain.isInitial || !isBoundToCore(target)) return 'EINVAL';
       // The APIC's id and ACPI's, of the core that has the vCPU's number, as in Xen.
       const id = BigInt(vcpuid);
       return writeU64(call.host, call.args[2]!, id | (id << 32n)) ? undefined : 'EFAULT';
