@@ -5,14 +5,14 @@
 import { Fault } from '../cpu/fault.ts';
 import type { CpuCore, Exit, InstructionExit, MemoryAccess, NestedFaultExit } from '../cpu/index.ts';
 import { NestedFault } from '../cpu/nested.ts';
+import { Accesses } from './accesses.ts';
 import { type Block, Blocks } from './blocks.ts';
 import { constants as uc } from './constants.ts';
 import { cpuid } from './cpuid.ts';
 import { Failure } from './errors.ts';
-import { type Hook, type Hooks, VALID_ACCESSES } from './hooks.ts';
+import type { Hook, Hooks } from './hooks.ts';
 import type { GuestMemory } from './memory.ts';
 import { performPort } from './ports.ts';
-import { fromBytes } from './registers.ts';
 import { isLongCode } from './segments.ts';
 
 const RAX = 0,
@@ -24,14 +24,6 @@ const PF = 14,
 /** Instructions between looks at the clock, and without one. */
 const TIMED_SLICE = 2_000_000,
   SLICE = 0x4000_0000;
-
-/** Accesses that fail: hook type, event, error when nobody mends it, and the right that was missing. */
-// biome-ignore format: a table
-const FAILED = {
-  read:    { missing: [uc.HOOK_MEM_READ_UNMAPPED,  uc.MEM_READ_UNMAPPED,  uc.ERR_READ_UNMAPPED, uc.PROT_READ],  refused: [uc.HOOK_MEM_READ_PROT,  uc.MEM_READ_PROT,  uc.ERR_READ_PROT, uc.PROT_READ] },
-  write:   { missing: [uc.HOOK_MEM_WRITE_UNMAPPED, uc.MEM_WRITE_UNMAPPED, uc.ERR_WRITE_UNMAPPED, uc.PROT_WRITE], refused: [uc.HOOK_MEM_WRITE_PROT, uc.MEM_WRITE_PROT, uc.ERR_WRITE_PROT, uc.PROT_WRITE] },
-  execute: { missing: [uc.HOOK_MEM_FETCH_UNMAPPED, uc.MEM_FETCH_UNMAPPED, uc.ERR_FETCH_UNMAPPED, uc.PROT_EXEC], refused: [uc.HOOK_MEM_FETCH_PROT, uc.MEM_FETCH_PROT, uc.ERR_FETCH_PROT, uc.PROT_EXEC] },
-} as const;
 
 const isTrue = (result: unknown): boolean => Boolean(result);
 
@@ -53,15 +45,7 @@ export class Emulation {
   #exits: ReadonlySet<bigint> = new Set();
   /** Breakpoints must be set anew. */
   #isStale = true;
-
-  // The instruction under way: accesses told, of which a repetition after a mended fault shall not tell again.
-  #instruction = -1n;
-  #told = 0;
-  #index = 0;
-  /** What an instruction that fails to store accesses, while it is tried out. */
-  #tried: MemoryAccess[] | undefined;
-  /** The instruction under way may access what it must not. */
-  #isForced = false;
+  readonly #accesses: Accesses;
 
   constructor(cpu: CpuCore, memory: GuestMemory, hooks: Hooks, handle: unknown) {
     this.#cpu = cpu;
@@ -69,6 +53,7 @@ export class Emulation {
     this.#hooks = hooks;
     this.#handle = handle;
     this.blocks = new Blocks(cpu);
+    this.#accesses = new Accesses(cpu, memory, hooks, handle);
   }
 
   // The instruction pointer
@@ -110,14 +95,14 @@ export class Emulation {
   /** `undefined` exits: none. Times are in microseconds; 0 means no limit. Returns an error code. */
   start(begin: bigint, exits: ReadonlySet<bigint>, timeout: number, count: bigint, mode: number): number {
     if (this.#isInCpu) return uc.ERR_RESOURCE;
-    const outer = { exits: this.#exits, instruction: this.#instruction, told: this.#told, index: this.#index };
+    const outerExits = this.#exits;
     const isNested = this.#depth > 0;
     this.#depth++;
     this.#exits = exits;
     this.#isStale = true;
     this.#isStopRequested = false;
     this.hasTimedOut = false;
-    this.#instruction = -1n;
+    this.#accesses.forget();
     const base = this.#codeBase;
     this.#cpu.rip = BigInt.asUintN(mode === uc.MODE_64 ? 64 : mode === uc.MODE_32 ? 32 : 16, begin - base);
     try {
@@ -127,14 +112,10 @@ export class Emulation {
       throw failure;
     } finally {
       this.#depth--;
-      this.#memory.view = 'normal';
-      this.#tried = undefined;
-      this.#isForced = false;
+      this.#accesses.endTrial();
       if (isNested) {
-        this.#exits = outer.exits;
-        this.#instruction = outer.instruction;
-        this.#told = outer.told;
-        this.#index = outer.index;
+        this.#exits = outerExits;
+        this.#accesses.forget();
         this.#isStale = true;
         this.#isStopRequested = false;
         this.#isRipWritten = false;
@@ -143,9 +124,9 @@ export class Emulation {
   }
 
   #loop(timeout: number, count: bigint): number {
-    const cpu = this.#cpu;
+    const accesses = this.#accesses;
     const deadline = Date.now() + timeout / 1000;
-    const first = cpu.instructions;
+    const first = accesses.retired;
     /** Instructions that ended in a hook without retiring count, too. */
     let unretired = 0n;
     let block: Block | undefined;
@@ -155,7 +136,7 @@ export class Emulation {
       if (this.#isStopRequested) return uc.ERR_OK;
       const pc = this.#pc;
       if (this.#exits.has(pc)) return uc.ERR_OK;
-      const done = cpu.instructions - first + unretired;
+      const done = accesses.retired - first + unretired;
       if (count > 0n && done >= count) return uc.ERR_OK;
       if (timeout > 0 && Date.now() >= deadline) {
         this.hasTimedOut = true;
@@ -164,9 +145,9 @@ export class Emulation {
       let budget = timeout > 0 ? TIMED_SLICE : SLICE;
       if (count > 0n && count - done < BigInt(budget)) budget = Number(count - done);
       // The same instruction again, after a fault was mended, is no new one.
-      const isNew = cpu.instructions !== codeCalledAt;
+      const isNew = accesses.retired !== codeCalledAt;
       if (isNew && this.#hooks.has(uc.HOOK_BLOCK)) {
-        if (!block || cpu.instructions >= blockEnd) {
+        if (!block || accesses.retired >= blockEnd) {
           const next = this.blocks.block(pc, this.#exits, block);
           // What cannot be fetched fails before any hook.
           if (next.size === 0) {
@@ -175,14 +156,14 @@ export class Emulation {
             continue;
           }
           block = next;
-          blockEnd = cpu.instructions + BigInt(next.count);
+          blockEnd = accesses.retired + BigInt(next.count);
           if (this.#call(uc.HOOK_BLOCK, pc, ({ callback, userData }) => callback(this.#handle, pc, next.size, userData))) {
             block = undefined;
             continue;
           }
           if (this.#isStopRequested) continue;
         }
-        budget = Math.min(budget, Number(blockEnd - cpu.instructions));
+        budget = Math.min(budget, Number(blockEnd - accesses.retired));
       }
       if (this.#hooks.has(uc.HOOK_CODE)) {
         const isHooked = this.#hooks.concerns(uc.HOOK_CODE, pc, pc);
@@ -193,7 +174,7 @@ export class Emulation {
             if (code !== undefined) return code;
             continue;
           }
-          codeCalledAt = cpu.instructions;
+          codeCalledAt = accesses.retired;
           if (this.#call(uc.HOOK_CODE, pc, ({ callback, userData }) => callback(this.#handle, pc, size, userData))) {
             codeCalledAt = -1n;
             block = undefined;
@@ -204,19 +185,19 @@ export class Emulation {
         if (isHooked) budget = 1;
       }
       if (this.#isStale) this.#setBreakpoints();
-      const before = cpu.instructions;
+      const before = accesses.retired;
       const exit = this.#run(budget);
       if (this.#isRipWritten) block = undefined;
       const code = this.#handleExit(exit);
       if (code !== undefined) return code;
-      if (exit.kind === 'exception' && cpu.instructions === before) {
+      if (exit.kind === 'exception' && accesses.retired === before) {
         unretired++;
         codeCalledAt = -1n;
       }
       if (this.#isRipWritten) {
         block = undefined;
         codeCalledAt = -1n;
-        this.#instruction = -1n;
+        this.#accesses.forget();
       }
     }
   }
@@ -230,7 +211,7 @@ export class Emulation {
   #run(budget: number): Exit {
     this.#isInCpu = true;
     this.#isRipWritten = false;
-    this.#index = 0;
+    this.#accesses.restart();
     let exit: Exit;
     try {
       exit = this.#cpu.run(budget);
@@ -379,117 +360,25 @@ export class Emulation {
 
   /** The CPU's report of an access to a page that hooks listen to. */
   onAccess(access: MemoryAccess): boolean | undefined {
-    if (this.#tried) {
-      this.#tried.push(access);
-      return access.kind === 'write' ? false : undefined;
-    }
-    if (this.#isNews()) this.#tell(access);
-    if (access.kind === 'write') return this.#isForced ? this.#mayWrite(access) : undefined;
+    const answer = this.#accesses.tell(access);
+    if (access.kind === 'write') return answer;
     return !(this.#isStopRequested || this.#redirect !== undefined);
   }
 
-  /** Counts an access of the instruction under way; whether hooks have not yet heard of it. */
-  #isNews(): boolean {
-    if (this.#cpu.instructions !== this.#instruction) {
-      this.#instruction = this.#cpu.instructions;
-      this.#told = 0;
-      this.#index = 0;
-    }
-    this.#index++;
-    if (this.#index <= this.#told) return false;
-    this.#told = this.#index;
-    return true;
-  }
-
-  #mayWrite({ gpa, size }: MemoryAccess): boolean {
-    const last = gpa + BigInt(size - 1);
-    return [gpa, last].every((at) => ((this.#memory.regionAt(at)?.perms ?? 0) & uc.PROT_WRITE) !== 0);
-  }
-
-  /** Calls the hooks of an access that takes place, in the pieces that Unicorn makes of it. */
-  #tell({ kind, gpa, size, bytes }: MemoryAccess): void {
-    const pieces = piecesOf(size);
-    pieces.forEach(([offset, length], i) => {
-      const address = BigInt.asUintN(64, gpa + BigInt(offset));
-      const value = BigInt.asIntN(64, fromBytes(bytes.subarray(offset, offset + length)));
-      if (kind === 'read' ? i === 0 : kind === 'readAfter' && i > 0) this.#event(uc.HOOK_MEM_READ, uc.MEM_READ, address, length, 0n);
-      if (kind === 'readAfter') this.#event(uc.HOOK_MEM_READ_AFTER, uc.MEM_READ_AFTER, address, length, value);
-      if (kind === 'write') this.#event(uc.HOOK_MEM_WRITE, uc.MEM_WRITE, address, length, value);
-    });
-  }
-
-  #event(type: number, event: number, address: bigint, size: number, value: bigint): void {
-    this.#hooks.call(type, address, ({ callback, userData }) => callback(this.#handle, event, address, size, value, userData));
-  }
-
   #handleFault(fault: NestedFaultExit): number | undefined {
-    const { gpa, present, size } = fault;
-    const tried = fault.access === 'write' && !fault.isWalk ? this.#tryStore() : [];
-    const store = tried.find(({ kind }) => kind === 'write');
-    const isRead = store !== undefined && tried.some(({ kind, vaddr }) => kind === 'read' && vaddr === store.vaddr);
-    const perms = this.#memory.regionAt(gpa)?.perms ?? 0;
-    // What is read and then written fails as a read first.
-    const access = isRead && !(perms & uc.PROT_READ) ? 'read' : fault.access;
-    const [type, event, error, right] = FAILED[access][present ? 'refused' : 'missing'];
-    this.#tellBeforeFault(fault, access, access === 'read' ? [] : tried);
-    const stored = store && access === 'write' ? store.bytes.subarray(Number(gpa - store.gpa)) : new Uint8Array();
-    const value = BigInt.asIntN(64, fromBytes(stored, Math.min(size, 8)));
-    this.#isRipWritten = false;
     const { rip } = this.#cpu;
-    const isHandled = this.#hooks.call(
-      type,
-      gpa,
-      ({ callback, userData }) => callback(this.#handle, event, gpa, size, value, userData),
-      isTrue,
-    );
-    if (!isHandled) return error;
+    this.#isRipWritten = false;
+    const failure = this.#accesses.prepare(fault);
+    if (!this.#accesses.askHooks(failure)) return failure.error;
     if (this.#isRipWritten) return undefined;
     this.#cpu.rip = rip;
-    const region = this.#memory.regionAt(gpa);
+    const region = this.#memory.regionAt(failure.gpa);
     if (!region) return uc.ERR_MAP;
+    if (!fault.present || region.perms & failure.right || this.#isStopRequested) return undefined;
     // Refused and not mended: this one access is let through, but for a store, which is lost.
-    return present && !(region.perms & right) && !this.#isStopRequested ? this.#force() : undefined;
-  }
-
-  /** READ comes before READ_PROT, WRITE before both of its faults; they are not told again when the instruction is. */
-  #tellBeforeFault(fault: NestedFaultExit, access: string, tried: readonly MemoryAccess[]): void {
-    const { present, isWalk, gpa, vaddr, size } = fault;
-    if (isWalk || access === 'execute' || (access === 'read' && !present)) return;
-    if (!this.#hooks.concerns(VALID_ACCESSES, gpa & ~0xfffn, gpa | 0xfffn)) return;
-    this.#index = 0;
-    const about: MemoryAccess[] = access === 'read' ? [{ kind: 'read', gpa, vaddr, size, bytes: new Uint8Array() }] : [...tried];
-    for (const one of about) if (this.#isNews()) this.#tell(one);
-    this.#index = 0;
-  }
-
-  /** Runs the instruction in vain, to see what it reads and stores. */
-  #tryStore(): readonly MemoryAccess[] {
-    const cpu = this.#cpu;
-    const context = cpu.saveContext();
-    const tried: MemoryAccess[] = [];
-    this.#tried = tried;
-    this.#memory.view = 'probe';
-    cpu.run(1);
-    this.#memory.view = 'normal';
-    this.#tried = undefined;
-    cpu.loadContext(context);
-    return tried;
-  }
-
-  #force(): number | undefined {
-    this.#isForced = true;
-    this.#memory.view = 'force';
+    this.#accesses.beginForce();
     const exit = this.#run(1);
-    this.#memory.view = 'normal';
-    this.#isForced = false;
+    this.#accesses.endTrial();
     return this.#handleExit(exit);
   }
-}
-
-/** [offset, size] of each part: at most 8 bytes, and an x87 environment field by field. */
-function piecesOf(size: number): [number, number][] {
-  const unit = size === 28 || size === 14 ? size / 7 : 8;
-  const pieces: [number, number][] = [];
-  for (let offset = 0; offset < size; offset += unit) pieces.push([offset, Math.min(unit, size - offset)]);
-  return pieces;
 }

@@ -102,6 +102,26 @@ t.test('lazy mapping in an UNMAPPED hook', (t) => {
   t.end();
 });
 
+t.test('an instruction that is mended in the middle counts and tells once', (t) => {
+  // movsq; nop; nop
+  const e = open(uc.MODE_64, [0x48, 0xa5, 0x90, 0x90]);
+  e.reg_write_i64(uc.X86_REG_RSI, DATA);
+  e.reg_write_i64(uc.X86_REG_RDI, 0x50_0000);
+  const seen: string[] = [];
+  const told = (_: Unicorn, type: number, address: bigint): void => void seen.push(`${type} ${address.toString(16)}`);
+  e.hook_add(uc.HOOK_MEM_READ | uc.HOOK_MEM_WRITE, told);
+  e.hook_add(uc.HOOK_CODE, (_: Unicorn, address: bigint) => seen.push(`code ${address.toString(16)}`));
+  e.hook_add(uc.HOOK_MEM_WRITE_UNMAPPED, (handle: Unicorn, type: number, address: bigint) => {
+    told(handle, type, address);
+    handle.mem_map(address, 0x1000, uc.PROT_ALL);
+    return true;
+  });
+  e.emu_start(CODE, CODE + 4, 0, 2);
+  t.same(seen, ['code 10000', '16 20000', '17 500000', '20 500000', 'code 10002']);
+  t.equal(e.reg_read_i32(uc.X86_REG_EIP), CODE + 3);
+  t.end();
+});
+
 t.test('SYSCALL and IN/OUT hooks', (t) => {
   // mov eax, 1; syscall; in al, 0x60; out 0x61, al; mov ebx, eax
   const code = [0xb8, 1, 0, 0, 0, 0x0f, 0x05, 0xe4, 0x60, 0xe6, 0x61, 0x89, 0xc3];
