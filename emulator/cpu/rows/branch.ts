@@ -19,8 +19,16 @@ function checkTarget(q: Builder, target: Value): Value {
   return target;
 }
 
+/** Outside 64-bit code the direct target of a branch that is taken (always, or on a condition) must lie within CS's limit. */
+function checkDirect(q: Builder, cond?: Value): void {
+  if (q.shape.mode === 64) return;
+  const isBeyond = q.op('i64.gt_u', q.imm64(), q.getState('i64.load32_u', CS_LIMIT));
+  q.fault(cond ? q.op('i32.and', cond, isBeyond) : isBeyond, GP);
+}
+
 /** CALL pushes the return address, then goes on; the target was read before. */
 function call(q: Builder, target: Value | 'imm'): void {
+  if (target === 'imm') checkDirect(q);
   const next = q.ripNext();
   const offset = stackOffset(q, -q.size);
   q.store(stackPtr(q, offset, q.size, 'w'), q.size, next);
@@ -35,12 +43,24 @@ function ret(q: Builder, extra: number | 'imm'): void {
   q.jump(target);
 }
 
-const jcc = (q: Builder): void => q.branch(q.cond());
+function jmp(q: Builder): void {
+  checkDirect(q);
+  q.jump('imm');
+}
+
+/** Branches on a condition; `commit` comes before, behind the check. */
+export function branchIf(q: Builder, cond: Value, commit = (): void => {}): void {
+  checkDirect(q, cond);
+  commit();
+  q.branch(cond);
+}
+
+const jcc = (q: Builder): void => branchIf(q, q.cond());
 
 // biome-ignore format: one row a line
 export const branchRows: RowSource[] = [
-  row('jmp',  'Jb', 'EB',          'd64', (q) => q.jump('imm')),
-  row('jmp',  'Jz', 'E9',          'd64', (q) => q.jump('imm')),
+  row('jmp',  'Jb', 'EB',          'd64', jmp),
+  row('jmp',  'Jz', 'E9',          'd64', jmp),
   row('jmp',  'Ev', 'FF /4',       'd64', (q) => q.jump(checkTarget(q, q.rm('r').get()))),
   row('j',    'Jb', '70 +cc',      'd64', jcc),
   row('j',    'Jz', '0F 80 +cc',   'd64', jcc),

@@ -4,6 +4,7 @@ import { AF, CF, DF, OF, PF, SF, ZF } from '../flags.ts';
 import type { Value } from '../ir.ts';
 import { FLAGS_REST } from '../layout.ts';
 import { type RowSource, row } from '../row.ts';
+import { branchIf } from './branch.ts';
 import { setStackPointer, stackPtr } from './stack.ts';
 
 const RAX = 0,
@@ -34,9 +35,9 @@ function loop(condition: 'any' | 'zero' | 'notZero'): (q: Builder) => void {
   return (q) => {
     const { addressSize } = q.shape;
     const left = q.zx(q.sub(q.get(RCX, addressSize), q.con(1)), addressSize);
-    q.set(RCX, left, addressSize);
     const isLeft: Value = q.op('i64.ne', left, q.con(0));
-    q.branch(condition === 'any' ? isLeft : q.op('i32.and', isLeft, q.cond(condition === 'zero' ? CC_ZERO : CC_ZERO + 1)));
+    const isTaken = condition === 'any' ? isLeft : q.op('i32.and', isLeft, q.cond(condition === 'zero' ? CC_ZERO : CC_ZERO + 1));
+    branchIf(q, isTaken, () => q.set(RCX, left, addressSize));
   };
 }
 
@@ -60,6 +61,6 @@ export const flagRows: RowSource[] = [
   row('loopne', 'Jb', 'E0', 'd64', loop('notZero')),
   row('loope',  'Jb', 'E1', 'd64', loop('zero')),
   row('loop',   'Jb', 'E2', 'd64', loop('any')),
-  row('jrcxz',  'Jb', 'E3', 'd64', (q) => q.branch(q.isZero(q.get(RCX, q.shape.addressSize)))),
+  row('jrcxz',  'Jb', 'E3', 'd64', (q) => branchIf(q, q.isZero(q.get(RCX, q.shape.addressSize)))),
   row('leave',  '',   'C9', 'd64', leave),
 ];

@@ -19,8 +19,8 @@ start:
     cld
     movl $0x100000, %esi
     movl $BASE, %edi
-    movl $0x8000, %ecx
-    rep movsb
+    movl $0x2000, %ecx
+    rep movsl
     movl $1f, %eax
     jmp *%eax
 1:  movl $KERNEL_STACK, %esp
