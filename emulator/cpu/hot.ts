@@ -10,7 +10,15 @@ import { rows } from './rows/index.ts';
 import { shapeFromBits } from './shape.ts';
 import { lower } from './templates.ts';
 
-export function hotTemplates(): HotTemplate[] {
+let list: readonly HotTemplate[] | undefined;
+
+/** The same list each time. */
+export function hotTemplates(): readonly HotTemplate[] {
+  list ??= lowerHot();
+  return list;
+}
+
+function lowerHot(): HotTemplate[] {
   const byName = new Map(rows.map((row) => [`${row.opcode}|${row.operands}`, row]));
   const singles = hotKeys.flatMap(([name, ...shapes]) => {
     const row = byName.get(name);

@@ -48,8 +48,19 @@ export function makeDispatcher(memory: WebAssembly.Memory, memoryPages: number, 
   return exports as unknown as Dispatcher;
 }
 
+/** By the list of hot templates, then by the size of memory: a process makes many CPUs of the same kind. */
+const loops = new WeakMap<readonly HotTemplate[], Map<number, WebAssembly.Module>>();
+
 /** `imports`: as of handlers, with memory and table. */
 export function makeLoop(memoryPages: number, imports: Record<string, unknown>, hot: readonly HotTemplate[]): Loop {
+  const modules = loops.get(hot) ?? new Map<number, WebAssembly.Module>();
+  loops.set(hot, modules);
+  const module = modules.get(memoryPages) ?? compileLoop(memoryPages, hot);
+  modules.set(memoryPages, module);
+  return new WebAssembly.Instance(module, { e: imports }).exports as unknown as Loop;
+}
+
+function compileLoop(memoryPages: number, hot: readonly HotTemplate[]): WebAssembly.Module {
   const bytes = buildModule({
     imports: handlerImports,
     indirect: [HANDLER_SIGNATURE],
@@ -59,7 +70,7 @@ export function makeLoop(memoryPages: number, imports: Record<string, unknown>, 
       { body: runFunction(), export: 'run' },
     ],
   });
-  return new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: imports }).exports as unknown as Loop;
+  return new WebAssembly.Module(bytes);
 }
 
 /**

@@ -25,5 +25,5 @@ export default async function MUnicorn(): Promise<UnicornModule> {
 }
 
 export type { Hook } from './hooks.ts';
-export type { Context, MemoryRegion, Unicorn } from './unicorn.ts';
+export type { Context, MemoryRegion, Unicorn, UnicornOptions } from './unicorn.ts';
 export { MUnicorn };

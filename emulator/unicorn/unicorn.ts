@@ -30,8 +30,14 @@ const SIZES: Readonly<Record<Type, number>> = { i8: 1, i16: 2, i32: 4, i64: 8, f
 const CR0_INITIAL = 0x11n,
   EFER_LONG = 0x500n,
   CR4_INITIAL = 0x600n;
-/** What a program may map and touch; the system gives it page by page. Smaller where it cannot be had. */
+/** Less where it cannot be had. */
 const RAM_SIZES = [1 << 30, 1 << 28, 1 << 26];
+
+/** What unicorn.js does not have. */
+export interface UnicornOptions {
+  /** Bytes that a program may touch, a multiple of 64 KiB: 1 GiB by default. The system gives them page by page. */
+  memorySize?: number;
+}
 
 export class Unicorn {
   readonly arch: number;
@@ -49,13 +55,13 @@ export class Unicorn {
   /** Undefined: `until` is the only exit. */
   #exits: Set<bigint> | undefined;
 
-  constructor(arch: number, mode: number) {
+  constructor(arch: number, mode: number, { memorySize }: UnicornOptions = {}) {
     this.arch = arch;
     this.mode = mode;
     if (arch !== uc.ARCH_X86) throw describeFailure('open', uc.ERR_ARCH);
     if (!MODES.includes(mode)) throw describeFailure('open', uc.ERR_MODE);
     this.#memory = new GuestMemory((begin, end) => this.#hooks.concerns(VALID_ACCESSES, begin, end));
-    this.#cpu = this.#makeCpu();
+    this.#cpu = this.#makeCpu(memorySize === undefined ? RAM_SIZES : [memorySize]);
     this.#memory.attach(this.#cpu);
     this.#emulation = new Emulation(this.#cpu, this.#memory, this.#hooks, this);
     this.#registers = registerTable(mode === uc.MODE_64);
@@ -66,8 +72,8 @@ export class Unicorn {
     this.#cpu.rip = 0n;
   }
 
-  #makeCpu(): CpuCore {
-    for (const [i, memorySize] of RAM_SIZES.entries()) {
+  #makeCpu(sizes: readonly number[]): CpuCore {
+    for (const [i, memorySize] of sizes.entries()) {
       try {
         return createCpu({
           memorySize,
@@ -83,7 +89,7 @@ export class Unicorn {
           onAccess: (access) => this.#emulation.onAccess(access),
         });
       } catch (error) {
-        if (!(error instanceof RangeError) || i === RAM_SIZES.length - 1) throw error;
+        if (!(error instanceof RangeError) || i === sizes.length - 1) throw error;
       }
     }
     throw describeFailure('open', uc.ERR_NOMEM);

@@ -7,7 +7,7 @@ const CODE = 0x10000,
   DATA = 0x20000;
 
 function open(mode: number, code: readonly number[]): Unicorn {
-  const e = new uc.Unicorn(uc.ARCH_X86, mode);
+  const e = new uc.Unicorn(uc.ARCH_X86, mode, { memorySize: 16 << 20 });
   e.mem_map(CODE, 0x1000, uc.PROT_ALL);
   e.mem_map(DATA, 0x2000, uc.PROT_READ | uc.PROT_WRITE);
   e.mem_write(CODE, code);

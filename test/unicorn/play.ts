@@ -89,7 +89,7 @@ export function play(script: readonly string[]): string[] {
     switch (name) {
       case 'open':
         call(() => {
-          engine = new uc.Unicorn(uc.ARCH_X86, Number(a));
+          engine = new uc.Unicorn(uc.ARCH_X86, Number(a), { memorySize: 4 << 20 });
         });
         break;
       case 'map':
