@@ -1,6 +1,6 @@
 /** SSE, MMX and x87 rows against the real CPU: complete floating-point state, special operands, every kind of MXCSR. */
 import { readFileSync } from 'node:fs';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { ARITHMETIC } from '../../emulator/cpu/flags.ts';
 import { fxrstorX87, fxsaveX87 } from '../../emulator/cpu/float/x87.ts';
 import type { CpuCore } from '../../emulator/cpu/index.ts';
@@ -8,19 +8,17 @@ import { MXCSR, XMM } from '../../emulator/cpu/layout.ts';
 import { X87Registers } from '../../emulator/cpu/x87_helpers.ts';
 import { loadCode, makeBareCpu } from '../support/bare_cpu.ts';
 import { applyFloatOutcome, type FloatState, floatChanges, floatInput, fromFxImage, toFxImage } from '../support/float_vectors.ts';
+import { EAGER, replayHot } from '../support/hot_code.ts';
 import { CODE_ADDRESS, readVectors, type Vector, WINDOW_ADDRESS, WINDOW_SIZE } from '../support/vectors.ts';
 
-function load(cpu: CpuCore, state: FloatState, code: Uint8Array): void {
+function load(cpu: CpuCore, state: FloatState): void {
   const { view } = cpu.state;
   cpu.gpr.set(state.gpr);
   cpu.rflags = BigInt(state.flags);
-  cpu.rip = BigInt(CODE_ADDRESS);
   fxrstorX87(new X87Registers(view), new DataView(toFxImage(state).buffer), 0, true);
   view.setUint32(MXCSR, state.mxcsr, true);
   new Uint8Array(view.buffer).set(state.xmm, XMM);
-  cpu.memory.bytes.set(code, CODE_ADDRESS);
   cpu.memory.bytes.set(state.window, WINDOW_ADDRESS);
-  cpu.memory.written(CODE_ADDRESS, code.length);
 }
 
 function save(cpu: CpuCore): FloatState {
@@ -37,10 +35,11 @@ function save(cpu: CpuCore): FloatState {
   });
 }
 
-/** What went differently from the real CPU, or ''. */
-function replay(cpu: CpuCore, vector: Vector): string {
+/** Runs a vector's code, which lies at an address; what went differently from the real CPU, or ''. */
+function replay(cpu: CpuCore, vector: Vector, at: number): string {
   const before = floatInput(vector.seed, vector.overrides);
-  load(cpu, before, vector.code);
+  load(cpu, before);
+  cpu.rip = BigInt(at);
   const exit = cpu.run(1);
   const ours = exit.kind === 'exception' ? `#${exit.vector}` : exit.kind;
   const theirs = vector.outcome.startsWith('#') ? vector.outcome.split(',')[0] : 'budget';
@@ -61,23 +60,44 @@ function compileAll(cpu: CpuCore, vectors: readonly Vector[]): void {
   }
 }
 
+const all = readVectors(readFileSync(process.env.VECTORS ?? 'test/cpu/vectors/sse.gz'));
+const byRow = new Map<string, number[]>();
+all.forEach(({ row }, i) => {
+  byRow.set(row, [...(byRow.get(row) ?? []), i]);
+});
+
+/** One assertion a row. */
+function expectNone(t: Test, differences: readonly string[]): void {
+  for (const [row, indices] of byRow) {
+    const failures = indices.flatMap((i) => {
+      const { code, seed, overrides, outcome } = all[i]!;
+      const what = `${Buffer.from(code).toString('hex')} seed ${seed.toString(16)} ${overrides}: ${differences[i]} (recorded ${outcome})`;
+      return differences[i] === '' ? [] : [what];
+    });
+    t.equal(failures.length, 0, `${row}: ${indices.length} vectors`, { failures: failures.slice(0, 3) });
+  }
+}
+
 t.test('every row does what the real CPU did', (t) => {
   const cpu = makeBareCpu();
-  const byRow = new Map<string, Vector[]>();
-  const all = readVectors(readFileSync(process.env.VECTORS ?? 'test/cpu/vectors/sse.gz'));
   compileAll(cpu, all);
-  for (const vector of all) byRow.set(vector.row, [...(byRow.get(vector.row) ?? []), vector]);
-  for (const [row, vectors] of byRow) {
-    const failures = vectors.flatMap((vector) => {
-      const difference = replay(cpu, vector);
-      return difference === ''
-        ? []
-        : [
-            `${Buffer.from(vector.code).toString('hex')} seed ${vector.seed.toString(16)} ${vector.overrides}: ${difference} (recorded ${vector.outcome})`,
-          ];
-    });
-    t.equal(failures.length, 0, `${row}: ${vectors.length} vectors`, { failures: failures.slice(0, 3) });
-  }
+  const differences = all.map((vector) => {
+    loadCode(cpu, vector.code, CODE_ADDRESS);
+    return replay(cpu, vector, CODE_ADDRESS);
+  });
+  expectNone(t, differences);
+  t.end();
+});
+
+t.test('every row does so as translated code', (t) => {
+  const cpu = makeBareCpu(EAGER);
+  const { differences, translated } = replayHot(cpu, all, {
+    load: ({ seed, overrides }) => load(cpu, floatInput(seed, overrides)),
+    run: (vector, at) => replay(cpu, vector, at),
+  });
+  expectNone(t, differences);
+  const able = all.filter(({ outcome }) => !outcome.startsWith('#')).length;
+  t.ok(translated > 0.95 * able, `${translated} of ${able} ran as translated code`);
   t.end();
 });
 
