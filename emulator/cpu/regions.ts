@@ -6,7 +6,8 @@ import { type BlockMode, type CodeBlock, type CodeCache, sideOf } from './code_c
 import type { Decoder } from './decoder.ts';
 import * as L from './layout.ts';
 import { endOf, findBlocks, groupBlocks, PAGE_SIZE, type PageBlock, type PageInsn } from './page_code.ts';
-import { type EmittedRegion, emitRegion, type RegionBlock, type RegionInsn, regionImports } from './region_emitter.ts';
+import type { RegionBlock, RegionInsn } from './region_shape.ts';
+import { type EmittedRegion, emitRegion, regionImports } from './region_writer.ts';
 import type { Templates } from './templates.ts';
 import { buildModule } from './wasm_writer.ts';
 
