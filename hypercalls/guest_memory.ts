@@ -7,7 +7,7 @@ import type { Host } from '../emulator/host.ts';
 
 const PAGE_SIZE = 4096;
 /** Up to here a loop is faster than a view of the bytes. */
-const SMALL = 64;
+const SMALL = 128;
 /** A vaddr's halves: no bigint is computed with. */
 const vaddr64 = new BigUint64Array(1);
 const halves = new Int32Array(vaddr64.buffer);
@@ -21,50 +21,77 @@ export function isGuestAddress(vaddr: bigint): boolean {
 /** Whether Xen would start an access at `vaddr` at all; a PVH guest's page tables alone decide. */
 const isAllowed = (host: Host, vaddr: bigint): boolean => host.current.domain.type !== 'pv' || isGuestAddress(vaddr);
 
-/**
- * Calls `copy` with the place of each page's part of `[vaddr, vaddr + size)`, its offset and size. False at the first page
- * that the guest could not access.
- */
-function eachPage(
+/** Where the walk over the pages of an access is: one at a time, nothing in here calls back. */
+let low = 0;
+let high = 0;
+let isPv = true;
+
+/** Goes to `vaddr + displacement`; false where no access may start. */
+function seek(host: Host, vaddr: bigint, displacement: number): boolean {
+  vaddr64[0] = vaddr;
+  low = (halves[0]! + displacement) | 0;
+  high = (halves[1]! + Math.floor(((halves[0]! >>> 0) + displacement) / 2 ** 32)) | 0;
+  isPv = host.current.domain.type === 'pv';
+  return !isPv || (high < 0x8000 && high >= -0x7800);
+}
+
+function forward(size: number): void {
+  low = (low + size) | 0;
+  if (low >>> 0 < size) high = (high + 1) | 0;
+}
+
+const untilPageEnd = (left: number): number => Math.min(left, PAGE_SIZE - (low & (PAGE_SIZE - 1)));
+
+function place(host: Host, access: 'read' | 'write'): number {
+  const maddr = host.cpu.place(low, high, access, isPv);
+  return maddr < host.memory.bytes.length ? maddr : -1;
+}
+
+/** Copies `size` bytes from `vaddr + displacement` to `target[offset...]`. */
+export function copyFromGuest(
   host: Host,
   vaddr: bigint,
-  size: number,
-  access: 'read' | 'write',
-  copy: (ram: Uint8Array, maddr: number, offset: number, size: number) => void,
+  target: Uint8Array,
+  offset = 0,
+  size = target.length - offset,
+  displacement = 0,
 ): boolean {
-  if (!isAllowed(host, vaddr)) return false;
-  const isPv = host.current.domain.type === 'pv';
+  if (!seek(host, vaddr, displacement)) return false;
   const ram = host.memory.bytes;
-  vaddr64[0] = vaddr;
-  let low = halves[0]!;
-  let high = halves[1]!;
   for (let done = 0; done < size; ) {
-    const inPage = Math.min(size - done, PAGE_SIZE - (low & (PAGE_SIZE - 1)));
-    const maddr = host.cpu.place(low, high, access, isPv);
-    if (maddr < 0 || maddr >= ram.length) return false;
-    copy(ram, maddr, done, inPage);
+    const inPage = untilPageEnd(size - done);
+    const maddr = place(host, 'read');
+    if (maddr < 0) return false;
+    if (inPage <= SMALL) for (let i = 0; i < inPage; i++) target[offset + done + i] = ram[maddr + i]!;
+    else target.set(ram.subarray(maddr, maddr + inPage), offset + done);
     done += inPage;
-    low = (low + inPage) | 0;
-    if (low === 0) high = (high + 1) | 0;
+    forward(inPage);
   }
   return true;
 }
 
-/** Copies `[vaddr, vaddr + size)` to `target[offset...]`. */
-export function copyFromGuest(host: Host, vaddr: bigint, target: Uint8Array, offset = 0, size = target.length - offset): boolean {
-  return eachPage(host, vaddr, size, 'read', (ram, maddr, done, inPage) => {
-    if (inPage <= SMALL) for (let i = 0; i < inPage; i++) target[offset + done + i] = ram[maddr + i]!;
-    else target.set(ram.subarray(maddr, maddr + inPage), offset + done);
-  });
-}
-
-/** Copies `source[offset, offset + size)` to `vaddr`. */
-export function copyToGuest(host: Host, vaddr: bigint, source: Uint8Array, offset = 0, size = source.length - offset): boolean {
-  return eachPage(host, vaddr, size, 'write', (ram, maddr, done, inPage) => {
+/** Copies `source[offset, offset + size)` to `vaddr + displacement`. */
+export function copyToGuest(
+  host: Host,
+  vaddr: bigint,
+  source: Uint8Array,
+  offset = 0,
+  size = source.length - offset,
+  displacement = 0,
+): boolean {
+  if (!seek(host, vaddr, displacement)) return false;
+  const ram = host.memory.bytes;
+  for (let done = 0; done < size; ) {
+    const inPage = untilPageEnd(size - done);
+    const maddr = place(host, 'write');
+    if (maddr < 0) return false;
     if (inPage <= SMALL) for (let i = 0; i < inPage; i++) ram[maddr + i] = source[offset + done + i]!;
     else ram.set(source.subarray(offset + done, offset + done + inPage), maddr);
     host.memory.written(maddr, inPage);
-  });
+    done += inPage;
+    forward(inPage);
+  }
+  return true;
 }
 
 const scalarBytes = new Uint8Array(8);

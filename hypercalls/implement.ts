@@ -190,9 +190,9 @@ export class Implementation {
     let outcome: Outcome = 0;
     let done = 0;
     for (; done < slice && outcome === 0; done++) {
-      const pointer = BigInt.asUintN(64, start + BigInt(done * size));
+      const pointer = done === 0 ? start : BigInt.asUintN(64, start + BigInt(done * size));
       const base = done === 0 ? 0 : size;
-      if (!copyFromGuest(call.host, pointer, record.bytes, base, size)) {
+      if (!copyFromGuest(call.host, start, record.bytes, base, size, done * size)) {
         outcome = EFAULT;
         break;
       }
@@ -200,8 +200,7 @@ export class Implementation {
       const result = batch.each(call, struct.decode(record.view, base) as AnyArgs, registers, pointer);
       if (typeof result === 'object') {
         struct.encode(record.view, base, result);
-        if (!copyToGuest(call.host, BigInt.asUintN(64, pointer + BigInt(outStart)), record.bytes, base + outStart, outEnd - outStart))
-          outcome = EFAULT;
+        if (!copyToGuest(call.host, start, record.bytes, base + outStart, outEnd - outStart, done * size + outStart)) outcome = EFAULT;
       } else {
         outcome = outcomeOf(result);
       }

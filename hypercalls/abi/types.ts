@@ -114,7 +114,11 @@ export function array<T>(element: Type<T>, count: number): Type<readonly T[]> {
     name: `${element.name}[${count}]`,
     size: element.size * count,
     align: element.align,
-    read: (view, offset) => Array.from({ length: count }, (_, i) => element.read(view, offset + i * element.size)),
+    read(view, offset) {
+      const values: T[] = [];
+      for (let i = 0; i < count; i++) values.push(element.read(view, offset + i * element.size));
+      return values;
+    },
     write(view, offset, values) {
       if (values.length !== count) throw new Error(`bug: ${values.length} values for ${this.name}`);
       for (let i = 0; i < count; i++) element.write(view, offset + i * element.size, values[i]!);
