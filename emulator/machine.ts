@@ -15,7 +15,8 @@ import { seedGrant } from '../hypercalls/grant_table/toolstack.ts';
 import { setMemoryMap } from '../hypercalls/memory/op.ts';
 import { becomeRunnable, goOffline } from '../hypercalls/vcpu/runstate.ts';
 import { writeWallClock } from '../hypercalls/vcpu/time.ts';
-import { populateDomainTree } from '../hypercalls/xenstore/domain_tree.ts';
+import { domainHandle, handleOf } from '../hypercalls/version/op.ts';
+import { populateDomainTree, uuidOf } from '../hypercalls/xenstore/domain_tree.ts';
 import { XenstoreRing } from '../hypercalls/xenstore/ring.ts';
 import { XenStore } from '../hypercalls/xenstore/store.ts';
 import { type Cpu, createCpu } from './cpu/index.ts';
@@ -165,7 +166,10 @@ export class Machine implements TrapHost {
     let xenstoreRing: XenstoreRing | undefined;
     let consoleRing: ConsoleRing | undefined;
     if (xenstore && consolePort) {
+      const uuid = uuidOf(id, spec.name);
+      domainHandle.of(domain).set(handleOf(uuid));
       populateDomainTree(this.xenstore, domain, {
+        uuid,
         memoryKib: spec.memorySize / 1024,
         vcpus: domain.vcpus.length,
         ...(spec.kernelPath !== undefined && { kernel: spec.kernelPath }),

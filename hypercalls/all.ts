@@ -4,7 +4,9 @@ import { eventChannel } from './event_channel/op.ts';
 import { grantTableFamily } from './grant_table/op.ts';
 import type { Implementation } from './implement.ts';
 import { memoryFamily } from './memory/op.ts';
+import { compatFamily } from './misc/compat.ts';
 import { miscFamily } from './misc/op.ts';
+import { privilegedFamily } from './misc/privileged.ts';
 import { mmu } from './mmu/op.ts';
 import { physdevFamily } from './physdev/op.ts';
 import { pvCpu } from './pv_cpu/op.ts';
@@ -13,6 +15,7 @@ import { vcpuFamily } from './vcpu/op.ts';
 import { versionFamily } from './version/op.ts';
 
 const families: readonly (readonly Implementation[])[] = [
+  compatFamily,
   consoleFamily,
   eventChannel,
   grantTableFamily,
@@ -20,6 +23,7 @@ const families: readonly (readonly Implementation[])[] = [
   miscFamily,
   mmu,
   physdevFamily,
+  privilegedFamily,
   pvCpu,
   schedFamily,
   vcpuFamily,

@@ -61,7 +61,7 @@ export function dispatch(host: Host, vcpu: Vcpu): Dispatched {
   }
   const words = context.words;
   const record = callRing.of(vcpu).take();
-  record.nr = words[RAX * 2]!;
+  record.nr = words[RAX * 2]! + words[RAX * 2 + 1]! * 2 ** 32;
   for (let i = 0; i < 6; i++) {
     const register = ARGUMENT_REGISTERS[i]! * 2;
     record.words[i * 2] = words[register]!;

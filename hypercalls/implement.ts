@@ -30,8 +30,11 @@ const BATCH_SLICE = 512;
 export interface BatchHandler<P extends Params, O extends AnyOp> {
   /** Before the first element, also when there is none (and again after each slice of a long batch). */
   begin?(call: Call, registers: RegistersOf<P>): Exclude<Result<O>, object | typeof AGAIN> | undefined;
-  /** `pointer` is the element's vaddr. AGAIN: it is not finished, and the guest's call starts again with it. */
-  each(call: Call, element: ArgsOf<Record<never, never>, O>, registers: RegistersOf<P>, pointer: bigint): Result<O>;
+  /**
+   * `pointer` is the element's vaddr. AGAIN: it is not finished, and the guest's call starts again with it. A bigint: the
+   * batch ends here, and that is RAX.
+   */
+  each(call: Call, element: ArgsOf<Record<never, never>, O>, registers: RegistersOf<P>, pointer: bigint): Result<O> | bigint;
   /** After the last element that was tried: `done` succeeded. */
   end?(call: Call, registers: RegistersOf<P>, done: number): void;
 }
@@ -89,6 +92,7 @@ export class CompiledOp {
   readonly handler: AnyHandler | undefined;
   readonly batch: AnyBatchHandler | undefined;
   readonly countIndex: number;
+  readonly continuedBit: number;
 
   constructor(name: string, row: AnyOp | Refused, handler: unknown, paramNames: readonly string[]) {
     this.name = name;
@@ -99,8 +103,15 @@ export class CompiledOp {
     this.handler = row.kind === 'op' && !isBatch ? (handler as AnyHandler) : undefined;
     this.batch = isBatch ? (handler as AnyBatchHandler) : undefined;
     this.countIndex = isBatch ? paramNames.indexOf(row.count) : -1;
+    this.continuedBit = row.kind === 'op' ? row.continuedBit : 0;
     if (isBatch && this.countIndex < 0) throw new Error(`bug: ${name} counts by '${row.count}', which is no parameter`);
     if (this.struct !== null && this.struct.size * (isBatch ? 2 : 1) > RECORD_SIZE) throw new Error(`bug: ${this.struct.name} is too big`);
+  }
+
+  /** Of a batch: how many elements are left. */
+  countOf(record: CallRecord): number {
+    const count = record.words[this.countIndex * 2]!;
+    return count >= this.continuedBit ? count - this.continuedBit : count;
   }
 }
 
@@ -181,7 +192,7 @@ export class Implementation {
     const struct = op.struct!;
     const { size, outStart, outEnd } = struct;
     const start = record.args[this.#argIndex]!;
-    const count = record.words[op.countIndex * 2]!;
+    const count = op.countOf(record);
     if (!isGuestArray(call.host, start, count, size)) return EFAULT;
     const refusal = batch.begin?.(call, registers);
     if (refusal !== undefined) return outcomeOf(refusal);
@@ -209,7 +220,7 @@ export class Implementation {
     batch.end?.(call, registers, done);
     if ((outcome !== 0 && outcome !== MADE_AGAIN) || done === count) return outcome;
     call.args[this.#argIndex] = start + BigInt(done * size);
-    call.args[op.countIndex] = BigInt(count - done);
+    call.args[op.countIndex] = BigInt(count - done + op.continuedBit);
     return MADE_AGAIN;
   }
 }

@@ -24,20 +24,17 @@ export function formatCall(record: CallRecord, implementation: Implementation | 
     if (name === 'cmd' && op !== undefined) return;
     const value = type.read(record.argView, index * 8);
     if (!isArgumentPointer(type)) shown.push(type.format(value));
-    else if (struct?.hasIn) shown.push(formatFirst(record, struct.formatIn(struct.read(record.view, 0)), isBatch ? op.countIndex : -1));
+    else if (struct?.hasIn) shown.push(formatFirst(struct.formatIn(struct.read(record.view, 0)), isBatch ? op.countOf(record) : undefined));
     else if (op === undefined || op.struct?.hasIn || op.follows) shown.push(type.format(value));
   });
   const isDone = record.state === 'done' && typeof record.result === 'number' && record.result >= 0;
-  const out =
-    struct?.hasOut && isDone && !(isBatch && record.words[op!.countIndex * 2] === 0)
-      ? ` ${struct.formatOut(struct.read(record.view, 0))}`
-      : '';
+  const out = struct?.hasOut && isDone && !(isBatch && op.countOf(record) === 0) ? ` ${struct.formatOut(struct.read(record.view, 0))}` : '';
   return `${op?.name ?? row.name}(${shown.join(', ')})${resultOf(record, out)}`;
 }
 
-function formatFirst(record: CallRecord, first: string, countIndex: number): string {
-  if (countIndex < 0) return first;
-  const more = record.words[countIndex * 2]! - 1;
+function formatFirst(first: string, count: number | undefined): string {
+  if (count === undefined) return first;
+  const more = count - 1;
   return more > 0 ? `[${first} and ${more} more]` : `[${first}]`;
 }
 

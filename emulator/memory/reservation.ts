@@ -45,17 +45,22 @@ export interface ExchangeOptions {
   /** The frames given, in the order of the guest's list. */
   readonly inMfns: readonly number[];
   readonly outOrder: number;
-  /** One pfn for each extent wanted. */
-  readonly outPfns: readonly bigint[];
+  /** One pfn for each extent wanted; undefined: the guest did not tell, so its frames get no name. */
+  readonly outPfns: readonly (bigint | undefined)[];
+}
+
+/** Whether all of the frames are the domain's, named once, and mapped nowhere, so that they can be taken away. */
+export function canGive(memory: MachineMemory, domain: MemoryDomain, mfns: readonly number[]): boolean {
+  return new Set(mfns).size === mfns.length && mfns.every((mfn) => isSoleOwner(memory, domain, mfn));
 }
 
 /**
- * Trades frames for as many others in extents of another order (XENMEM_exchange): all or nothing. The given frames must
- * be the domain's and mapped nowhere. Answers the first mfn of each new extent, or why not.
+ * Trades frames for as many others in extents of another order (XENMEM_exchange): all or nothing. Answers the first mfn
+ * of each new extent, or why not.
  */
 export function exchange(memory: MachineMemory, domain: MemoryDomain, options: ExchangeOptions): number[] | 'EINVAL' | 'ENOMEM' {
   const { inMfns, outOrder, outPfns } = options;
-  if (new Set(inMfns).size !== inMfns.length || !inMfns.every((mfn) => isSoleOwner(memory, domain, mfn))) return 'EINVAL';
+  if (!canGive(memory, domain, inMfns)) return 'EINVAL';
   const outMfns: number[] = [];
   for (const _ of outPfns) {
     const mfn = memory.allocate(domain.id, outOrder);
@@ -66,7 +71,10 @@ export function exchange(memory: MachineMemory, domain: MemoryDomain, options: E
     outMfns.push(mfn);
   }
   for (const mfn of inMfns) decreaseReservation(memory, domain, mfn);
-  for (const [i, mfn] of outMfns.entries()) nameFrames(memory, mfn, outPfns[i]!, outOrder);
+  for (const [i, mfn] of outMfns.entries()) {
+    const pfn = outPfns[i];
+    if (pfn !== undefined) nameFrames(memory, mfn, pfn, outOrder);
+  }
   return outMfns;
 }
 

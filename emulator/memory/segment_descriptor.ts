@@ -19,8 +19,8 @@ function isGateSelector(selector: number): boolean {
 /** The descriptor as it may stand in a table, or undefined when there is no harmless form of it (xen check_descriptor). */
 export function sanitizeDescriptor(descriptor: bigint): bigint | undefined {
   if (!(descriptor & SEGMENT_P)) return descriptor;
-  const inRing3 = descriptor | SEGMENT_DPL;
-  if (descriptor & SEGMENT_S || (descriptor & SEGMENT_TYPE) === 0n) return inRing3;
+  if (descriptor & SEGMENT_S) return descriptor | SEGMENT_DPL;
+  if ((descriptor & SEGMENT_TYPE) === 0n) return descriptor;
   if ((descriptor & SEGMENT_TYPE) !== CALL_GATE) return undefined;
   const selector = Number((descriptor >> 16n) & 0xffffn);
   if (!isGateSelector(selector) || (descriptor >> 32n) & 0xffn) return undefined;

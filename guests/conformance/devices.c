@@ -45,6 +45,13 @@ static void privilege(void)
     physdev_op(PHYSDEVOP_set_iobitmap, &bitmap);
     check_wild("physdev_op.set_iopl", physdev_op(PHYSDEVOP_set_iopl, w->address), "pointer");
     check_wild("physdev_op.set_iobitmap", physdev_op(PHYSDEVOP_set_iobitmap, w->address), "pointer");
+    for (unsigned int cmd = 0; cmd < 16; cmd++) {
+        if (cmd == PHYSDEVOP_set_iobitmap || (is_dom0() && cmd >= 8))
+            continue;
+        *(uint32_t *)zeroed() = cmd;
+        check("physdev_op_compat", raw(__HYPERVISOR_physdev_op_compat, (unsigned long)page, 0, 0, 0, 0), "command %u, zeros", cmd);
+    }
+    check_wild("physdev_op_compat", raw(__HYPERVISOR_physdev_op_compat, w->address, 0, 0, 0, 0), "pointer");
     for (int cmd = -1; cmd < 40; cmd++) {
         int known = 0;
 
@@ -105,7 +112,9 @@ static void interrupts(void)
     check("physdev_op.pirq_eoi_gmfn_v2", physdev_op(PHYSDEVOP_pirq_eoi_gmfn_v2, &gmfn), "a page");
     check("physdev_op.pirq_eoi_gmfn_v2", physdev_op(PHYSDEVOP_pirq_eoi_gmfn_v2, &gmfn), "the page again");
     check("physdev_op.pirq_eoi_gmfn_v1", physdev_op(PHYSDEVOP_pirq_eoi_gmfn_v1, &gmfn), "the page again");
-    fact("physdev_op.pirq_eoi_gmfn_v2", eoi_page[0] == 0 && eoi_page[PAGE_SIZE - 1] == 0, "was the page cleared?");
+    fact("physdev_op.pirq_eoi_gmfn_v2", eoi_page[100] == FILL && eoi_page[PAGE_SIZE - 1] == FILL, "is the page as it was?");
+    query = (struct physdev_irq_status_query){ .irq = 1 };
+    check_out("physdev_op.irq_status_query", physdev_op(PHYSDEVOP_irq_status_query, &query), ("irq 1, with a page of pirq_eoi_gmfn"), ("flags=%u", query.flags));
     check("update_va_mapping", remap(eoi_page, PTE_RDONLY), "the page of pirq_eoi_gmfn, read-only");
 }
 

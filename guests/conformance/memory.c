@@ -39,6 +39,23 @@ static void replace(void *at, uint64_t mfn)
         update_va_mapping(at, 0, UVMF_INVLPG);
 }
 
+/* The page's frame goes back to Xen; there is a new one for it. */
+static void give_up(void *at)
+{
+    list[0] = mfn_of(at);
+    replace(at, 0);
+    if (change(XENMEM_decrease_reservation, DOMID_SELF, list, 1, 0) != 1)
+        panic("a page cannot be given up");
+}
+
+static void get_back(void *at)
+{
+    list[0] = pfn_of(at);
+    if (change(XENMEM_populate_physmap, DOMID_SELF, list, 1, 0) != 1)
+        panic("a page cannot be had");
+    replace(at, list[0]);
+}
+
 static void one_page(void)
 {
     uint64_t frame = mfn_of(spare[0]);
@@ -58,30 +75,29 @@ static void one_page(void)
         struct xen_memory_reservation arg = reservation(DOMID_SELF, list, 1, 0);
 
         arg.mem_flags = XENMEMF_address_bits(bits[i]);
+        give_up(spare[0]);
         list[0] = pfn_of(spare[0]);
-        replace(spare[0], 0);
-        list[1] = mfn_of(spare[1]);
         check("memory_op.populate_physmap", memory_op(XENMEM_populate_physmap, &arg), "one page below 2^%u", bits[i]);
-        if (list[0] == pfn_of(spare[0]))
-            continue;
         fact("memory_op.populate_physmap", bits[i] >= 52 || list[0] >> (bits[i] - 12) == 0, "one page below 2^%u: is it?", bits[i]);
         change(XENMEM_decrease_reservation, DOMID_SELF, list, 1, 0);
+        get_back(spare[0]);
     }
     for (unsigned int bit = 16; bit < 24; bit++) {
         struct xen_memory_reservation arg = reservation(DOMID_SELF, list, 1, 0);
 
         arg.mem_flags = 1u << bit;
+        give_up(spare[0]);
         list[0] = pfn_of(spare[0]);
         if (check("memory_op.populate_physmap", memory_op(XENMEM_populate_physmap, &arg), "one page, flag bit %u", bit) == 1)
             change(XENMEM_decrease_reservation, DOMID_SELF, list, 1, 0);
+        get_back(spare[0]);
     }
-    list[0] = pfn_of(spare[0]);
-    change(XENMEM_populate_physmap, DOMID_SELF, list, 1, 0);
-    replace(spare[0], list[0]);
+    give_up(spare[0]);
     list[0] = 0;
     check("memory_op.increase_reservation", change(XENMEM_increase_reservation, DOMID_SELF, list, 1, 0), "one page");
     fact("memory_op.increase_reservation", list[0] != 0, "one page: is it told?");
     check("memory_op.decrease_reservation", change(XENMEM_decrease_reservation, DOMID_SELF, list, 1, 0), "that page");
+    get_back(spare[0]);
     if (!is_dom0())
         check("memory_op.increase_reservation", change(XENMEM_increase_reservation, DOMID_SELF, 0, 1, 0), "one page, NULL");
 }
@@ -141,18 +157,11 @@ static void refusals(void)
     check("memory_op.decrease_reservation", change(XENMEM_decrease_reservation, DOMID_SELF, list, 1, 0), "shared_info");
     list[0] = mfn_of(entry_of(spare, 1));
     check("memory_op.decrease_reservation", change(XENMEM_decrease_reservation, DOMID_SELF, list, 0, 0), "no extents");
-    replace(spare[2], (list[0] = mfn_of(spare[2]), 0));
+    list[0] = mfn_of(spare[2]);
     list[1] = -1UL;
+    replace(spare[2], 0);
     check("memory_op.decrease_reservation", change(XENMEM_decrease_reservation, DOMID_SELF, list, 2, 0), "a page and no frame");
-    list[0] = pfn_of(spare[2]);
-    change(XENMEM_populate_physmap, DOMID_SELF, list, 1, 0);
-    replace(spare[2], list[0]);
-    list[0] = mfn_of(spare[3]);
-    replace(spare[3], 0);
-    check("memory_op.decrease_reservation", change(XENMEM_decrease_reservation, DOMID_SELF, list, 1, 1), "order 1, not aligned or not ours");
-    list[0] = pfn_of(spare[3]);
-    change(XENMEM_populate_physmap, DOMID_SELF, list, 1, 0);
-    replace(spare[3], list[0]);
+    get_back(spare[2]);
 }
 
 static void many_pages(void)
@@ -268,6 +277,23 @@ static void exchanges(void)
         check_exchange(memory_op(XENMEM_exchange, &exchange), "list of pages wanted %s, a mapped page", w->name);
         check("memory_op.exchange", memory_op(XENMEM_exchange, w->address), "pointer %s", w->name);
     }
+    static const unsigned int lost[] = { CUT, 1, 0, CUT };
+    for (unsigned int i = 0; i < 4; i++) {
+        long before, after;
+        domid_t dom = DOMID_SELF;
+
+        list[0] = mfn_of(spare[4 + i]);
+        replace(spare[4 + i], 0);
+        exchange.in = reservation(DOMID_SELF, list, 1, 0);
+        exchange.out = reservation(DOMID_SELF, (void *)wild[lost[i]].address, 1, 0);
+        exchange.nr_exchanged = 0;
+        before = memory_op(XENMEM_current_reservation, &dom);
+        check_exchange(memory_op(XENMEM_exchange, &exchange), "list of pages wanted %s, a page", wild[lost[i]].name);
+        after = memory_op(XENMEM_current_reservation, &dom);
+        check("memory_op.current_reservation", before - after, "how many fewer");
+        exchange.out = reservation(DOMID_SELF, list, 1, 0);
+        check_exchange(memory_op(XENMEM_exchange, &exchange), "that page again");
+    }
     for (uint64_t done = 1; done < 4; done++) {
         list[0] = list[1] = -1UL;
         exchange.in = exchange.out = reservation(DOMID_SELF, list, 2, 0);
@@ -364,10 +390,11 @@ static void queries(void)
     check("memory_op.machphys_compat_mfn_list", memory_op(XENMEM_machphys_compat_mfn_list, &mfns), "a buffer");
 }
 
-static const struct { const char *name; domid_t dom; } domains[] = {
-    { "DOMID_SELF", DOMID_SELF }, { "domain 0", 0 }, { "domain 1000", 1000 }, { "DOMID_IO", DOMID_IO }, { "DOMID_XEN", DOMID_XEN },
+static struct { const char *name; domid_t dom; } domains[] = {
+    { "DOMID_SELF", DOMID_SELF }, { "domain 0", 0 }, { "our own number", 0 }, { "domain 1000", 1000 }, { "DOMID_IO", DOMID_IO }, { "DOMID_XEN", DOMID_XEN },
 };
-#define DOMAINS 5
+#define OWN     2
+#define DOMAINS 6
 
 static void physmap(void)
 {
@@ -475,6 +502,35 @@ static void toolstack(void)
     }
 }
 
+/* A domain may say itself what its memory map is. */
+static void own_map(void)
+{
+    struct xen_foreign_memory_map map = { .domid = DOMID_SELF };
+    uint64_t *entry = (uint64_t *)page;
+
+    for (unsigned int count = 0; count < 3; count++) {
+        zeroed();
+        entry[0] = 0x1000;
+        entry[1] = 0x2000;
+        page[16] = 5;
+        page[20] = 7;
+        map.map.nr_entries = count;
+        set_xen_guest_handle(map.map.buffer, (void *)page);
+        check("memory_op.set_memory_map", memory_op(XENMEM_set_memory_map, &map), "%u entries of our own", count);
+        filled();
+        map.map.nr_entries = 8;
+        check_out("memory_op.memory_map", memory_op(XENMEM_memory_map, &map.map), ("8 entries, after set_memory_map of %u", count),
+                  ("nr_entries=%u, %u bytes, %lx %lx %x %x", map.map.nr_entries, written(), entry[0], entry[1], page[16], page[20]));
+    }
+    for (unsigned int count = 1; count <= 5000; count = count < 1020 ? count * 4 : count < 1026 ? count + 1 : count * 2) {
+        map.map.nr_entries = count;
+        set_xen_guest_handle(map.map.buffer, (void *)UNMAPPED);
+        check("memory_op.set_memory_map", memory_op(XENMEM_set_memory_map, &map), "%u entries, buffer unmapped", count);
+    }
+    map.map.nr_entries = 0;
+    check("memory_op.set_memory_map", memory_op(XENMEM_set_memory_map, &map), "no entries, buffer unmapped");
+}
+
 void suite(void)
 {
     one_page();
@@ -484,6 +540,8 @@ void suite(void)
     queries();
     if (is_dom0())
         return;
+    domains[OWN].dom = own_domid();
     physmap();
     toolstack();
+    own_map();
 }

@@ -7,10 +7,11 @@
 #include <xen/pmu.h>
 #include <xen/sysctl.h>
 
-static const struct { const char *name; domid_t dom; } domains[] = {
-    { "DOMID_SELF", DOMID_SELF }, { "domain 0", 0 }, { "domain 1000", 1000 }, { "DOMID_XEN", DOMID_XEN },
+static struct { const char *name; domid_t dom; } domains[] = {
+    { "DOMID_SELF", DOMID_SELF }, { "domain 0", 0 }, { "our own number", 0 }, { "domain 1000", 1000 }, { "DOMID_XEN", DOMID_XEN },
 };
-#define DOMAINS 4
+#define OWN     2
+#define DOMAINS 5
 
 static void versions(const char *call, unsigned int nr, unsigned int right)
 {
@@ -31,7 +32,7 @@ static void domain_control(void)
 
     for (unsigned int cmd = 0; cmd <= 90; cmd++)
         for (unsigned int d = 0; d < DOMAINS; d++) {
-            if (d > 0 && cmd % 8 != 5 && cmd != 1)
+            if (d > OWN && cmd % 8 != 5 && cmd != 1)
                 continue;
             zeroed();
             *op = (struct xen_domctl){ .cmd = cmd, .interface_version = XEN_DOMCTL_INTERFACE_VERSION, .domain = domains[d].dom };
@@ -67,12 +68,11 @@ static void system_control(void)
 
 static void others(void)
 {
-    static const domid_t doms[] = { DOMID_SELF, 0, 1000, DOMID_XEN };
     struct xen_pmu_params *pmu = (struct xen_pmu_params *)page;
 
-    for (unsigned int d = 0; d < 4; d++)
+    for (unsigned int d = 0; d < DOMAINS; d++)
         for (unsigned int count = 0; count < 3; count++)
-            check("dm_op", raw(__HYPERVISOR_dm_op, doms[d], count, (unsigned long)zeroed(), 0, 0), "%s, %u buffers", domains[d].name, count);
+            check("dm_op", raw(__HYPERVISOR_dm_op, domains[d].dom, count, (unsigned long)zeroed(), 0, 0), "%s, %u buffers", domains[d].name, count);
     check("dm_op", raw(__HYPERVISOR_dm_op, 1000, 1000, (unsigned long)zeroed(), 0, 0), "domain 1000, 1000 buffers");
     check_wild("dm_op", raw(__HYPERVISOR_dm_op, 0, 1, w->address, 0, 0), "buffers");
     for (unsigned int op = 0; op < 8; op++)
@@ -116,6 +116,7 @@ void suite(void)
     versions("platform_op", __HYPERVISOR_platform_op, XENPF_INTERFACE_VERSION);
     if (is_dom0())
         return;
+    domains[OWN].dom = own_domid();
     domain_control();
     system_control();
     others();

@@ -88,6 +88,10 @@ static void pointers(void)
         check(name_of(cmd), xen_version(cmd, READ_ONLY), "pointer to a read-only page");
     }
     check("xen_version.build_id", xen_version(XENVER_build_id, &id), "no room");
+    id.len = 1;
+    check("xen_version.build_id", xen_version(XENVER_build_id, &id), "room for one byte");
+    check("xen_version.build_id", xen_version(XENVER_build_id, 0), "NULL");
+    check("xen_version.build_id", xen_version(XENVER_build_id, UNMAPPED), "pointer unmapped");
     check("xen_version", xen_version(11, page), "command 11");
     check("xen_version", xen_version(12, page), "command 12");
     check("xen_version", xen_version(-1, page), "command -1");

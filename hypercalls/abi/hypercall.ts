@@ -26,6 +26,8 @@ export interface Op<A extends AnyStruct | null, E extends ErrnoName, R extends R
   readonly returns: R;
   /** Done for each of an array of `arg`: the parameter that counts them. */
   readonly count: B extends true ? string : undefined;
+  /** Of a batch: the bit of the count that says that it is continued; 0: there is none. */
+  readonly continuedBit: number;
   /** The struct at the pointer where `arg` is null because the handler reads it itself. */
   readonly follows: AnyStruct | undefined;
 }
@@ -56,7 +58,17 @@ export function op<A extends AnyStruct | null, const E extends ErrnoName = never
   errnos: readonly E[] = [],
   options: OpOptions<R> = {},
 ): Op<A, E, R, false> {
-  return { kind: 'op', cmd, arg, doc, errnos, returns: options.returns ?? ('nothing' as R), count: undefined, follows: options.follows };
+  return {
+    kind: 'op',
+    cmd,
+    arg,
+    doc,
+    errnos,
+    returns: options.returns ?? ('nothing' as R),
+    count: undefined,
+    continuedBit: 0,
+    follows: options.follows,
+  };
 }
 
 /** A hypercall without sub-operations. */
@@ -73,8 +85,9 @@ export function call<A extends AnyStruct | null, const E extends ErrnoName = nev
 export function batch<A extends AnyStruct, E extends ErrnoName, R extends Returns>(
   row: Op<A, E, R, false>,
   count: string,
+  { continuedBit = 0 }: { continuedBit?: number } = {},
 ): Op<A, E, R, true> {
-  return { ...row, count };
+  return { ...row, count, continuedBit };
 }
 
 export function refused(cmd: number, errno: ErrnoName, doc: string, options: { reads?: number } = {}): Refused {

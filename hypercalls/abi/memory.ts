@@ -1,7 +1,7 @@
 /** xen:public/memory.h: how much memory a domain has, and getting, giving back and exchanging it. */
 import { hypercall, op, refused } from './hypercall.ts';
 import { inout, out, pad, struct } from './struct.ts';
-import { hex, ptr, typedef, u8, u16, u32, u64, void_ } from './types.ts';
+import { hex, i32, ptr, typedef, u8, u16, u32, u64, void_ } from './types.ts';
 import { domid_t, xen_pfn_t, xen_ulong_t } from './xen.ts';
 
 /** Bits of the command above the op: extents done before a continuation. */
@@ -35,6 +35,59 @@ export const xen_machphys_mapping = struct('xen_machphys_mapping', {
 });
 export const xen_memory_map = struct('xen_memory_map', { nr_entries: inout(u32), buffer: ptr(u8) });
 
+export const xen_foreign_memory_map = struct('xen_foreign_memory_map', {
+  domid: domid_t,
+  map: struct('xen_memory_map', { nr_entries: u32, buffer: ptr(u8) }),
+});
+export const xen_add_to_physmap = struct('xen_add_to_physmap', {
+  domid: domid_t,
+  size: u16,
+  space: u32,
+  idx: xen_ulong_t,
+  gpfn: xen_pfn_t,
+});
+export const xen_add_to_physmap_batch = struct('xen_add_to_physmap_batch', {
+  domid: domid_t,
+  space: u16,
+  size: u16,
+  u: u16,
+  idxs: ptr(xen_ulong_t),
+  gpfns: ptr(xen_pfn_t),
+  errs: ptr(i32),
+});
+export const xen_remove_from_physmap = struct('xen_remove_from_physmap', { domid: domid_t, gpfn: xen_pfn_t });
+export const xen_pod_target = struct('xen_pod_target', {
+  target_pages: u64,
+  tot_pages: u64,
+  pod_cache_pages: u64,
+  pod_entries: u64,
+  domid: domid_t,
+});
+export const xen_mem_access_op = struct('xen_mem_access_op', {
+  op: u8,
+  access: u8,
+  domid: domid_t,
+  nr: u32,
+  pfn: u64,
+  pfn_list: ptr(u64),
+  access_list: ptr(u8),
+});
+export const xen_mem_acquire_resource = struct('xen_mem_acquire_resource', {
+  domid: domid_t,
+  type: u16,
+  id: u32,
+  nr_frames: u32,
+  pad: u32,
+  frame: u64,
+  frame_list: ptr(xen_pfn_t),
+});
+export const xen_reserved_device_memory_map = struct('xen_reserved_device_memory_map', {
+  flags: u32,
+  nr_entries: inout(u32),
+  buffer: ptr(u8),
+  dev: u32,
+});
+
 /** Only what its refusal looks at. */
 export const xen_vnuma_topology_info = struct('xen_vnuma_topology_info', {
   domid: domid_t,
@@ -44,6 +97,13 @@ export const xen_vnuma_topology_info = struct('xen_vnuma_topology_info', {
   nr_vmemranges: u32,
   handles: pad(24, 8),
 });
+
+/** Values of `space`. */
+export const XENMAPSPACE_gmfn_range = 3;
+export const XENMAPSPACE_gmfn_foreign = 4;
+export const XENMEM_RDM_ALL = 1;
+export const XENMEMF_populate_on_demand = 1 << 16;
+export const E820MAX = 1024;
 
 /** An E820 entry is packed: 8 + 8 + 4 bytes. */
 export const E820_ENTRY_SIZE = 20;
@@ -61,22 +121,23 @@ export const memory_op = hypercall('memory_op', 12, { pv64: true, pvh: true }, {
   maximum_reservation:   op(4, xen_memory_domain, 'Pages that a domain may have.', ['ESRCH', 'EPERM'], value),
   machphys_mfn_list:     op(5, xen_machphys_mfn_list, 'Frames of the machine-to-physical table, one per 2 MiB.'),
   populate_physmap:      op(6, null, 'Pages at given pfns; RAX is how many extents were done.', [], reservation),
-  add_to_physmap:        refused(7, 'EACCES', 'Place a special page at a gfn (translated guests).', { reads: 32 }),
+  add_to_physmap:        op(7, xen_add_to_physmap, 'Place a special page at a gfn (translated guests).', ['EACCES', 'ENOSYS', 'ESRCH']),
   memory_map:            op(9, xen_memory_map, 'The domain\'s pseudo-physical E820.', ['ENOSYS', 'EINVAL']),
   machine_memory_map:    refused(10, 'EPERM', 'The machine\'s E820.'),
   exchange:              op(11, xen_memory_exchange, 'Pages for others, usually for contiguous ones.', ['EINVAL', 'EPERM', 'ENOMEM', 'ESRCH', 'EBUSY', 'EOPNOTSUPP']),
   machphys_mapping:      op(12, xen_machphys_mapping, 'Where the machine-to-physical table is mapped.'),
-  set_memory_map:        refused(13, 'EPERM', 'Give a domain its E820.', { reads: 24 }),
+  set_memory_map:        op(13, xen_foreign_memory_map, 'Give a domain its E820.', ['EINVAL', 'EPERM', 'ESRCH']),
   maximum_gpfn:          op(14, xen_memory_domain, 'Highest pfn of a domain.', ['ESRCH', 'EPERM'], value),
-  remove_from_physmap:   refused(15, 'EACCES', 'Empty a gfn (translated guests).', { reads: 16 }),
-  set_pod_target:        refused(16, 'EINVAL', 'Populate on demand.', { reads: 40 }),
-  get_pod_target:        refused(17, 'EINVAL', 'Populate on demand.', { reads: 40 }),
+  remove_from_physmap:   op(15, xen_remove_from_physmap, 'Empty a gfn (translated guests).', ['EACCES', 'ESRCH']),
+  set_pod_target:        op(16, xen_pod_target, 'Populate on demand (HVM guests).', ['EINVAL', 'ESRCH']),
+  get_pod_target:        op(17, xen_pod_target, 'Populate on demand (HVM guests).', ['EINVAL', 'ESRCH']),
   get_sharing_freed_pages:  op(18, null, 'Pages saved by sharing: none.'),
   get_sharing_shared_pages: op(19, null, 'Pages shared: none.'),
-  access_op:             refused(21, 'EINVAL', 'Introspection.', { reads: 40 }),
-  add_to_physmap_batch:  refused(23, 'EACCES', 'Place pages at gfns (translated guests).', { reads: 32 }),
-  claim_pages:           refused(24, 'EPERM', 'Set memory aside for a domain.', { reads: 32 }),
+  access_op:             op(21, xen_mem_access_op, 'Introspection of another domain.', ['EINVAL', 'EPERM', 'ESRCH']),
+  add_to_physmap_batch:  op(23, xen_add_to_physmap_batch, 'Place pages at gfns (translated guests).', ['EACCES', 'EOPNOTSUPP', 'ESRCH']),
+  claim_pages:           op(24, xen_memory_reservation, 'Set memory aside for a domain.', ['EINVAL', 'EPERM']),
   machphys_compat_mfn_list: refused(25, 'EOPNOTSUPP', '32-bit machine-to-physical table.'),
-  get_vnumainfo:         op(26, xen_vnuma_topology_info, 'Virtual NUMA; no domain has any.', ['ESRCH', 'EPERM', 'EOPNOTSUPP']),
-  acquire_resource:      refused(28, 'EPERM', 'Map another domain\'s special pages.', { reads: 40 }),
-}, { cmdMask: MEMOP_CMD_MASK });
+  get_vnumainfo:         op(26, xen_vnuma_topology_info, 'Virtual NUMA; no domain has any.', ['EINVAL', 'ESRCH', 'EPERM', 'EOPNOTSUPP']),
+  reserved_device_memory_map: op(27, xen_reserved_device_memory_map, 'RAM that devices need; there are none.', ['EINVAL']),
+  acquire_resource:      op(28, xen_mem_acquire_resource, 'Map another domain\'s special pages.', ['EINVAL', 'EPERM', 'ESRCH']),
+}, { cmdMask: MEMOP_CMD_MASK, before: ['EINVAL', 'ENOSYS'] });

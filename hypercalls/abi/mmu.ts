@@ -56,6 +56,9 @@ export const UVMF_FLUSHTYPE_MASK = 3n;
 export const UVMF_LOCAL = 0n;
 export const UVMF_ALL = 4n;
 
+/** Of `count`: `pdone` has what earlier slices of the batch did. */
+export const MMU_UPDATE_PREEMPTED = 0x8000_0000;
+
 /** `foreigndom` of mmu_update: whose frames, and in the upper half 1 + whose page tables. */
 const foreigndom = u32;
 
@@ -75,6 +78,7 @@ export const mmu_update = hypercall(
       'ENOSYS',
     ]),
     'count',
+    { continuedBit: MMU_UPDATE_PREEMPTED },
   ),
 );
 
@@ -95,6 +99,7 @@ export const mmuext_op = hypercall(
       'EOPNOTSUPP',
     ]),
     'count',
+    { continuedBit: MMU_UPDATE_PREEMPTED },
   ),
 );
 

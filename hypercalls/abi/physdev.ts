@@ -1,10 +1,21 @@
 /** xen:public/physdev.h: physical devices, as a domain without any sees them, and a PV vCPU's I/O privilege. */
 import { hypercall, op, refused } from './hypercall.ts';
 import { out, struct } from './struct.ts';
-import { i32, ptr, u8, u32, void_ } from './types.ts';
-import { xen_pfn_t } from './xen.ts';
+import { i32, ptr, u8, u32, u64, void_ } from './types.ts';
+import { domid_t, xen_pfn_t } from './xen.ts';
 
 export const physdev_irq_status_query = struct('physdev_irq_status_query', { irq: u32, flags: out(u32) });
+export const physdev_map_pirq = struct('physdev_map_pirq', {
+  domid: domid_t,
+  type: i32,
+  index: i32,
+  pirq: i32,
+  bus: i32,
+  devfn: i32,
+  entry_nr: i32,
+  table_base: u64,
+});
+export const physdev_unmap_pirq = struct('physdev_unmap_pirq', { domid: domid_t, pirq: i32 });
 export const physdev_set_iopl = struct('physdev_set_iopl', { iopl: u32 });
 export const physdev_set_iobitmap = struct('physdev_set_iobitmap', { bitmap: ptr(u8), nr_ports: u32 });
 export const physdev_pirq_eoi_gmfn = struct('physdev_pirq_eoi_gmfn', { gmfn: xen_pfn_t });
@@ -20,15 +31,15 @@ export const physdev_op = hypercall('physdev_op', 33, { pv64: true }, { cmd: i32
   apic_write:         refused(9, 'EPERM', 'Write an I/O APIC.', { reads: 16 }),
   alloc_irq_vector:   refused(10, 'EPERM', 'Old way to route an interrupt.', { reads: 8 }),
   eoi:                refused(12, 'EINVAL', 'End of a physical interrupt.', { reads: 4 }),
-  map_pirq:           refused(13, 'EPERM', 'Make a physical interrupt bindable.', { reads: 32 }),
-  unmap_pirq:         refused(14, 'EPERM', 'Undo map_pirq.', { reads: 8 }),
+  map_pirq:           op(13, physdev_map_pirq, 'Make a physical interrupt bindable.', ['EPERM', 'ESRCH']),
+  unmap_pirq:         op(14, physdev_unmap_pirq, 'Undo map_pirq.', ['EPERM', 'ESRCH']),
   manage_pci_add:     refused(15, 'EPERM', 'Report a PCI device.', { reads: 2 }),
   manage_pci_remove:  refused(16, 'EPERM', 'Report a removed one.', { reads: 2 }),
   pirq_eoi_gmfn_v1:   op(17, physdev_pirq_eoi_gmfn, 'A page where ring -1 marks interrupts that need eoi.', ['EBUSY', 'EINVAL']),
   restore_msi:        refused(19, 'EPERM', 'Program MSIs again.', { reads: 2 }),
   manage_pci_add_ext: refused(20, 'EPERM', 'Report a PCI device.', { reads: 16 }),
   setup_gsi:          refused(21, 'EPERM', 'Trigger and polarity of a GSI.', { reads: 8 }),
-  get_free_pirq:      op(23, physdev_get_free_pirq, 'An unused interrupt number for an MSI.', ['EINVAL', 'ENOSPC']),
+  get_free_pirq:      op(23, physdev_get_free_pirq, 'An unused interrupt number.', ['ENOSPC']),
   pci_mmcfg_reserved: refused(24, 'EPERM', 'Confirm an MMCONFIG area.'),
   pci_device_add:     refused(25, 'EPERM', 'Report a PCI device.', { reads: 16 }),
   pci_device_remove:  refused(26, 'EPERM', 'Report a removed one.', { reads: 4 }),

@@ -51,5 +51,5 @@ export const xen_version = hypercall('xen_version', 17, { pv64: true, pvh: true 
   pagesize:            op(7, null, 'Bytes of a page; the pointer must be NULL.', ['EINVAL'], { returns: 'value' }),
   guest_handle:        op(8, null, 'The domain\'s 16-byte handle.'),
   commandline:         op(9, null, 'Ring -1\'s command line (privileged; others read <denied>).'),
-  build_id:            op(10, null, 'Hash of the build (privileged).', ['EPERM', 'ENODATA']),
+  build_id:            op(10, null, 'Hash of the build; RAX is its size (privileged).', ['EPERM', 'EINVAL', 'ENOBUFS'], { returns: 'value' }),
 });

@@ -2,7 +2,7 @@
 import { batch, call, hypercall, op, refused } from './hypercall.ts';
 import { out, struct } from './struct.ts';
 import { array, hex, i32, ptr, symbols, typedef, u8, u16, u32, u64, void_ } from './types.ts';
-import { xen_ulong_t } from './xen.ts';
+import { domid_t, xen_ulong_t } from './xen.ts';
 
 const both = { pv64: true, pvh: true };
 
@@ -55,23 +55,28 @@ export const xen_hvm_param = struct('xen_hvm_param', { domid: typedef('domid_t',
 const xen_hvm_get_time = struct('xen_hvm_get_time', { now: out(u64) });
 const xen_hvm_xentrace = struct('xen_hvm_xentrace', { event: u16, extra_bytes: u16, extra: array(u8, 28) });
 
+const xen_hvm_pagetable_dying = struct('xen_hvm_pagetable_dying', { domid: domid_t, pad: array(u16, 3), gpa: u64 });
+const xen_hvm_get_mem_type = struct('xen_hvm_get_mem_type', { domid: domid_t, mem_type: u16, pad: array(u16, 2), pfn: u64 });
+
 /** What a PV guest is told; none of it is about PV guests. */
 // biome-ignore format: one op a line
 export const hvm_op = hypercall('hvm_op', 34, { pv64: true }, { cmd: i32, arg: ptr(void_) }, {
-  set_param:             refused(0, 'EINVAL', 'Parameters of an HVM domain.', { reads: 16 }),
-  get_param:             refused(1, 'EINVAL', 'Parameters of an HVM domain.', { reads: 16 }),
+  set_param:             op(0, xen_hvm_param, 'Parameters of an HVM domain.', ['EINVAL', 'ESRCH']),
+  get_param:             op(1, xen_hvm_param, 'Parameters of an HVM domain.', ['EINVAL', 'ESRCH']),
   flush_tlbs:            refused(5, 'EINVAL', 'Flush the TLBs of an HVM domain\'s vCPUs.'),
-  pagetable_dying:       refused(9, 'EINVAL', 'Shadow paging hint.', { reads: 16 }),
+  pagetable_dying:       op(9, xen_hvm_pagetable_dying, 'Shadow paging hint.', ['EINVAL', 'EOPNOTSUPP', 'ESRCH']),
   get_time:              op(10, xen_hvm_get_time, 'System time in nanoseconds.'),
   xentrace:              op(11, xen_hvm_xentrace, 'Put a record into the trace buffer, which is off.', ['EINVAL']),
-  get_mem_type:          refused(15, 'EINVAL', 'Kind of a guest frame.', { reads: 16 }),
+  get_mem_type:          op(15, xen_hvm_get_mem_type, 'Kind of a guest frame.', ['EINVAL', 'EPERM', 'ESRCH']),
   set_evtchn_upcall_vector: refused(23, 'EINVAL', 'Upcall through the local APIC.'),
-  guest_request_vm_event: refused(24, 'EINVAL', 'Tell the introspection tool.'),
+  guest_request_vm_event: op(24, null, 'Tell the introspection tool; the pointer must be NULL.', ['EINVAL']),
   altp2m:                refused(25, 'EOPNOTSUPP', 'Alternative views of memory.'),
 });
 
 const version_t = typedef('interface_version', u32, hex);
 const privileged_op = struct('privileged_op', { cmd: u32, interface_version: version_t });
+/** The head of struct xen_domctl. */
+const domain_op = struct('domain_op', { cmd: u32, interface_version: version_t, domain: domid_t });
 
 /** Hypercalls of the toolstack: an unprivileged domain learns that its headers are of another Xen, or -EPERM. */
 export const platform_op = hypercall(
@@ -92,12 +97,51 @@ export const domctl = hypercall(
   'domctl',
   36,
   both,
-  { u_domctl: ptr(privileged_op) },
-  call(privileged_op, 'Control of domains.', ['EACCES', 'EPERM']),
+  { u_domctl: ptr(domain_op) },
+  call(domain_op, 'Control of domains.', ['EACCES', 'EINVAL', 'EOPNOTSUPP', 'EPERM', 'ESRCH']),
 );
 export const kexec_op = hypercall('kexec_op', 37, { pv64: true }, { op: u32, uarg: u64 }, refused(-1, 'EPERM', 'Crash kernels.'));
 export const hypfs_op = hypercall('hypfs_op', 42, both, { cmd: u32, arg1: u64 }, refused(-1, 'EPERM', "Ring -1's parameters as files."));
 export const mca = hypercall('mca', 48, { pv64: true }, { u_xen_mc: u64 }, refused(-1, 'EPERM', 'Machine checks.'));
+
+/** A continuation of domctl, not meant for guests. */
+export const paging_domctl_cont = hypercall(
+  'paging_domctl_cont',
+  49,
+  both,
+  { u_domctl: ptr(domain_op) },
+  call(domain_op, 'The rest of a long domctl.', ['EOPNOTSUPP', 'EPERM', 'ESRCH']),
+);
+export const dm_op = hypercall(
+  'dm_op',
+  41,
+  both,
+  { domid: domid_t, nr_bufs: u32, bufs: u64 },
+  call(null, 'Device models.', ['E2BIG', 'ENODATA', 'EINVAL', 'EPERM', 'ESRCH']),
+);
+export const xenoprof_op = hypercall(
+  'xenoprof_op',
+  31,
+  { pv64: true },
+  { op: i32, arg: u64 },
+  call(null, 'Profiling by performance counters, which are off.', ['EINVAL', 'ENODEV', 'EPERM']),
+);
+
+/** Before 3.2 the sub-operation was the first word of the struct; what follows it begins at these offsets. */
+export const event_channel_op_compat = hypercall(
+  'event_channel_op_compat',
+  16,
+  { pv64: true },
+  { uop: u64 },
+  call(null, 'event_channel_op as it was.', [], { returns: 'value' }),
+);
+export const physdev_op_compat = hypercall(
+  'physdev_op_compat',
+  19,
+  { pv64: true },
+  { uop: u64 },
+  call(null, 'physdev_op as it was.', [], { returns: 'value' }),
+);
 
 export const XENPF_INTERFACE_VERSION = 0x03000001;
 export const XEN_SYSCTL_INTERFACE_VERSION = 0x15;

@@ -13,6 +13,8 @@ type Exchange = typeof memory_op.body.exchange;
 type Arguments = ArgsOf<typeof memory_op.params, Exchange>;
 
 const CHUNKS_PER_SLICE = 64;
+/** A longer list of 8-byte elements does not fit into the address space. */
+const MAX_LIST = 0xffff_ffff_ffff_ffffn / 8n;
 
 export function exchange(call: Call, args: Arguments): Result<Exchange> {
   const progress = { done: args.nr_exchanged };
@@ -38,6 +40,7 @@ function performExchange(call: Call, args: Arguments, progress: { done: bigint }
     return 'EINVAL';
   }
   if (progress.done === given.nr_extents) return undefined;
+  if (given.nr_extents >= MAX_LIST || wanted.nr_extents >= MAX_LIST) return 'EFAULT';
   // More frames than there are cannot all be the domain's; the lists stay countable.
   if (size > 2n ** 40n) return 'EINVAL';
   const inExtents = inOrder <= outOrder ? 2 ** (wanted.extent_order - given.extent_order) : 1;
@@ -61,17 +64,17 @@ function performExchange(call: Call, args: Arguments, progress: { done: bigint }
       if (first >= BigInt(host.memory.frameCount)) return 'EINVAL';
       for (let k = 0; k < 2 ** given.extent_order; k++) inMfns.push(Number(first) + k);
     }
-    const outPfns: bigint[] = [];
-    for (let i = 0; i < outExtents; i++) {
-      const pfn = readU64(host, at(wanted.extent_start, chunk * outExtents + i));
-      if (pfn === undefined) return 'EFAULT';
-      outPfns.push(pfn);
-    }
+    if (!reservation.canGive(host.memory, domain, inMfns)) return 'EINVAL';
+    const outPfns: (bigint | undefined)[] = [];
+    for (let i = 0; i < outExtents; i++) outPfns.push(readU64(host, at(wanted.extent_start, chunk * outExtents + i)));
     const mfns = reservation.exchange(host.memory, domain, { inMfns, outOrder: wanted.extent_order, outPfns });
     if (typeof mfns === 'string') return mfns;
-    progress.done = BigInt((chunk + 1) * inExtents);
+    // The frames have changed hands whether or not the guest can be told; then this chunk does not count.
+    let isTold = !outPfns.includes(undefined);
     for (const [i, mfn] of mfns.entries())
-      if (!writeU64(host, at(wanted.extent_start, chunk * outExtents + i), BigInt(mfn))) return 'EFAULT';
+      if (outPfns[i] !== undefined && !writeU64(host, at(wanted.extent_start, chunk * outExtents + i), BigInt(mfn))) isTold = false;
+    if (!isTold) return 'EFAULT';
+    progress.done = BigInt((chunk + 1) * inExtents);
   }
   progress.done = given.nr_extents;
   return undefined;

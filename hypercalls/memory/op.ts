@@ -1,11 +1,24 @@
-/** XENMEM_*; the frame work of the reservation calls is emulator/memory/reservation.ts's, extent by extent in reservation.ts here. */
+/**
+ * XENMEM_*; the frame work of the reservation calls is emulator/memory/reservation.ts's, extent by extent in reservation.ts
+ * here. What is for translated guests or for the toolstack is refused as Xen refuses it, in the order of its checks.
+ */
 import type { Domain } from '../../emulator/domain.ts';
 import { defineSlot } from '../../emulator/slot.ts';
-import { E820_ENTRY_SIZE, E820_RAM, memory_op } from '../abi/memory.ts';
+import {
+  E820_ENTRY_SIZE,
+  E820_RAM,
+  E820MAX,
+  MEMOP_CMD_MASK,
+  MEMOP_EXTENT_SHIFT,
+  memory_op,
+  XENMAPSPACE_gmfn_foreign,
+  XENMAPSPACE_gmfn_range,
+  XENMEM_RDM_ALL,
+} from '../abi/memory.ts';
 import { arch_shared_info, DOMID_SELF, shared_info } from '../abi/xen.ts';
 import type { Call } from '../call.ts';
-import { copyToGuest, isGuestArray, writeU64 } from '../guest_memory.ts';
-import { implement } from '../implement.ts';
+import { copyFromGuest, copyToGuest, isGuestArray, writeU64 } from '../guest_memory.ts';
+import { type HandlersOf, implement } from '../implement.ts';
 import { exchange } from './exchange.ts';
 import { changeReservation } from './reservation.ts';
 
@@ -23,11 +36,32 @@ export function setMemoryMap(domain: Domain, pages: number): void {
   memoryMap.of(domain).entries = [{ address: 0n, size: BigInt(pages) * 4096n, type: E820_RAM }];
 }
 
+/** By number or as DOMID_SELF. */
+const domainOf = (call: Call, domid: number): Domain | undefined => (domid === DOMID_SELF ? call.domain : call.host.domains.get(domid));
+
 /** The domain that an unprivileged caller may ask about: itself. */
 function askedDomain(call: Call, domid: number): Domain | 'ESRCH' | 'EPERM' {
-  const domain = domid === DOMID_SELF ? call.domain : call.host.domains.get(domid);
+  const domain = domainOf(call, domid);
   if (domain === undefined) return 'ESRCH';
   return domain === call.domain || call.domain.isInitial ? domain : 'EPERM';
+}
+
+/** Another domain, by its number alone. */
+function remoteDomain(call: Call, domid: number): Domain | 'ESRCH' | 'EPERM' {
+  const domain = call.host.domains.get(domid);
+  if (domain === undefined) return 'ESRCH';
+  return domain === call.domain ? 'EPERM' : domain;
+}
+
+function readE820(call: Call, buffer: bigint, count: number): E820Entry[] | undefined {
+  const bytes = new Uint8Array(count * E820_ENTRY_SIZE);
+  if (count > 0 && !copyFromGuest(call.host, buffer, bytes)) return undefined;
+  const view = new DataView(bytes.buffer);
+  return Array.from({ length: count }, (_, i) => ({
+    address: view.getBigUint64(i * E820_ENTRY_SIZE, true),
+    size: view.getBigUint64(i * E820_ENTRY_SIZE + 8, true),
+    type: view.getUint32(i * E820_ENTRY_SIZE + 16, true),
+  }));
 }
 
 const M2P_VIRT_START = 0xffff_8000_0000_0000n;
@@ -36,7 +70,47 @@ const MAX_MFN = 0x7_ffff_ffffn;
 const FRAMES_PER_2M = 512;
 const MAX_PFN = shared_info.offset.arch + arch_shared_info.offset.max_pfn;
 
-const memory = implement(memory_op, {
+const { body } = memory_op;
+/** Commands that are never continued: a progress above them is refused, by the architecture's part of Xen as unknown. */
+const CONTINUES_NEVER = new Set(
+  [
+    body.maximum_ram_page,
+    body.current_reservation,
+    body.maximum_reservation,
+    body.maximum_gpfn,
+    body.remove_from_physmap,
+    body.claim_pages,
+    body.get_vnumainfo,
+    body.reserved_device_memory_map,
+  ].map(({ cmd }) => cmd),
+);
+const CONTINUES_NEVER_ARCH = new Set(
+  [
+    body.machphys_mfn_list,
+    body.memory_map,
+    body.machine_memory_map,
+    body.machphys_mapping,
+    body.set_memory_map,
+    body.set_pod_target,
+    body.get_pod_target,
+    body.get_sharing_freed_pages,
+    body.get_sharing_shared_pages,
+    body.machphys_compat_mfn_list,
+  ].map(({ cmd }) => cmd),
+);
+
+function refuseProgress(call: Call): 'EINVAL' | 'ENOSYS' | undefined {
+  const command = Number(call.args[0]! & 0xffff_ffffn);
+  if (command >>> MEMOP_EXTENT_SHIFT === 0) return undefined;
+  const cmd = command & MEMOP_CMD_MASK;
+  if (CONTINUES_NEVER.has(cmd)) return 'EINVAL';
+  return CONTINUES_NEVER_ARCH.has(cmd) ? 'ENOSYS' : undefined;
+}
+
+/** No populate-on-demand for a PV domain, whoever asks. */
+const podTarget = (call: Call, { domid }: { readonly domid: number }) => (domainOf(call, domid) === undefined ? 'ESRCH' : 'EINVAL');
+
+const handlers: HandlersOf<typeof memory_op.params, typeof memory_op.body> = {
   increase_reservation: (call) => changeReservation(call, 'increase'),
   decrease_reservation: (call) => changeReservation(call, 'decrease'),
   populate_physmap: (call) => changeReservation(call, 'populate'),
@@ -84,18 +158,57 @@ const memory = implement(memory_op, {
       view.setBigUint64(i * E820_ENTRY_SIZE + 8, size, true);
       view.setUint32(i * E820_ENTRY_SIZE + 16, type, true);
     });
-    if (!isGuestArray(call.host, buffer, count, E820_ENTRY_SIZE) || !copyToGuest(call.host, buffer, bytes)) return 'EFAULT';
+    if (count > 0 && (!isGuestArray(call.host, buffer, count, E820_ENTRY_SIZE) || !copyToGuest(call.host, buffer, bytes))) return 'EFAULT';
     return { nr_entries: count };
   },
 
+  /** A domain may replace its own. */
+  set_memory_map(call, { domid, map: { nr_entries, buffer } }) {
+    if (nr_entries > E820MAX) return 'EINVAL';
+    const domain = askedDomain(call, domid);
+    if (typeof domain === 'string') return domain;
+    const entries = readE820(call, buffer, nr_entries);
+    if (entries === undefined) return 'EFAULT';
+    memoryMap.of(domain).entries = entries;
+    return;
+  },
+
   machphys_mapping: () => ({ v_start: M2P_VIRT_START, v_end: M2P_VIRT_END, max_mfn: MAX_MFN }),
-  get_vnumainfo(call, { domid }) {
+  get_vnumainfo(call, { domid, pad }) {
+    if (pad !== 0) return 'EINVAL';
     const domain = askedDomain(call, domid);
     return typeof domain === 'string' ? domain : 'EOPNOTSUPP';
   },
+  reserved_device_memory_map: (_call, { flags }) => (flags & ~XENMEM_RDM_ALL ? 'EINVAL' : { nr_entries: 0 }),
 
   get_sharing_freed_pages: () => undefined,
   get_sharing_shared_pages: () => undefined,
-});
 
-export const memoryFamily = [memory];
+  add_to_physmap(call, { domid, space }) {
+    if (space === XENMAPSPACE_gmfn_foreign) return 'ENOSYS';
+    return domainOf(call, domid) === undefined ? 'ESRCH' : 'EACCES';
+  },
+  add_to_physmap_batch(call, { domid, space }) {
+    if (space === XENMAPSPACE_gmfn_range) return 'EOPNOTSUPP';
+    return domainOf(call, domid) === undefined ? 'ESRCH' : 'EACCES';
+  },
+  remove_from_physmap: (call, { domid }) => (domainOf(call, domid) === undefined ? 'ESRCH' : 'EACCES'),
+
+  set_pod_target: podTarget,
+  get_pod_target: podTarget,
+  access_op(call, { domid }) {
+    const domain = remoteDomain(call, domid);
+    return typeof domain === 'string' ? domain : 'EINVAL';
+  },
+  claim_pages(call, { extent_start, extent_order, mem_flags, domid }) {
+    if (extent_start !== 0n || extent_order !== 0 || mem_flags !== 0) return 'EINVAL';
+    return call.host.domains.has(domid) ? 'EPERM' : 'EINVAL';
+  },
+  acquire_resource(call, { domid, pad }) {
+    if (pad !== 0) return 'EINVAL';
+    const domain = remoteDomain(call, domid);
+    return typeof domain === 'string' ? domain : 'EPERM';
+  },
+};
+
+export const memoryFamily = [implement(memory_op, handlers, refuseProgress)];

@@ -6,7 +6,7 @@
 import type { Domain } from '../../emulator/domain.ts';
 import { decreaseReservation, increaseReservation, isOrderAllowed, populatePhysmap } from '../../emulator/memory/reservation.ts';
 import { AGAIN } from '../abi/hypercall.ts';
-import { MEMOP_CMD_MASK, MEMOP_EXTENT_SHIFT, xen_memory_reservation } from '../abi/memory.ts';
+import { MEMOP_CMD_MASK, MEMOP_EXTENT_SHIFT, XENMEMF_populate_on_demand, xen_memory_reservation } from '../abi/memory.ts';
 import { DOMID_SELF } from '../abi/xen.ts';
 import type { Call } from '../call.ts';
 import { copyFromGuest, isGuestArray, readU64, writeU64 } from '../guest_memory.ts';
@@ -26,7 +26,7 @@ export function changeReservation(call: Call, change: Change): number | typeof A
   const command = call.args[0]!;
   const start = Number(BigInt.asUintN(32, command >> BigInt(MEMOP_EXTENT_SHIFT)));
   if (!copyFromGuest(host, call.args[1]!, bytes)) return start;
-  const { extent_start, nr_extents, extent_order, domid } = xen_memory_reservation.decode(view, 0);
+  const { extent_start, nr_extents, extent_order, mem_flags, domid } = xen_memory_reservation.decode(view, 0);
   if (nr_extents > MAX_EXTENTS || BigInt(start) >= nr_extents) return start;
   const domain = domid === DOMID_SELF ? call.domain : host.domains.get(domid);
   if (domain === undefined || (domain !== call.domain && !call.domain.isInitial)) return start;
@@ -34,6 +34,7 @@ export function changeReservation(call: Call, change: Change): number | typeof A
   const hasList = change !== 'increase' || extent_start !== 0n;
   if (hasList && !isGuestArray(host, BigInt.asUintN(64, extent_start + BigInt(start * 8)), count - start, 8)) return start;
   if (!isOrderAllowed(call.domain, extent_order)) return start;
+  if (change === 'populate' && mem_flags & XENMEMF_populate_on_demand) return start;
 
   const sliceEnd = Math.min(count, start + Math.max(1, FRAMES_PER_SLICE >> extent_order));
   for (let i = start; i < sliceEnd; i++) {

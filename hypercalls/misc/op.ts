@@ -1,20 +1,7 @@
-/** multicall, vm_assist and what a domU hears about the calls that are not for it. */
-import {
-  domctl,
-  hvm_op,
-  hypfs_op,
-  kexec_op,
-  mca,
-  multicall,
-  platform_op,
-  sysctl,
-  VMASST_TYPE,
-  vm_assist,
-  XEN_DOMCTL_INTERFACE_VERSION,
-  XEN_SYSCTL_INTERFACE_VERSION,
-  XENPF_INTERFACE_VERSION,
-  xenpmu_op,
-} from '../abi/xen_calls.ts';
+/** multicall, vm_assist and hvm_op as a PV guest sees it. */
+import { DOMID_SELF } from '../abi/xen.ts';
+import { hvm_op, multicall, VMASST_TYPE, vm_assist } from '../abi/xen_calls.ts';
+import type { Call } from '../call.ts';
 import { implement } from '../implement.ts';
 import { performMulticall } from './multicall.ts';
 
@@ -36,26 +23,21 @@ const vmAssist = implement(
 /** Below TRC_SUBCLS_SHIFT. */
 const MAX_TRACE_EVENT = 0xfff;
 
+/** What an operation on an HVM domain says of a domain that is none; of its caller itself by `own`, DOMID_SELF or by number. */
+function notHvm<E extends string>(call: Call, domid: number, own: E, other: E): E | 'ESRCH' {
+  if (domid === DOMID_SELF || domid === call.domain.id) return own;
+  return call.host.domains.has(domid) ? other : 'ESRCH';
+}
+
 const hvm = implement(hvm_op, {
+  set_param: (call, { domid }) => notHvm(call, domid, 'EINVAL', 'EINVAL'),
+  get_param: (call, { domid }) => notHvm(call, domid, 'EINVAL', 'EINVAL'),
+  pagetable_dying: (call, { domid }) => notHvm(call, domid, 'EINVAL', 'EOPNOTSUPP'),
+  get_mem_type: (call, { domid }) => notHvm(call, domid, 'EINVAL', 'EPERM'),
+  /** Nobody listens. */
+  guest_request_vm_event: (call) => (call.args[1] === 0n ? undefined : 'EINVAL'),
   get_time: (call) => ({ now: call.host.clock.now() }),
   xentrace: (_call, { event, extra_bytes }) => (extra_bytes > 28 || event > MAX_TRACE_EVENT ? 'EINVAL' : undefined),
 });
 
-/** Their headers' version is judged first, then the caller; the toolstack of this ring -1 is not a guest. */
-const privileged =
-  (expected: number) =>
-  (_call: unknown, { interface_version }: { readonly interface_version: number }) =>
-    interface_version === expected ? ('EPERM' as const) : ('EACCES' as const);
-
-export const miscFamily = [
-  implement(multicall, performMulticall),
-  vmAssist,
-  hvm,
-  implement(xenpmu_op, undefined),
-  implement(platform_op, privileged(XENPF_INTERFACE_VERSION)),
-  implement(sysctl, privileged(XEN_SYSCTL_INTERFACE_VERSION)),
-  implement(domctl, privileged(XEN_DOMCTL_INTERFACE_VERSION)),
-  implement(kexec_op, undefined),
-  implement(hypfs_op, undefined),
-  implement(mca, undefined),
-];
+export const miscFamily = [implement(multicall, performMulticall), vmAssist, hvm];

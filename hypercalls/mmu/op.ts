@@ -27,7 +27,7 @@ function findOwners(call: Call, foreigndom: number): Owners | 'ESRCH' | 'EINVAL'
     table = (foreigndom >>> 16) - 1;
     const owner = host.domains.get(table);
     if (owner === undefined) return 'ESRCH';
-    if (owner !== domain && owner.vcpus.length === 0) return 'EINVAL';
+    if (owner !== domain && owner.vcpus.length === 0 && !owner.isInitial) return 'EINVAL';
   }
   const frames = findPageOwner(host, domain, foreigndom & 0xffff);
   return frames === undefined ? 'ESRCH' : { table, frames };
@@ -54,7 +54,7 @@ const mmuUpdate = implement(abi.mmu_update, {
     }
   },
   end(call, { count, pdone }, done) {
-    countDone(call, count, abi.mmu_update_t.size, pdone, done);
+    countDone(call, count, pdone, done);
   },
 });
 
@@ -79,7 +79,7 @@ function updateTable(call: Call, maddr: number, entry: bigint, preserveAd: boole
 
 function updateMachphys(call: Call, mfn: number, pfn: bigint, owners: Owners): UpdateErrno | undefined {
   const { memory } = call.host;
-  if (owners.table !== call.domain.id || !mayActOn(call.domain, owners.frames)) return 'EPERM';
+  if (owners.table !== call.domain.id || !mayMapFrom(call.domain, owners.frames)) return 'EPERM';
   if (!memory.getPage(mfn, owners.frames)) return 'EINVAL';
   memory.setM2p(mfn, pfn);
   memory.putPage(mfn);
@@ -98,7 +98,7 @@ const mmuextOp = implement(abi.mmuext_op, {
     return pgOwner === undefined ? 'ESRCH' : performMmuext(call, element, pgOwner);
   },
   end(call, { count, pdone }, done) {
-    countDone(call, count, abi.mmuext_op_t.size, pdone, done);
+    countDone(call, count, pdone, done);
   },
 });
 
@@ -112,7 +112,7 @@ const updateVaMappingOtherdomain = implement(abi.update_va_mapping_otherdomain, 
 function mapVa(call: Call, va: bigint, val: bigint, flags: bigint, pgOwner: number) {
   const { host, vcpu, domain } = call;
   const { memory } = host;
-  if (!mayMapFrom(domain, pgOwner)) return 'EPERM';
+  if (!mayActOn(domain, pgOwner)) return 'EPERM';
   const found = findL1Entry(memory, vcpu, va);
   if (found === undefined || memory.owner[found.tableMfn] !== domain.id) return 'EINVAL';
   if (!isLivePageTable(memory, found.tableMfn) || memory.type[found.tableMfn] !== PGT_l1_page_table) return 'EINVAL';

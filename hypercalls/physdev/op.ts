@@ -3,6 +3,7 @@ import type { Domain } from '../../emulator/domain.ts';
 import { holdOwnFrame, letGo } from '../../emulator/memory/held_frames.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import { physdev_op } from '../abi/physdev.ts';
+import { DOMID_SELF } from '../abi/xen.ts';
 import type { Call } from '../call.ts';
 import { NR_PIRQS } from '../event_channel/ports.ts';
 import { isGuestAddress } from '../guest_memory.ts';
@@ -23,18 +24,36 @@ function setEoiPage(call: Call, gmfn: bigint): 'EBUSY' | 'EINVAL' | undefined {
     return 'EBUSY';
   }
   page.mfn = mfn;
-  memory.frameBytes(mfn).fill(0);
-  memory.written(mfn * 4096, 4096);
   return undefined;
 }
 
-/** GET_FREE_PIRQ's type: MAP_PIRQ_TYPE_GSI has none to give. */
+/** The interrupt numbers of I/O APIC pins that are no ISA interrupt, given upwards; those above are for MSIs, downwards. */
 const MAP_PIRQ_TYPE_GSI = 1;
-const FIRST_MSI_PIRQ = 16;
+const FIRST_GSI = 16;
+const NR_IRQS_GSI = 24;
+const XENIRQSTAT_needs_eoi = 1;
+
+/** The numbers that get_free_pirq has given. */
+const takenPirqs = defineSlot<Domain, Set<number>>(() => new Set());
+
+function takePirq(domain: Domain, isGsi: boolean): number | undefined {
+  const taken = takenPirqs.of(domain);
+  const count = isGsi ? NR_IRQS_GSI - FIRST_GSI : NR_PIRQS - NR_IRQS_GSI;
+  for (let i = 0; i < count; i++) {
+    const pirq = isGsi ? FIRST_GSI + i : NR_PIRQS - 1 - i;
+    if (taken.has(pirq)) continue;
+    taken.add(pirq);
+    return pirq;
+  }
+  return undefined;
+}
+
+const mayNotMap = (call: Call, domid: number): 'EPERM' | 'ESRCH' =>
+  domid === DOMID_SELF || call.host.domains.has(domid) ? 'EPERM' : 'ESRCH';
 
 const physdev = implement(physdev_op, {
   irq_unmask_notify: () => undefined,
-  irq_status_query: (_call, { irq }) => (irq >= NR_PIRQS ? 'EINVAL' : { flags: 0 }),
+  irq_status_query: (_call, { irq }) => (irq >= NR_PIRQS ? 'EINVAL' : { flags: XENIRQSTAT_needs_eoi }),
   set_iopl(call, { iopl }) {
     if (iopl > 3) return 'EINVAL';
     pvVcpu.of(call.vcpu).iopl = iopl << 12;
@@ -46,7 +65,12 @@ const physdev = implement(physdev_op, {
     vcpu.iobmpLimit = nr_ports;
   },
   pirq_eoi_gmfn_v1: (call, { gmfn }) => setEoiPage(call, gmfn),
-  get_free_pirq: (_call, { type }) => (type === MAP_PIRQ_TYPE_GSI ? 'EINVAL' : { pirq: FIRST_MSI_PIRQ }),
+  map_pirq: (call, { domid }) => mayNotMap(call, domid),
+  unmap_pirq: (call, { domid }) => mayNotMap(call, domid),
+  get_free_pirq(call, { type }) {
+    const pirq = takePirq(call.domain, type === MAP_PIRQ_TYPE_GSI);
+    return pirq === undefined ? 'ENOSPC' : { pirq };
+  },
   pirq_eoi_gmfn_v2: (call, { gmfn }) => setEoiPage(call, gmfn),
 });
 

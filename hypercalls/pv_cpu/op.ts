@@ -124,7 +124,7 @@ const frameView = new DataView(frameBytes.buffer);
 const setGdtCall = implement(abi.set_gdt, ({ host, vcpu }, { frame_list, entries }) => {
   if (entries > FIRST_RESERVED_GDT_ENTRY) return 'EINVAL';
   const count = Math.ceil(entries / 512);
-  if (!copyFromGuest(host, frame_list, frameBytes, 0, count * 8)) return 'EFAULT';
+  if (count > 0 && !copyFromGuest(host, frame_list, frameBytes, 0, count * 8)) return 'EFAULT';
   const frames = Array.from({ length: count }, (_, i) => Number(frameView.getBigUint64(i * 8, true)));
   return setGdt(host.memory, vcpu, frames, entries) === undefined ? undefined : 'EINVAL';
 });

@@ -3,16 +3,24 @@ import type { Domain } from '../../emulator/domain.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import { XENFEAT, xen_version } from '../abi/version.ts';
 import { VMASST_TYPE } from '../abi/xen_calls.ts';
-import { copyToGuest } from '../guest_memory.ts';
+import { copyToGuest, readU32 } from '../guest_memory.ts';
 import { implement } from '../implement.ts';
 
 const VERSION = (4 << 16) | 17;
 const HYPERVISOR_VIRT_START = 0xffff_8000_0000_0000n;
 const DENIED = new Uint8Array([...'<denied>\0'].map((c) => c.charCodeAt(0)));
 const EMPTY = new Uint8Array(1);
+const BUILD_ID = bytesOf('151b373fd64b321593bf987fd923cd10dabadac4');
 
 /** The UUID that the toolstack gave the domain. */
 export const domainHandle = defineSlot<Domain, Uint8Array>(() => new Uint8Array(16));
+
+/** The 16 bytes that a UUID's digits stand for. */
+export const handleOf = (uuid: string): Uint8Array => bytesOf(uuid.replaceAll('-', ''));
+
+function bytesOf(digits: string): Uint8Array {
+  return Uint8Array.from(digits.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16));
+}
 
 function featuresOf(domain: Domain): number {
   const common = XENFEAT.memory_op_vnode_supported | (domain.isInitial ? XENFEAT.dom0 : 0);
@@ -53,7 +61,16 @@ const version = implement(xen_version, {
   pagesize: (call) => (call.args[1] === 0n ? 4096 : 'EINVAL'),
   guest_handle: (call) => (copyToGuest(call.host, call.args[1]!, domainHandle.of(call.domain)) ? undefined : 'EFAULT'),
   commandline: (call) => (copyToGuest(call.host, call.args[1]!, call.domain.isInitial ? EMPTY : DENIED) ? undefined : 'EFAULT'),
-  build_id: (call) => (call.domain.isInitial ? 'ENODATA' : 'EPERM'),
+  build_id(call) {
+    if (!call.domain.isInitial) return 'EPERM';
+    const pointer = call.args[1]!;
+    if (pointer === 0n) return BUILD_ID.length;
+    const room = readU32(call.host, pointer);
+    if (room === undefined) return 'EFAULT';
+    if (room === 0) return 'EINVAL';
+    if (room < BUILD_ID.length) return 'ENOBUFS';
+    return copyToGuest(call.host, BigInt.asUintN(64, pointer + 4n), BUILD_ID) ? BUILD_ID.length : 'EFAULT';
+  },
 });
 
 export const versionFamily = [version];

@@ -100,8 +100,8 @@ export function populateDomainTree(
   putBelow(`/libxl/${id}`, { type: 'pv', 'dm-version': 'qemu_xen' });
 }
 
-/** A name-based UUID: 128 bits of FNV-1a over the words, with the version and variant bits of RFC 4122 (version 8). */
-function uuidOf(domid: number, name: string): string {
+/** A name-based UUID (libxl's is random): 128 bits of FNV-1a over the words, with the version and variant bits of RFC 4122 (version 8). */
+export function uuidOf(domid: number, name: string): string {
   let hash = 0x6c62272e07bb014262b821756295c58dn;
   for (const character of `${domid}/${name}`)
     hash = BigInt.asUintN(128, (hash ^ BigInt(character.codePointAt(0)!)) * 0x1000000000000000000013bn);

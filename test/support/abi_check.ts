@@ -52,7 +52,7 @@ const PREFIX: Readonly<Record<string, string>> = {
 };
 
 /** Ours alone: the common head of three structs, and parts of unions that have no name in C. */
-const isNamedInC = (name: string): boolean => name !== 'privileged_op' && !name.includes('.');
+const isNamedInC = (name: string): boolean => name !== 'privileged_op' && name !== 'domain_op' && !name.includes('.');
 
 function* factLines(): Generator<string> {
   for (const struct of structs.filter(({ name }) => isNamedInC(name))) {
