@@ -4,9 +4,10 @@ import t, { type Test } from 'tap';
 import type { Exit } from '../../emulator/cpu/exit.ts';
 import type { CpuCore } from '../../emulator/cpu/index.ts';
 import { freshBareCpu, loadCode } from '../support/bare_cpu.ts';
+import { EAGER_BLOCKS, loadTranslated, ranTranslated } from '../support/hot_code.ts';
 import { A, D, descriptor, NX, P, PageTables, PS, RW, US, write64 } from '../support/tables.ts';
 
-const CODE = 0x10000;
+const CODE = 0x10010;
 /** Two neighbouring pages and what backs them. */
 const PAGE = 0x7123_4567_8000n,
   NEXT = PAGE + 4096n;
@@ -29,8 +30,39 @@ interface World {
   tables: PageTables;
 }
 
+/** The engine of the worlds that are made. */
+let engine: Parameters<typeof freshBareCpu>[1] = {};
+/** Runs of code by `execute`, and those of them that ran translated code. */
+let runs = 0;
+let translatedRuns = 0;
+
+/** The claim for the interpreter, and for code that has been translated before it runs. */
+function testBoth(name: string, body: (t: Test) => void): void {
+  t.test(name, body);
+  t.test(`${name}, translated`, (t) => {
+    engine = EAGER_BLOCKS;
+    try {
+      body(t);
+    } finally {
+      engine = {};
+    }
+  });
+}
+
+/** Loads code and runs it for so many instructions. */
+function execute(cpu: CpuCore, code: readonly number[], budget: number): Exit {
+  const before = loadTranslated(cpu, code, CODE);
+  let exit: Exit | undefined;
+  if (cpu.engine === 'translate') runs++;
+  const wasTranslated = ranTranslated(cpu, () => {
+    exit = cpu.run(before + budget);
+  });
+  if (wasTranslated) translatedRuns++;
+  return exit!;
+}
+
 function makeWorld(cpl: 0 | 3): World {
-  const cpu = freshBareCpu(cpl);
+  const cpu = freshBareCpu(cpl, engine);
   const tables = new PageTables(cpu);
   tables.map(PAGE, FRAME);
   tables.map(NEXT, NEXT_FRAME);
@@ -50,11 +82,10 @@ function expectFault(
   code: number[],
   expected: { vector: number; code?: number | undefined; cr2?: bigint; rip?: bigint },
 ): void {
-  loadCode(cpu, code, CODE);
   const registers = [...cpu.gpr];
   const { rflags, cr2 } = cpu;
   const memory = cpu.memory.bytes.slice(FRAME, FRAME + 8192);
-  const exit = cpu.run(10);
+  const exit = execute(cpu, code, 10);
   t.same(show(exit), { vector: expected.vector, code: expected.code, cr2: expected.cr2?.toString(16) }, name);
   const changed = [...cpu.gpr].findIndex((value, i) => value !== registers[i]);
   const isUntouched =
@@ -100,10 +131,10 @@ const pagingCases: PagingCase[] = [
   { what: 'PS in the top level',    prepare: ({ tables }) => tables.change(PAGE, 4, 0n, PS), levels: [4], read: ePresent | eReserved, write: ePresent | eReserved, fetch: ePresent | eReserved },
   { what: '2 MiB page, low bit',    prepare: ({ tables }) => tables.change(PAGE, 2, ~0n, 0x20_2000n | PS | P | RW | US), levels: [2], read: ePresent | eReserved, write: ePresent | eReserved, fetch: ePresent | eReserved },
   { what: '1 GiB page, low bit',    prepare: ({ tables }) => tables.change(PAGE, 3, ~0n, 0x20_0000n | PS | P | RW | US), levels: [3], read: ePresent | eReserved, write: ePresent | eReserved, fetch: ePresent | eReserved },
-  { what: 'SMEP',                   prepare: ({ cpu, tables }) => { cpu.cr4 |= 1n << 20n; tables.map(BigInt(CODE), CODE, P); }, levels: [1], read: undefined, write: undefined, fetch: ePresent, cpls: [0] },
+  { what: 'SMEP',                   prepare: ({ cpu, tables }) => { cpu.cr4 |= 1n << 20n; tables.map(0x10000n, 0x10000, P); }, levels: [1], read: undefined, write: undefined, fetch: ePresent, cpls: [0] },
 ];
 
-t.test('a page fault tells its reason, at every level of the tables', (t) => {
+testBoth('a page fault tells its reason, at every level of the tables', (t) => {
   for (const { what, prepare, levels = [4, 3, 2, 1], cpls = [0, 3], ...accesses } of pagingCases) {
     for (const level of levels) {
       for (const cpl of cpls as (0 | 3)[]) {
@@ -120,9 +151,8 @@ t.test('a page fault tells its reason, at every level of the tables', (t) => {
           cpu.gpr[RDI] = PAGE;
           const added = accesses[access];
           if (added === undefined) {
-            loadCode(cpu, [...code], CODE);
             cpu.memory.bytes[FRAME] = 0x90;
-            t.same(cpu.run(1), { kind: 'budget' }, `${name} is allowed`);
+            t.same(execute(cpu, code, 1), { kind: 'budget' }, `${name} is allowed`);
             if (access === 'fetch') t.same(cpu.run(1), { kind: 'budget' }, `${name} is allowed`);
             continue;
           }
@@ -137,12 +167,11 @@ t.test('a page fault tells its reason, at every level of the tables', (t) => {
   world.tables.change(PAGE, 1, RW, 0n);
   world.cpu.cr0 &= ~0x10000n;
   world.cpu.gpr[RDI] = PAGE;
-  loadCode(world.cpu, WRITE, CODE);
-  t.same(world.cpu.run(1), { kind: 'budget' }, 'the supervisor writes a read-only page without WP');
+  t.same(execute(world.cpu, WRITE, 1), { kind: 'budget' }, 'the supervisor writes a read-only page without WP');
   t.end();
 });
 
-t.test('accesses mark the tables', (t) => {
+testBoth('accesses mark the tables', (t) => {
   for (const [name, code, leaf] of [
     ['read', READ, A],
     ['write', WRITE, A | D],
@@ -150,21 +179,19 @@ t.test('accesses mark the tables', (t) => {
   ] as const) {
     const { cpu, tables } = makeWorld(3);
     cpu.gpr[RDI] = PAGE;
-    loadCode(cpu, [...code], CODE);
-    cpu.run(1);
+    execute(cpu, code, 1);
     for (const level of [4, 3, 2])
       t.equal(cpu.memory.view.getBigUint64(tables.entry(PAGE, level), true) & (A | D), A, `${name}, level ${level}`);
     t.equal(cpu.memory.view.getBigUint64(tables.entry(PAGE, 1), true) & (A | D), leaf, `${name}, leaf`);
   }
   const { cpu, tables } = makeWorld(3);
   cpu.gpr[RDI] = PAGE;
-  loadCode(cpu, [...READ, ...WRITE], CODE);
-  cpu.run(2);
+  execute(cpu, [...READ, ...WRITE], 2);
   t.equal(cpu.memory.view.getBigUint64(tables.entry(PAGE, 1), true) & D, D, 'a write after a read marks D');
   t.end();
 });
 
-t.test('an access that crosses a page reports the page that is at fault, and changes neither', (t) => {
+testBoth('an access that crosses a page reports the page that is at fault, and changes neither', (t) => {
   const last = PAGE + 4096n - 3n;
   const accesses: [string, number[], number][] = [
     ['mov load', READ, 0],
@@ -201,13 +228,12 @@ t.test('an access that crosses a page reports the page that is at fault, and cha
   const { cpu } = makeWorld(3);
   cpu.gpr[RDI] = last;
   cpu.gpr[RAX] = 0x8877_6655_4433_2211n;
-  loadCode(cpu, [...WRITE, ...ADD, 0x48, 0x8b, 0x1f], CODE);
-  cpu.run(3);
+  execute(cpu, [...WRITE, ...ADD, 0x48, 0x8b, 0x1f], 3);
   t.equal(cpu.gpr[3], 0x10eeccaa88664422n, 'stores, sums and loads across pages that are there work');
   t.end();
 });
 
-t.test('the stack faults at its own address, and RSP stays', (t) => {
+testBoth('the stack faults at its own address, and RSP stays', (t) => {
   const cases: [string, number[], number, bigint][] = [
     ['push', [0x50], eWrite, PAGE - 8n],
     ['pop', [0x58], 0, PAGE],
@@ -230,7 +256,7 @@ t.test('the stack faults at its own address, and RSP stays', (t) => {
   t.end();
 });
 
-t.test('addresses that are not canonical', (t) => {
+testBoth('addresses that are not canonical', (t) => {
   const bad = 0x8000_0000_0000n;
   const cases: [string, number[], number, number][] = [
     ['mov rax, [rdi]', READ, GP, RDI],
@@ -308,7 +334,7 @@ t.test('fetching: an instruction that reaches into a bad page', (t) => {
   t.end();
 });
 
-t.test('a repeated string instruction stops at the element that faults', (t) => {
+testBoth('a repeated string instruction stops at the element that faults', (t) => {
   const rows: [string, number[], number, number, boolean, boolean][] = [
     ['rep movsb', [0xf3, 0xa4], 1, eUser | eWrite, true, true],
     ['rep movsq', [0xf3, 0x48, 0xa5], 8, eUser | eWrite, true, true],
@@ -324,8 +350,7 @@ t.test('a repeated string instruction stops at the element that faults', (t) => 
     cpu.gpr[RSI] = movesDestination ? BigInt(CODE + 0x100) : start;
     cpu.gpr[RDI] = start;
     const source = cpu.gpr[RSI]!;
-    loadCode(cpu, code, CODE);
-    t.same(show(cpu.run(100)), { vector: PF, code: errorCode, cr2: NEXT.toString(16) }, name);
+    t.same(show(execute(cpu, code, 100)), { vector: PF, code: errorCode, cr2: NEXT.toString(16) }, name);
     t.equal(cpu.rip, BigInt(CODE), `${name}: RIP`);
     t.equal(cpu.gpr[RCX], 7n, `${name}: RCX`);
     t.equal(cpu.gpr[RSI]! - source, BigInt(movesSource ? 3 * size : 0), `${name}: RSI`);
@@ -334,7 +359,7 @@ t.test('a repeated string instruction stops at the element that faults', (t) => 
   t.end();
 });
 
-t.test('alignment is checked where CR0.AM, RFLAGS.AC and CPL 3 say so', (t) => {
+testBoth('alignment is checked where CR0.AM, RFLAGS.AC and CPL 3 say so', (t) => {
   for (const [name, cpl, am, ac, isFault] of [
     ['on', 3, true, true, true],
     ['CPL 0', 0, true, true, false],
@@ -353,12 +378,10 @@ t.test('alignment is checked where CR0.AM, RFLAGS.AC and CPL 3 say so', (t) => {
     ] as const) {
       if (isFault) expectFault(t, `${name}, ${what}`, world, [...code], { vector: AC, code: 0 });
       else {
-        loadCode(cpu, [...code], CODE);
-        t.same(cpu.run(1), { kind: 'budget' }, `${name}, ${what}`);
+        t.same(execute(cpu, code, 1), { kind: 'budget' }, `${name}, ${what}`);
       }
     }
-    loadCode(cpu, [0x8a, 0x07], CODE);
-    t.same(cpu.run(1), { kind: 'budget' }, `${name}, a byte`);
+    t.same(execute(cpu, [0x8a, 0x07], 1), { kind: 'budget' }, `${name}, a byte`);
   }
   const popped = makeWorld(3);
   popped.cpu.cr0 |= 0x40000n;
@@ -370,6 +393,11 @@ t.test('alignment is checked where CR0.AM, RFLAGS.AC and CPL 3 say so', (t) => {
   const aligned = makeWorld(3);
   aligned.cpu.gpr[RDI] = PAGE + 8n;
   expectFault(t, 'movaps off 16 bytes', aligned, [0x0f, 0x28, 0x07], { vector: GP, code: 0 });
+  t.end();
+});
+
+t.test('what was to run translated did', (t) => {
+  t.ok(translatedRuns > 0.9 * runs, `${translatedRuns} of ${runs}`);
   t.end();
 });
 

@@ -56,15 +56,16 @@ export function loadCode(cpu: CpuCore, code: Uint8Array | readonly number[], at 
   cpu.rip = BigInt(at);
 }
 
-const shared = new Map<number, { cpu: CpuCore; fresh: CpuContext }>();
+const shared = new Map<string, { cpu: CpuCore; fresh: CpuContext }>();
 
-/** A bare CPU as new, with 16 MiB of zeroed RAM and default intercepts; one is made per CPL and used again. */
-export function freshBareCpu(cpl: 0 | 3 = 3): CpuCore {
-  let present = shared.get(cpl);
+/** A bare CPU as new, with 16 MiB of zeroed RAM and default intercepts; one is made per CPL and engine, and used again. */
+export function freshBareCpu(cpl: 0 | 3 = 3, engine: Pick<BareOptions, 'engine' | 'hotness'> = {}): CpuCore {
+  const key = JSON.stringify([cpl, engine]);
+  let present = shared.get(key);
   if (!present) {
-    const cpu = makeBareCpu({ cpl });
+    const cpu = makeBareCpu({ cpl, ...engine });
     present = { cpu, fresh: cpu.saveContext() };
-    shared.set(cpl, present);
+    shared.set(key, present);
   }
   const { cpu, fresh } = present;
   cpu.memory.bytes.fill(0);

@@ -3,14 +3,16 @@ import type { CpuCore } from '../../emulator/cpu/index.ts';
 import { loadCode } from './bare_cpu.ts';
 import { CODE_ADDRESS } from './vectors.ts';
 
-/** For the CPUs of this file: every instruction is a sample of what is hot. */
+/** For CPUs of `replayHot`: every instruction is a sample of what is hot, and runs alone. */
 export const EAGER = { engine: 'translate', hotness: 1 } as const;
+/** For CPUs of `loadTranslated`: so many instructions run at once, as blocks need. */
+export const EAGER_BLOCKS = { engine: 'translate', hotness: 16 } as const;
 
 /** `JMP [TARGET]`, on a page of its own. */
 const JUMP = CODE_ADDRESS + 0x4000;
 const TARGET = JUMP + 0x800;
-/** More than a page of short blocks needs. */
-const SAMPLES = 40;
+/** More samples than a page of short blocks needs. */
+const VISITS = 40;
 const NOP = 0x90;
 /** SYSCALL: only the interpreter runs it, so that a block ends before it. */
 const END = [0x0f, 0x05];
@@ -28,7 +30,7 @@ function visit(cpu: CpuCore, at: number): void {
 }
 
 /** Has the code at these addresses, one page of it, run often enough to be translated. */
-function heat(cpu: CpuCore, at: readonly number[], prepare: (i: number) => void): void {
+function heat(cpu: CpuCore, at: readonly number[], visits: number, prepare: (i: number) => void): void {
   // As interpreted code all of it is met before any is hot.
   cpu.engine = 'interpret';
   at.forEach((address, i) => {
@@ -36,7 +38,7 @@ function heat(cpu: CpuCore, at: readonly number[], prepare: (i: number) => void)
     visit(cpu, address);
   });
   cpu.engine = 'translate';
-  for (let i = 0; i < SAMPLES; i++) {
+  for (let i = 0; i < visits; i++) {
     prepare(i % at.length);
     cpu.rip = BigInt(at[i % at.length]!);
     cpu.run(1);
@@ -44,7 +46,7 @@ function heat(cpu: CpuCore, at: readonly number[], prepare: (i: number) => void)
 }
 
 /**
- * As loadCode, but a CPU made with EAGER is at a NOP before the code, and both are translated; returns how many
+ * As loadCode, but a CPU made with EAGER_BLOCKS is at a NOP before the code, and both are translated; returns how many
  * instructions come before the code, 1 or 0. Two bytes behind the code change, too.
  */
 export function loadTranslated(cpu: CpuCore, code: Uint8Array | readonly number[], at = CODE_ADDRESS): 0 | 1 {
@@ -54,7 +56,7 @@ export function loadTranslated(cpu: CpuCore, code: Uint8Array | readonly number[
   }
   writeJump(cpu);
   loadCode(cpu, [NOP, ...code, ...END], at - 1);
-  heat(cpu, [at - 1], () => {});
+  heat(cpu, [at - 1], 4 * EAGER_BLOCKS.hotness, () => {});
   cpu.rip = BigInt(at - 1);
   return 1;
 }
@@ -88,7 +90,7 @@ function placeHot<V extends { code: Uint8Array }>(cpu: CpuCore, vectors: readonl
   });
   memory.written(CODE_ADDRESS, 4096);
   writeJump(cpu);
-  heat(cpu, at, (i) => load(vectors[i]!));
+  heat(cpu, at, VISITS, (i) => load(vectors[i]!));
   return at;
 }
 
