@@ -270,6 +270,7 @@ export class PageWalk {
     if (levels === 'none' || levels === 'identity') return steps;
     const size = levels === '32-bit' ? 4 : 8;
     const indexBits = size === 4 ? 10n : 9n;
+    const hasLarge = levels !== '32-bit' || (this.#cr4 & CR4_PSE) !== 0;
     let table = levels === 'PAE' ? Number(cr3 & 0xffff_ffe0n) : this.#root;
     for (const level of [4, 3, 2, 1] as const) {
       if (level > (levels === '4-level' ? 4 : levels === 'PAE' ? 3 : 2)) continue;
@@ -279,7 +280,7 @@ export class PageWalk {
       const high = size === 8 ? this.#read(entryMaddr + 4) : 0;
       const entry = (BigInt(high >>> 0) << 32n) | BigInt(this.#read(entryMaddr) >>> 0);
       steps.push({ level, index, entryMaddr, entry });
-      if (!(entry & 1n) || (level < 4 && level > 1 && entry & 0x80n)) break;
+      if (!(entry & 1n) || (hasLarge && level < 4 && entry & 0x80n)) break;
       table = Number(entry & 0x000f_ffff_ffff_f000n);
     }
     return steps;
