@@ -36,6 +36,8 @@ export class Emulation {
   readonly #handle: unknown;
   /** `emu_start`s under way: a hook may start another. */
   #depth = 0;
+  /** Instructions of runs that hooks of others started. */
+  #retiredElsewhere = 0n;
   #isInCpu = false;
   #isStopRequested = false;
   hasTimedOut = false;
@@ -70,13 +72,10 @@ export class Emulation {
     } else this.#cpu.rip = value;
   }
 
-  get #codeBase(): bigint {
-    return isLongCode(this.#cpu) ? 0n : this.#cpu.getSegment('cs').base;
-  }
-
   /** Linear address of the next instruction. */
   get #pc(): bigint {
-    return BigInt.asUintN(isLongCode(this.#cpu) ? 64 : 32, this.#cpu.rip + this.#codeBase);
+    if (isLongCode(this.#cpu)) return this.#cpu.rip;
+    return BigInt.asUintN(32, this.#cpu.rip + this.#cpu.getSegment('cs').base);
   }
 
   // What others ask
@@ -93,9 +92,10 @@ export class Emulation {
   }
 
   /** `undefined` exits: none. Times are in microseconds; 0 means no limit. Returns an error code. */
-  start(begin: bigint, exits: ReadonlySet<bigint>, timeout: number, count: bigint, mode: number): number {
+  start(begin: bigint, exits: ReadonlySet<bigint>, timeout: number, count: number, mode: number): number {
     if (this.#isInCpu) return uc.ERR_RESOURCE;
     const outerExits = this.#exits;
+    const before = this.#accesses.retired;
     const isNested = this.#depth > 0;
     this.#depth++;
     this.#exits = exits;
@@ -103,8 +103,8 @@ export class Emulation {
     this.#isStopRequested = false;
     this.hasTimedOut = false;
     this.#accesses.forget();
-    const base = this.#codeBase;
-    this.#cpu.rip = BigInt.asUintN(mode === uc.MODE_64 ? 64 : mode === uc.MODE_32 ? 32 : 16, begin - base);
+    const width = mode === uc.MODE_64 ? 64 : mode === uc.MODE_32 ? 32 : 16;
+    this.#cpu.rip = BigInt.asUintN(width, isLongCode(this.#cpu) ? begin : begin - this.#cpu.getSegment('cs').base);
     try {
       return this.#loop(timeout, count);
     } catch (failure) {
@@ -115,6 +115,7 @@ export class Emulation {
       this.#accesses.endTrial();
       if (isNested) {
         this.#exits = outerExits;
+        this.#retiredElsewhere += this.#accesses.retired - before;
         this.#accesses.forget();
         this.#isStale = true;
         this.#isStopRequested = false;
@@ -123,80 +124,59 @@ export class Emulation {
     }
   }
 
-  #loop(timeout: number, count: bigint): number {
-    const accesses = this.#accesses;
+  #loop(timeout: number, count: number): number {
     const deadline = Date.now() + timeout / 1000;
-    const first = accesses.retired;
-    /** Instructions that ended in a hook without retiring count, too. */
-    let unretired = 0n;
+    let done = 0;
     let block: Block | undefined;
-    let blockEnd = 0n;
-    let codeCalledAt = -1n;
+    let blockLeft = 0;
+    // The instruction at RIP starts again after a fault was mended: it is no new one to hooks.
+    let isAgain = false;
     for (;;) {
       if (this.#isStopRequested) return uc.ERR_OK;
       const pc = this.#pc;
-      if (this.#exits.has(pc)) return uc.ERR_OK;
-      const done = accesses.retired - first + unretired;
-      if (count > 0n && done >= count) return uc.ERR_OK;
+      if (this.#exits.has(pc) || (count > 0 && done >= count)) return uc.ERR_OK;
       if (timeout > 0 && Date.now() >= deadline) {
         this.hasTimedOut = true;
         return uc.ERR_OK;
       }
       let budget = timeout > 0 ? TIMED_SLICE : SLICE;
-      if (count > 0n && count - done < BigInt(budget)) budget = Number(count - done);
-      // The same instruction again, after a fault was mended, is no new one.
-      const isNew = accesses.retired !== codeCalledAt;
-      if (isNew && this.#hooks.has(uc.HOOK_BLOCK)) {
-        if (!block || accesses.retired >= blockEnd) {
+      if (count > 0) budget = Math.min(budget, count - done);
+      let isRedirected = false;
+      // What cannot be fetched fails before any hook.
+      if (this.#hooks.has(uc.HOOK_BLOCK)) {
+        if (!isAgain && blockLeft <= 0) {
           const next = this.blocks.block(pc, this.#exits, block);
-          // What cannot be fetched fails before any hook.
-          if (next.size === 0) {
-            const code = this.#handleExit(this.#run(1));
-            if (code !== undefined) return code;
-            continue;
-          }
           block = next;
-          blockEnd = accesses.retired + BigInt(next.count);
-          if (this.#call(uc.HOOK_BLOCK, pc, ({ callback, userData }) => callback(this.#handle, pc, next.size, userData))) {
-            block = undefined;
-            continue;
-          }
-          if (this.#isStopRequested) continue;
+          blockLeft = next.count;
+          if (next.size > 0)
+            isRedirected = this.#call(uc.HOOK_BLOCK, pc, ({ callback, userData }) => callback(this.#handle, pc, next.size, userData));
         }
-        budget = Math.min(budget, Number(blockEnd - accesses.retired));
+        budget = Math.min(budget, Math.max(blockLeft, 1));
       }
-      if (this.#hooks.has(uc.HOOK_CODE)) {
-        const isHooked = this.#hooks.concerns(uc.HOOK_CODE, pc, pc);
-        if (isNew && isHooked) {
-          const size = this.blocks.instructionSize(pc);
-          if (size === 0) {
-            const code = this.#handleExit(this.#run(1));
-            if (code !== undefined) return code;
-            continue;
-          }
-          codeCalledAt = accesses.retired;
-          if (this.#call(uc.HOOK_CODE, pc, ({ callback, userData }) => callback(this.#handle, pc, size, userData))) {
-            codeCalledAt = -1n;
-            block = undefined;
-            continue;
-          }
-          if (this.#isStopRequested) continue;
-        }
-        if (isHooked) budget = 1;
+      if (!isRedirected && this.#hooks.has(uc.HOOK_CODE) && this.#hooks.concerns(uc.HOOK_CODE, pc, pc)) {
+        budget = 1;
+        const size = isAgain || this.#isStopRequested ? 0 : this.blocks.instructionSize(pc);
+        if (size > 0) isRedirected = this.#call(uc.HOOK_CODE, pc, ({ callback, userData }) => callback(this.#handle, pc, size, userData));
       }
-      if (this.#isStale) this.#setBreakpoints();
-      const before = accesses.retired;
-      const exit = this.#run(budget);
-      if (this.#isRipWritten) block = undefined;
-      const code = this.#handleExit(exit);
-      if (code !== undefined) return code;
-      if (exit.kind === 'exception' && accesses.retired === before) {
-        unretired++;
-        codeCalledAt = -1n;
+      if (!isRedirected && !this.#isStopRequested) {
+        if (this.#isStale) this.#setBreakpoints();
+        const before = this.#accesses.retired - this.#retiredElsewhere;
+        const exit = this.#run(budget);
+        isRedirected = this.#isRipWritten;
+        const code = this.#handleExit(exit);
+        if (code !== undefined) return code;
+        isRedirected ||= this.#isRipWritten;
+        const ran = Number(this.#accesses.retired - this.#retiredElsewhere - before);
+        const isException = exit.kind === 'exception' && ran === 0;
+        done += isException ? 1 : ran;
+        blockLeft -= ran;
+        const isFetch = exit.kind === 'nestedFault' && exit.access === 'execute';
+        isAgain = ran === 0 && !isException && !isFetch;
+        if (isFetch) blockLeft = 0;
       }
-      if (this.#isRipWritten) {
-        block = undefined;
-        codeCalledAt = -1n;
+      if (isRedirected) {
+        isAgain = false;
+        blockLeft = 0;
         this.#accesses.forget();
       }
     }

@@ -2,7 +2,10 @@
  * Segments: how they are when an engine is made for a mode, and what writing a selector loads. They are flat and lenient,
  * for Unicorn checks no limits: 4 GiB even in real mode.
  */
+import { EFER_LMA } from '../cpu/control_registers.ts';
 import type { CpuCore, SegmentName } from '../cpu/index.ts';
+import * as L from '../cpu/layout.ts';
+import { ATTR_L, CS_INDEX } from '../cpu/state.ts';
 import { findDescriptor } from '../cpu/system/segments.ts';
 import { constants as uc } from './constants.ts';
 import { Failure } from './errors.ts';
@@ -12,7 +15,6 @@ const CODE64 = 0xa09b,
   CODE16 = 0x9b,
   DATA32 = 0xc093,
   DATA16 = 0x93;
-const ATTR_L = 1 << 13;
 const MAX_LIMIT = 0xffff_ffff;
 
 export function initSegments(cpu: CpuCore, mode: number): void {
@@ -26,7 +28,12 @@ export function initSegments(cpu: CpuCore, mode: number): void {
     cpu.setSegment(name, { selector: 0, base: 0n, limit: 0, attributes: name === 'tr' ? 0x8b : 0 });
 }
 
-export const isLongCode = (cpu: CpuCore): boolean => (cpu.efer & 0x400n) !== 0n && (cpu.getSegment('cs').attributes & ATTR_L) !== 0;
+const CS_ATTRIBUTES = L.SYSTEM + 8 * (L.SYS_SEGMENT + CS_INDEX) + 2;
+
+/** 64-bit code runs. Asked before every instruction that a hook sees, so it makes no objects. */
+export function isLongCode({ state: { view } }: CpuCore): boolean {
+  return (view.getInt32(L.SYSTEM + 8 * L.SYS_EFER, true) & EFER_LMA) !== 0 && (view.getUint16(CS_ATTRIBUTES, true) & ATTR_L) !== 0;
+}
 
 /** Writing a selector: real mode shifts it; 64-bit code only notes it, but for FS and GS; the rest asks the tables. */
 export function loadSelector(cpu: CpuCore, name: SegmentName, selector: number): void {

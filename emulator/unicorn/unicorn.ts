@@ -278,7 +278,7 @@ export class Unicorn {
       this.#hasBegun = true;
       this.#timeout = Number(timeout);
       const exits = this.#exits ?? new Set([address(until)]);
-      const code = this.#emulation.start(address(begin), exits, this.#timeout, address(count), this.mode);
+      const code = this.#emulation.start(address(begin), exits, this.#timeout, Number(address(count)), this.mode);
       if (code !== uc.ERR_OK) throw new Failure(code);
     });
   }

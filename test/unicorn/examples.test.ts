@@ -122,6 +122,39 @@ t.test('an instruction that is mended in the middle counts and tells once', (t) 
   t.end();
 });
 
+t.test('hooks hear of code once it can be fetched', (t) => {
+  const e = open(uc.MODE_64, [0xff, 0xe0]); // jmp rax
+  const seen: string[] = [];
+  e.reg_write_i64(uc.X86_REG_RAX, 0x50_0000);
+  e.hook_add(uc.HOOK_BLOCK, (_: Unicorn, address: bigint, size: number) => seen.push(`block ${address.toString(16)} ${size}`));
+  e.hook_add(uc.HOOK_CODE, (_: Unicorn, address: bigint, size: number) => seen.push(`code ${address.toString(16)} ${size}`));
+  e.hook_add(uc.HOOK_MEM_FETCH_UNMAPPED, (handle: Unicorn, _: number, address: bigint) => {
+    seen.push(`fetch ${address.toString(16)}`);
+    handle.mem_map(address, 0x1000, uc.PROT_ALL);
+    handle.mem_write(address, [0x48, 0x90, 0xf4]);
+    return true;
+  });
+  e.emu_start(CODE, 0, 0, 0);
+  t.same(seen, ['block 10000 2', 'code 10000 2', 'fetch 500000', 'block 500000 3', 'code 500000 2', 'code 500002 1']);
+  t.end();
+});
+
+t.test('a count is that of the run that it was given to', (t) => {
+  const e = open(uc.MODE_64, [0x90, 0x90, 0x90, 0x90]);
+  let isFirst = true;
+  let calls = 0;
+  e.hook_add(uc.HOOK_CODE, (handle: Unicorn) => {
+    calls++;
+    if (!isFirst) return;
+    isFirst = false;
+    handle.emu_start(CODE, CODE + 4, 0, 0);
+  });
+  e.emu_start(CODE, CODE + 4, 0, 3);
+  t.equal(e.reg_read_i32(uc.X86_REG_EIP), CODE + 3);
+  t.equal(calls, 4 + 3);
+  t.end();
+});
+
 t.test('SYSCALL and IN/OUT hooks', (t) => {
   // mov eax, 1; syscall; in al, 0x60; out 0x61, al; mov ebx, eax
   const code = [0xb8, 1, 0, 0, 0, 0x0f, 0x05, 0xe4, 0x60, 0xe6, 0x61, 0x89, 0xc3];
