@@ -4,10 +4,11 @@
  */
 import { readFileSync } from 'node:fs';
 import { inspect, isDeepStrictEqual } from 'node:util';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import type { CpuCore } from '../../emulator/cpu/index.ts';
 import { HANDLER_ENTER, R_HANDLER, RECORD_SIZE, RECORDS } from '../../emulator/cpu/layout.ts';
 import { freshBareCpu, loadCode, makeBareCpu } from '../support/bare_cpu.ts';
+import { EAGER_BLOCKS, loadTranslated, ranTranslated } from '../support/hot_code.ts';
 import { loadState, saveState } from '../support/machine_state.ts';
 import { hashesOf, type Program, programInput, readPrograms } from '../support/programs.ts';
 import { CODE_ADDRESS, type MachineState, makeRandom } from '../support/vectors.ts';
@@ -76,7 +77,7 @@ const PAGE = 0x1000;
 const A = 0x10000;
 
 /** Runs to the UD2 that ends the code; EAX then. */
-function runToEnd(cpu: CpuCore): number {
+function runToHalt(cpu: CpuCore): number {
   const exit = cpu.run(ENOUGH);
   if (exit.kind !== 'exception' || exit.vector !== 6) throw new Error(`${JSON.stringify(exit)} at ${cpu.rip.toString(16)}`);
   return Number(cpu.gpr[0]! & 0xffff_ffffn);
@@ -153,33 +154,50 @@ t.test('hot programs end as on the real CPU, and go on as interpreted ones', (t)
   t.end();
 });
 
-t.test('code that changes while it runs', (t) => {
+for (const engine of ['interpret', 'translate'] as const)
+  t.test(`code that changes while it runs, ${engine}`, (t) => testChangingCode(t, engine));
+
+function testChangingCode(t: Test, engine: 'interpret' | 'translate'): void {
+  const options = engine === 'interpret' ? {} : EAGER_BLOCKS;
+  /** Runs, and those of them that ran translated code. */
+  let runs = 0;
+  let translated = 0;
+  const runToEnd = (cpu: CpuCore): number => {
+    let result = 0;
+    runs++;
+    const wasTranslated = ranTranslated(cpu, () => {
+      result = runToHalt(cpu);
+    });
+    if (wasTranslated) translated++;
+    return result;
+  };
+
   t.test('a store into the next instruction is seen by it', (t) => {
-    const cpu = freshBareCpu();
-    loadCode(cpu, [...storeByte(A + 9, 2), ...movEax(1), ...HALT], A);
+    const cpu = freshBareCpu(3, options);
+    loadTranslated(cpu, [...storeByte(A + 9, 2), ...movEax(1), ...HALT], A);
     t.equal(runToEnd(cpu), 2);
     t.end();
   });
 
   t.test('a store into an instruction further on in the same block', (t) => {
-    const cpu = freshBareCpu();
-    loadCode(cpu, [...storeByte(A + 8 + 10 + 1, 3), ...new Array(10).fill(NOP), ...movEax(1), ...HALT], A);
+    const cpu = freshBareCpu(3, options);
+    loadTranslated(cpu, [...storeByte(A + 8 + 10 + 1, 3), ...new Array(10).fill(NOP), ...movEax(1), ...HALT], A);
     t.equal(runToEnd(cpu), 3);
     t.end();
   });
 
   t.test('a store that turns the next instruction into a longer one', (t) => {
-    const cpu = freshBareCpu();
-    loadCode(cpu, [...storeByte(A + 8, 0xb8), NOP, 0x0f, 0x0b, 0, 0, ...HALT], A);
+    const cpu = freshBareCpu(3, options);
+    loadTranslated(cpu, [...storeByte(A + 8, 0xb8), NOP, 0x0f, 0x0b, 0, 0, ...HALT], A);
     t.equal(runToEnd(cpu), 0x0b0f);
     t.end();
   });
 
   t.test('a store into an instruction that has run, seen when it runs again', (t) => {
-    const cpu = freshBareCpu();
+    const cpu = freshBareCpu(3, options);
     // L: MOV EAX, n; ADD EBX, EAX; INC BYTE [L + 1]; DEC ECX; JNZ L
     const body = [...movEax(1), 0x01, 0xc3, 0xfe, 0x04, 0x25, ...le(A + 1, 4), 0xff, 0xc9];
-    loadCode(cpu, [...body, 0x75, -(body.length + 2) & 0xff, ...HALT], A);
+    loadTranslated(cpu, [...body, 0x75, -(body.length + 2) & 0xff, ...HALT], A);
     cpu.gpr[1] = 100n;
     runToEnd(cpu);
     t.equal(cpu.gpr[3], 5050n);
@@ -187,11 +205,11 @@ t.test('code that changes while it runs', (t) => {
   });
 
   t.test('a store over a block that follows through a linked branch', (t) => {
-    const cpu = freshBareCpu();
+    const cpu = freshBareCpu(3, options);
     // The target is run twice, the second time changed; the branch to it is linked by then.
     const target = A + 0x40;
     const code = [0xe9, ...le(target - A - 5, 4)];
-    loadCode(
+    loadTranslated(
       cpu,
       [
         ...code,
@@ -216,37 +234,37 @@ t.test('code that changes while it runs', (t) => {
   });
 
   t.test('a store across a page changes the second page only where it reaches', (t) => {
-    const cpu = freshBareCpu();
+    const cpu = freshBareCpu(3, options);
     const next = A + PAGE;
     // MOV QWORD [next - 4], RDX: its last four bytes become MOV EAX's first four.
-    loadCode(cpu, [...movEax(1), ...HALT], next);
-    loadCode(cpu, [0xe8, ...le(next - A - 5, 4)], A);
+    loadTranslated(cpu, [...movEax(1), ...HALT], next);
+    loadTranslated(cpu, [0xe8, ...le(next - A - 5, 4)], A);
     runToEnd(cpu);
-    loadCode(cpu, [0x48, 0x89, 0x14, 0x25, ...le(next - 4, 4), 0xe9, ...le(next - A - 13, 4)], A);
+    loadTranslated(cpu, [0x48, 0x89, 0x14, 0x25, ...le(next - 4, 4), 0xe9, ...le(next - A - 13, 4)], A);
     cpu.gpr[2] = 0x0003_02b8_9090_9090n;
     t.equal(runToEnd(cpu), 0x302);
     t.end();
   });
 
   t.test('a store through another mapping of the frame', (t) => {
-    const cpu = freshBareCpu();
+    const cpu = freshBareCpu(3, options);
     const table = splitFirstPages(cpu);
     mapPage(cpu, table, 0x50000, A);
     for (const value of [2, 3]) {
-      loadCode(cpu, [...storeByte(0x50000 + 9, value), ...movEax(1), ...HALT], A);
+      loadTranslated(cpu, [...storeByte(0x50000 + 9, value), ...movEax(1), ...HALT], A);
       t.equal(runToEnd(cpu), value);
     }
     t.end();
   });
 
   t.test('a store to the frame under one name, code run under two', (t) => {
-    const cpu = freshBareCpu();
+    const cpu = freshBareCpu(3, options);
     const table = splitFirstPages(cpu);
     const alias = 0x50000;
     mapPage(cpu, table, alias, A);
-    loadCode(cpu, [...movEax(1), ...HALT], A + 0x100);
+    loadTranslated(cpu, [...movEax(1), ...HALT], A + 0x100);
     for (const value of [1, 5, 6]) {
-      loadCode(cpu, [...storeByte(A + 0x101, value), ...HALT], 0x20000);
+      loadTranslated(cpu, [...storeByte(A + 0x101, value), ...HALT], 0x20000);
       runToEnd(cpu);
       for (const at of [A, alias]) {
         cpu.rip = BigInt(at + 0x100);
@@ -258,10 +276,10 @@ t.test('code that changes while it runs', (t) => {
   });
 
   t.test('RIP-relative operands of code under two addresses', (t) => {
-    const cpu = freshBareCpu();
+    const cpu = freshBareCpu(3, options);
     const table = splitFirstPages(cpu);
     mapPage(cpu, table, 0x50000, A);
-    loadCode(cpu, [0x48, 0x8d, 0x05, 0, 0, 0, 0, ...HALT], A); // LEA RAX, [RIP]
+    loadTranslated(cpu, [0x48, 0x8d, 0x05, 0, 0, 0, 0, ...HALT], A); // LEA RAX, [RIP]
     for (const at of [A, 0x50000, A]) {
       cpu.rip = BigInt(at);
       t.equal(runToEnd(cpu), at + 7);
@@ -270,8 +288,8 @@ t.test('code that changes while it runs', (t) => {
   });
 
   t.test('what the host writes, told by memory.written', (t) => {
-    const cpu = freshBareCpu();
-    loadCode(cpu, [...movEax(1), ...HALT], A);
+    const cpu = freshBareCpu(3, options);
+    loadTranslated(cpu, [...movEax(1), ...HALT], A);
     for (const value of [1, 9, 10]) {
       cpu.memory.bytes[A + 1] = value;
       cpu.memory.written(A + 1, 1);
@@ -282,8 +300,8 @@ t.test('code that changes while it runs', (t) => {
   });
 
   t.test('what the host writes in the middle of a run, from an exit', (t) => {
-    const cpu = freshBareCpu();
-    loadCode(cpu, [0x0f, 0x05, ...movEax(1), ...HALT], A); // SYSCALL leaves
+    const cpu = freshBareCpu(3, options);
+    loadTranslated(cpu, [0x0f, 0x05, ...movEax(1), ...HALT], A); // SYSCALL leaves
     const exit = cpu.run(ENOUGH);
     t.equal(exit.kind, 'syscall');
     cpu.memory.bytes[A + 3] = 4;
@@ -294,14 +312,14 @@ t.test('code that changes while it runs', (t) => {
   });
 
   t.test('an instruction over two pages follows the mapping of the second', (t) => {
-    const cpu = freshBareCpu();
+    const cpu = freshBareCpu(3, options);
     const table = splitFirstPages(cpu);
     const next = A + PAGE;
     const other = 0x30000;
     const code = [...movEax(0x01020304), ...HALT];
     for (let before = 1; before <= 4; before++) {
       mapPage(cpu, table, next, next);
-      loadCode(cpu, code, next - before);
+      loadTranslated(cpu, code, next - before);
       t.equal(runToEnd(cpu), 0x01020304, `${before} bytes before the page`);
       cpu.memory.bytes.set([...le(0x0a0b0c0d, 4), ...HALT].slice(before - 1), other);
       cpu.memory.written(other, 16);
@@ -325,11 +343,11 @@ t.test('code that changes while it runs', (t) => {
   });
 
   t.test('REP MOVSB over its own code', (t) => {
-    const cpu = freshBareCpu();
+    const cpu = freshBareCpu(3, options);
     // The bytes of MOV EAX behind it are replaced; itself is copied onto itself.
     const patch = [0xf3, 0xa4, ...movEax(6), ...HALT];
     cpu.memory.bytes.set(patch, 0x20000);
-    loadCode(cpu, [0xf3, 0xa4, ...movEax(1), ...HALT], A);
+    loadTranslated(cpu, [0xf3, 0xa4, ...movEax(1), ...HALT], A);
     cpu.gpr[6] = 0x20000n;
     cpu.gpr[7] = BigInt(A);
     cpu.gpr[1] = BigInt(patch.length);
@@ -338,8 +356,8 @@ t.test('code that changes while it runs', (t) => {
   });
 
   t.test('REP STOSB that overwrites itself stops being one', (t) => {
-    const cpu = freshBareCpu();
-    loadCode(cpu, [0xf3, 0xaa, NOP, NOP, NOP, ...HALT], A);
+    const cpu = freshBareCpu(3, options);
+    loadTranslated(cpu, [0xf3, 0xaa, NOP, NOP, NOP, ...HALT], A);
     cpu.gpr.set([BigInt(NOP), 5n], 0);
     cpu.gpr[7] = BigInt(A);
     runToEnd(cpu);
@@ -347,8 +365,13 @@ t.test('code that changes while it runs', (t) => {
     t.equal(cpu.gpr[1], 4n);
     t.end();
   });
+  if (engine === 'translate')
+    t.test('most of it was translated', (t) => {
+      t.ok(translated > 15, `${translated} of ${runs} runs`);
+      t.end();
+    });
   t.end();
-});
+}
 
 t.test('budgets are exact', (t) => {
   /** L: INC EAX; ADD EBX, EAX; PUSH RAX; POP RDX; CMP EDX, EAX; JNZ to the end; JMP L */
@@ -387,9 +410,9 @@ t.test('budgets are exact', (t) => {
     t.equal(cpu.run(1).kind, 'budget');
     t.equal(Number(cpu.rip), A + 16);
     cpu.rip = BigInt(A + 32);
-    t.equal(runToEnd(cpu), 2);
+    t.equal(runToHalt(cpu), 2);
     cpu.rip = BigInt(A);
-    t.equal(runToEnd(cpu), 1);
+    t.equal(runToHalt(cpu), 1);
     t.end();
   });
 
@@ -441,7 +464,7 @@ t.test('budgets are exact', (t) => {
     t.equal(Number(cpu.rip), A + 2);
     t.equal(cpu.run(1).kind, 'budget');
     t.equal(Number(cpu.rip), A + 4);
-    runToEnd(cpu);
+    runToHalt(cpu);
     t.equal(cpu.instructions - before, 3n);
     t.end();
   });
