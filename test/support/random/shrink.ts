@@ -25,8 +25,8 @@ export function shrink(program: Program, isFailing: (program: Program) => boolea
     best = candidate;
     return true;
   };
-  for (let before = ''; before !== JSON.stringify(sizes(best)); ) {
-    before = JSON.stringify(sizes(best));
+  for (let before = ''; before !== sizeOf(best); ) {
+    before = sizeOf(best);
     withoutStretches(best.phases, (phases) => phases.length > 0 && attempt({ ...best, phases }));
     withoutStretches(best.blocks, (blocks) => blocks.length > 0 && attempt({ ...best, blocks }));
     for (let i = best.blocks.length - 1; i >= 0; i--) {
@@ -58,12 +58,14 @@ export function shrink(program: Program, isFailing: (program: Program) => boolea
   return best;
 }
 
-const sizes = ({ blocks, phases, gpr, setting }: Program): unknown => [
-  blocks.map(({ pieces, gap }) => [pieces.length, gap]),
-  phases,
-  gpr.filter((value) => value !== 0n).length,
-  setting,
-];
+/** Distinct when anything has become smaller. */
+const sizeOf = ({ blocks, phases, gpr, setting }: Program): string =>
+  JSON.stringify([
+    blocks.map(({ pieces, gap }) => [pieces.length, gap]),
+    phases.map(({ count, cut }) => [count, cut]),
+    gpr.filter((value) => value !== 0n).length,
+    setting,
+  ]);
 
 let capstone: Capstone | undefined;
 
