@@ -133,11 +133,13 @@ export class Mmu {
 
   flush(isGlobalToo: boolean): void {
     this.#flushes++;
+    this.#walker.forget();
     this.#tlb.flush(isGlobalToo);
   }
 
   flushPage(vaddr: bigint): void {
     this.#flushes++;
+    this.#walker.forget();
     this.#tlb.flushPage(Number(BigInt.asIntN(32, vaddr)), Number(BigInt.asIntN(32, vaddr >> 32n)));
   }
 
@@ -175,13 +177,15 @@ export class Mmu {
     const { entryFlags, isGlobal, pageBits } = walker;
     const set = this.#setOf(isUser);
     const isCode = this.#code.isCodePage(page / 4096);
-    const fill = (kind: Access): void => this.#tlb.fill(low, high, set, kind, page, isGlobal, pageBits);
+    const tlb = this.#tlb;
     if (access === 'write') {
-      if (!isCode) fill('write');
+      if (!isCode) tlb.fill(low, high, set, 'write', page, isGlobal, pageBits);
     } else {
       const canWrite = entryFlags & PTE_RW || (!isUser && !(this.#cr0 & CR0_WP));
-      fill(access);
-      if (access === 'read' && canWrite && isWritable && entryFlags & PTE_D && !isCode) fill('write');
+      tlb.fill(low, high, set, access, page, isGlobal, pageBits);
+      if (access === 'read' && canWrite && isWritable && entryFlags & PTE_D && !isCode) {
+        tlb.fill(low, high, set, 'write', page, isGlobal, pageBits);
+      }
     }
     return page;
   }

@@ -43,6 +43,9 @@ const RESERVED_PDPTE = 0x1e6;
 
 type Levels = 'none' | 'identity' | '32-bit' | 'PAE' | '4-level';
 
+/** Entries of the paging-structure cache (SDM 3A 4.10.3): a walk that found its last table there reads one entry. */
+const CACHED = 64;
+
 /** log2 of the page sizes. */
 export type PageBits = 12 | 21 | 22 | 30;
 
@@ -61,6 +64,14 @@ export class PageWalk {
   /** GPAs of the entries of the current walk. */
   readonly #used = [0, 0, 0, 0];
   #usedCount = 0;
+
+  /** By 2 MiB region: its tag, the last table with the rights above it, and the generation that it belongs to. */
+  readonly #cachedLow = new Int32Array(CACHED);
+  readonly #cachedHigh = new Int32Array(CACHED);
+  readonly #cachedTable = new Float64Array(CACHED);
+  readonly #cachedRights = new Int32Array(CACHED);
+  readonly #cachedGeneration = new Int32Array(CACHED);
+  #generation = 1;
 
   /** Of the last walk: the fault's error code when it failed; else PTE_RW and PTE_US in effect, and PTE_D of the leaf. */
   errorCode = 0;
@@ -86,6 +97,11 @@ export class PageWalk {
     const hasNx = (efer & EFER_NXE) !== 0;
     this.#reservedHigh = RESERVED_ADDRESS | (hasNx ? 0 : NX) | (isLong ? 0 : RESERVED_PAE);
     this.#tellsFetch = (hasNx && (cr4 & CR4_PAE) !== 0) || (cr4 & CR4_SMEP) !== 0;
+  }
+
+  /** Nothing of earlier walks may be used any more. */
+  forget(): void {
+    this.#generation = (this.#generation + 1) | 0;
   }
 
   /** Linear addresses are canonical or fault. */
@@ -136,15 +152,24 @@ export class PageWalk {
     const base = (access === 'write' ? PF_W : 0) | (isUser ? PF_U : 0) | (access === 'execute' && this.#tellsFetch ? PF_I : 0);
     if (levels === '32-bit') return this.#walk32(low, access, isUser, mark, base);
     let table = this.#root;
-    if (levels === 'PAE') {
+    let rights = PTE_RW | PTE_US;
+    let noExecute = false;
+    let level = 4;
+    const region = low >>> 21;
+    const cached = (region ^ high) & (CACHED - 1);
+    if (mark && this.#isCached(cached, region, high)) {
+      level = 1;
+      table = this.#cachedTable[cached]!;
+      rights = this.#cachedRights[cached]!;
+      noExecute = rights < 0;
+    } else if (levels === 'PAE') {
+      level = 2;
       const pdpte = L.SYSTEM + 8 * (L.SYS_PDPTE + (low >>> 30));
       const pdpteLow = this.#view.getInt32(pdpte, true);
       if (!(pdpteLow & PTE_P)) return this.#fail(base);
       table = addressOf(pdpteLow, this.#view.getInt32(pdpte + 4, true));
     }
-    let rights = PTE_RW | PTE_US;
-    let noExecute = false;
-    for (let level = levels === 'PAE' ? 2 : 4; ; level--) {
+    for (; ; level--) {
       const index = level === 1 ? low >>> 12 : level === 2 ? low >>> 21 : level === 3 ? (high << 2) | (low >>> 30) : high >>> 7;
       const gpa = table + (index & 0x1ff) * 8;
       const at = this.#locateEntry(gpa, 'read', mark, low, high);
@@ -155,6 +180,7 @@ export class PageWalk {
       const isLeaf = level === 1 || (level < 4 && (entry & PTE_PS) !== 0);
       const reserved = !isLeaf || level === 1 ? (level === 4 ? PTE_PS : 0) : level === 2 ? 0x001f_e000 : 0x3fff_e000;
       if (entryHigh & this.#reservedHigh || entry & reserved) return this.#fail(base | PF_P | PF_RSVD);
+      const aboveLeaf = (rights & (PTE_RW | PTE_US)) | (noExecute ? NX : 0);
       rights &= entry;
       if (entryHigh < 0) noExecute = true;
       this.#used[this.#usedCount++] = gpa;
@@ -165,10 +191,26 @@ export class PageWalk {
       }
       if (!this.#permit(rights, noExecute, access, isUser, base)) return -1;
       this.#finish(rights, entry, access, mark, low, high);
-      if (level === 1) return next;
+      if (level === 1) {
+        if (mark && this.#usedCount > 1) this.#cache(cached, region, high, table, aboveLeaf);
+        return next;
+      }
       this.pageBits = level === 2 ? 21 : 30;
-      return level === 2 ? next - (next % 0x20_0000) + (low & 0x1f_f000) : next - (next % 0x4000_0000) + (low & 0x3fff_f000);
+      const within = level === 2 ? 0x1f_f000 : 0x3fff_f000;
+      return addressOf((entry & ~within) | (low & within), entryHigh);
     }
+  }
+
+  #isCached(at: number, region: number, high: number): boolean {
+    return this.#cachedGeneration[at] === this.#generation && this.#cachedLow[at] === region && this.#cachedHigh[at] === high;
+  }
+
+  #cache(at: number, region: number, high: number, table: number, rights: number): void {
+    this.#cachedGeneration[at] = this.#generation;
+    this.#cachedLow[at] = region;
+    this.#cachedHigh[at] = high;
+    this.#cachedTable[at] = table;
+    this.#cachedRights[at] = rights;
   }
 
   #walk32(low: number, access: Access, isUser: boolean, mark: boolean, base: number): number {

@@ -72,10 +72,14 @@ export class Tlb {
   }
 
   #noteLarge(low: number, high: number, pageBits: PageBits): void {
-    const region = regionOf(low, high, pageBits === 30 ? 30 : 22);
+    if (pageBits === 30) {
+      this.#huge.add(hugeRegion(low, high));
+      return;
+    }
+    const region = largeRegion(low, high);
     if (region === this.#lastLarge) return;
-    this.#lastLarge = pageBits === 30 ? NONE : region;
-    (pageBits === 30 ? this.#huge : this.#large).add(region);
+    this.#lastLarge = region;
+    this.#large.add(region);
   }
 
   /** Everything, or all but global translations. */
@@ -110,7 +114,7 @@ export class Tlb {
     const words = this.#words;
     const pageLow = low & ~0xfff;
     const region = low >>> 30;
-    if (this.#large.has(regionOf(low, high, 22)) || this.#huge.has(regionOf(low, high, 30)))
+    if (this.#large.has(largeRegion(low, high)) || this.#huge.has(hugeRegion(low, high)))
       this.#wipe((entry) => (words[entry + 3]! & FLAG_LARGE) !== 0 && words[entry + 1] === high && words[entry]! >>> 30 === region);
     for (const set of SETS) {
       const first = entryOf(set, 0, low);
@@ -142,6 +146,11 @@ function entryOf(set: number, kind: number, low: number): number {
   return (set + kind) / 4 + ((low >>> 12) & (L.TLB_ENTRIES - 1)) * WORDS;
 }
 
-function regionOf(low: number, high: number, bits: number): number {
-  return (high >>> 0) * 2 ** (32 - bits) + (low >>> bits);
+/** Numbers of the 4 MiB and 1 GiB that an address lies in. */
+function largeRegion(low: number, high: number): number {
+  return (high >>> 0) * 1024 + (low >>> 22);
+}
+
+function hugeRegion(low: number, high: number): number {
+  return (high >>> 0) * 4 + (low >>> 30);
 }

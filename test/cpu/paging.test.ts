@@ -163,7 +163,8 @@ t.test('32-bit and PAE paging', (t) => {
 
 /** Long mode at CPL 0; PAGE is mapped as a test likes. */
 const PAGE = 0x7000_0000_0000n,
-  FRAME = 0x20_0000;
+  FRAME = 0x20_0000,
+  NEW_TABLE = 0x68_0000;
 
 function longCpu(engine: (typeof engines)[number], cpl: 0 | 3 = 0): { cpu: CpuCore; tables: PageTables } {
   const cpu = makeBareCpu({ engine, cpl, memorySize: 8 << 20 });
@@ -205,14 +206,19 @@ t.test('what drops a translation', (t) => {
   ];
   for (const engine of engines) {
     for (const [name, flags, cr4, drop, isGone] of rows) {
-      const { cpu, tables } = longCpu(engine);
-      tables.map(PAGE, FRAME, P | RW | flags);
-      cpu.cr4 = (cpu.cr4 & ~PGE) | cr4;
-      t.equal(load(cpu), 1n);
-      write64(cpu, tables.entry(PAGE, 1), BigInt(FRAME + 4096) | P | RW | flags);
-      t.match(drop(cpu), /^(budget)+$/, `${engine}: ${name}`);
-      cpu.gpr[RBX] = PAGE;
-      t.equal(load(cpu), isGone ? 2n : 1n, `${engine}: ${name}: ${isGone ? 'the new translation' : 'the old one may stay'}`);
+      for (const level of [1, 2]) {
+        const { cpu, tables } = longCpu(engine);
+        tables.map(PAGE, FRAME, P | RW | flags);
+        cpu.cr4 = (cpu.cr4 & ~PGE) | cr4;
+        t.equal(load(cpu), 1n);
+        const leaf = BigInt(FRAME + 4096) | P | RW | flags;
+        write64(cpu, NEW_TABLE, leaf);
+        write64(cpu, tables.entry(PAGE, level), level === 1 ? leaf : BigInt(NEW_TABLE) | P | RW);
+        t.match(drop(cpu), /^(budget)+$/, `${engine}: ${name}`);
+        cpu.gpr[RBX] = PAGE;
+        const claim = `${engine}: ${name}: ${isGone ? 'the new translation' : 'the old one may stay'}, level ${level}`;
+        t.equal(load(cpu), isGone ? 2n : 1n, claim);
+      }
     }
     for (const [level, size] of [
       [2, 0x20_0000n],

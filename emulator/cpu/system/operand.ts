@@ -18,7 +18,8 @@ export const RAX = 0,
   RDI = 7,
   R11 = 11;
 
-export const sizeMask = (size: number): bigint => (1n << BigInt(size * 8)) - 1n;
+const sizeMasks = Array.from({ length: 9 }, (_, size) => (1n << BigInt(size * 8)) - 1n);
+export const sizeMask = (size: number): bigint => sizeMasks[size]!;
 
 export function isCanonical(value: bigint): boolean {
   return BigInt.asIntN(48, value) === BigInt.asIntN(64, value);
