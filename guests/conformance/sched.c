@@ -76,6 +76,7 @@ static void scheduling(void)
         check("sched_op_compat", raw(__HYPERVISOR_sched_op_compat, cmd, 0, 0, 0, 0), "command %u", cmd);
     check("sched_op_compat", raw(__HYPERVISOR_sched_op_compat, 0, 0, 0, 0, 0), "yield");
     for (int compat = 0; compat < 2; compat++) {
+        shared_info->vcpu_info[0].evtchn_upcall_mask = 1;   /* so that the event cannot come before we block */
         set_timer_op(system_time() + MILLISECOND);
         if (compat)
             check("sched_op_compat", raw(__HYPERVISOR_sched_op_compat, 1, 0, 0, 0, 0), "block, a timer is set");
@@ -199,6 +200,8 @@ void suite(void)
 {
     traps_init();
     events_init();
+    shared_info->vcpu_info[0].evtchn_upcall_pending = 0;        /* of what came before all ports were masked */
+    shared_info->vcpu_info[0].evtchn_pending_sel = 0;
     bind_virq(VIRQ_TIMER, &timer);
     unmask_port(timer);
     vcpu_op(VCPUOP_stop_periodic_timer, 0, 0);
