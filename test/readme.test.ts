@@ -1,8 +1,9 @@
-/** README's own guest does what README says. */
+/** README's own guest does what README says; the examples of the CPU print what stands below them. */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { build } from 'esbuild';
 import t from 'tap';
 import { GuestRun } from './support/guest_run.ts';
 
@@ -24,3 +25,22 @@ t.test('a guest of your own', { skip: hasAssembler ? false : 'as is not installe
   t.equal(run.shutdownReason, 0);
   t.end();
 });
+
+for (const file of ['README.md', 'docs/cpu.md']) {
+  t.test(`the examples of ${file} are a program that prints what stands there`, async (t) => {
+    const blocks = [...readFileSync(file, 'utf8').matchAll(/```(js|text)\n(.*?)```/gs)];
+    const textOf = (kind: string): string => blocks.flatMap(([, language, text]) => (language === kind ? [text!] : [])).join('');
+    const { outputFiles } = await build({
+      stdin: { contents: textOf('js'), resolveDir: process.cwd() },
+      bundle: true,
+      write: false,
+      format: 'esm',
+      target: 'node20',
+      alias: { 'beneath/cpu': './emulator/cpu/index.ts' },
+    });
+    const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-'], { input: outputFiles[0]!.text, encoding: 'utf8' });
+    t.equal(stderr, '');
+    t.equal(stdout, textOf('text'));
+    t.end();
+  });
+}
