@@ -62,6 +62,10 @@ export class CodeCache implements CodePages {
   /** Instructions that the system unit performs, by record. */
   readonly insns = new Map<number, Insn>();
   #next = FIRST_RECORD;
+  /** Of each mode: the generation of its entries in the jump cache, and whether all lie in pages with global translations. */
+  readonly #jumps = new Map<number, { generation: number; areGlobal: boolean }>();
+  #current = { generation: 0, areGlobal: true };
+  #generations = 0;
   /** The second tier, when there is one. */
   regions: Regions | undefined;
   /** Whether the host has a breakpoint at a RIP of the present mode. */
@@ -86,16 +90,37 @@ export class CodeCache implements CodePages {
     this.#tooLongRow = options.tooLongRow;
     this.#isCode = new Uint8Array(options.ram.length / 4096);
     this.#view.setUint16(LOOKUP_RECORD + L.R_HANDLER, L.HANDLER_LOOKUP, true);
-    this.#view.setInt32(L.JUMP_GENERATION, 1, true);
+    this.enterMode(-1, true);
   }
 
   isCodePage(frame: number): boolean {
     return this.#isCode[frame] === 1;
   }
 
-  /** Empties the jump cache: after any change of mapping or mode. */
-  forgetJumps(): void {
-    this.#view.setInt32(L.JUMP_GENERATION, (this.#view.getInt32(L.JUMP_GENERATION, true) + 1) | 0, true);
+  /** Empties the jump cache, as mappings have changed; `keepsGlobal`: not those of pages with global translations. */
+  forgetJumps(keepsGlobal = false): void {
+    for (const jumps of this.#jumps.values()) {
+      if (keepsGlobal && jumps.areGlobal) continue;
+      jumps.generation = ++this.#generations;
+      jumps.areGlobal = true;
+    }
+    this.#view.setInt32(L.JUMP_GENERATION, this.#current.generation, true);
+  }
+
+  /** Another mode: what was jumped to in it is known again, unless it is `isFresh`. */
+  enterMode(key: number, isFresh: boolean): void {
+    let jumps = this.#jumps.get(key);
+    if (jumps === undefined || isFresh) {
+      jumps = { generation: ++this.#generations, areGlobal: true };
+      this.#jumps.set(key, jumps);
+    }
+    this.#current = jumps;
+    this.#view.setInt32(L.JUMP_GENERATION, jumps.generation, true);
+  }
+
+  /** Execution has reached a page whose translation is not global. */
+  noteLocalCode(): void {
+    this.#current.areGlobal = false;
   }
 
   /** Bytes of RAM change: drops the blocks that hold them. */

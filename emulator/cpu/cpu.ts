@@ -362,13 +362,13 @@ export class CpuCore implements Cpu {
     this.#configureMmu();
     if (keeps && isSamePcid) return;
     this.mmu.flush(false);
-    this.#engine.code.forgetJumps();
+    this.#engine.code.forgetJumps(true);
   }
 
   /** After changes of CS, SS, CPL, CR0, CR4, EFER or RFLAGS.AC. */
   modeChanged(): void {
     this.mmu.selectSet();
-    if (this.#modes.update()) this.#engine.code.forgetJumps();
+    if (this.#modes.update()) this.#engine.code.enterMode(this.#modes.current.key, this.#modes.current.code !== 64);
     this.mmu.isNarrow = this.#modes.current.code !== 64;
   }
 
@@ -713,11 +713,16 @@ export class CpuCore implements Cpu {
     const { current: mode, codeBase, codeLimit } = this.#modes;
     const linear = BigInt.asUintN(mode.code === 64 ? 64 : 32, rip + codeBase);
     if (mode.code !== 64 && rip > BigInt(codeLimit)) throw new Fault(GP, 0);
-    const maddr = this.mmu.locate(linear, 'execute', isUser);
+    const fetch = (vaddr: bigint): number => {
+      const found = this.mmu.locate(vaddr, 'execute', isUser);
+      if (!this.mmu.isGlobal(vaddr, 'execute', isUser)) this.#engine.code.noteLocalCode();
+      return found;
+    };
+    const maddr = fetch(linear);
     if (maddr >= this.memory.size) throw new Fault(GP, 0);
     return this.#engine.code.lookup(rip, maddr, mode, isTarget, () => {
       const next = (linear & ~0xfffn) + 4096n;
-      return this.mmu.locate(BigInt.asUintN(mode.code === 64 ? 64 : 32, next), 'execute', isUser);
+      return fetch(BigInt.asUintN(mode.code === 64 ? 64 : 32, next));
     });
   }
 

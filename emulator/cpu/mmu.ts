@@ -297,6 +297,11 @@ export class Mmu {
     return known >= 0 ? known : this.#page(low, high, access, isUser, isStack, size) + (low & 0xfff);
   }
 
+  /** Whether the TLB knows the translation, and it is global. */
+  isGlobal(vaddr: bigint, access: Access, isUser: boolean): boolean {
+    return this.#tlb.isGlobal(Number(BigInt.asIntN(32, vaddr)), Number(BigInt.asIntN(32, vaddr >> 32n)), this.#setOf(isUser), access);
+  }
+
   /** Reads 1-8 bytes, or any count as bytes in `readBytes`. */
   read(vaddr: bigint, size: number, isUser: boolean, isStack = false): bigint {
     let value = 0n;

@@ -58,6 +58,10 @@ export class Tlb {
     return ((low + words[entry + 2]!) >>> 0) - L.RAM;
   }
 
+  isGlobal(low: number, high: number, set: number, access: Access): boolean {
+    return this.find(low, high, set, access) >= 0 && (this.#words[entryOf(set, KINDS[access], low) + 3]! & FLAG_GLOBAL) !== 0;
+  }
+
   fill(low: number, high: number, set: number, access: Access, page: number, isGlobal: boolean, pageBits: PageBits): void {
     const words = this.#words;
     const entry = entryOf(set, KINDS[access], low);
