@@ -419,7 +419,7 @@ t.test('descriptor tables', async (t) => {
     ['not present',                     0x0000_1234_5678_9abcn, 0x0000_1234_5678_9abcn],
     ['code of ring 0',                  0x00af_9b00_0000_ffffn, 0x00af_fb00_0000_ffffn],
     ['data of ring 3',                  0x00cf_f300_0000_ffffn, 0x00cf_f300_0000_ffffn],
-    ['type 0',                          0x0000_8000_0000_0001n, 0x0000_e000_0000_0001n],
+    ['type 0',                          0x0000_8000_0000_0001n, 0x0000_8000_0000_0001n],
     ['a TSS',                           0x0000_8900_0000_0067n, undefined],
     ['an interrupt gate',               0x0000_8e00_0008_0000n, undefined],
     ['a call gate to the guest',        0x0000_ec00_0008_1234n, 0x0000_8c00_000b_1234n],

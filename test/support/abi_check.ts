@@ -31,6 +31,7 @@ const HEADERS = [
   'errno.h',
   'hvm/hvm_op.h',
   'hvm/params.h',
+  'io/blkif.h',
   'io/console.h',
   'io/xs_wire.h',
 ].map((header) => `/usr/include/xen/${header}`);
@@ -87,7 +88,8 @@ export function checkAbi(): AbiCheck {
     return { skipped: 'there is no gcc', facts: 0, differences: [] };
   }
   const source = [
-    '#define __XEN_INTERFACE_VERSION__ __XEN_LATEST_INTERFACE_VERSION__',
+    '#define __XEN_INTERFACE_VERSION__ __XEN_LATEST_INTERFACE_VERSION__\n#define __XEN_TOOLS__ 1',
+    '#define __XEN_TOOLS__',
     '#include <stdio.h>\n#include <stddef.h>\n#include <stdint.h>',
     ...HEADERS.map((header) => `#include "${header}"`),
     '#define F(name, theirs, ours) (facts++, (long)(theirs) != (ours) ? printf("%s: %ld in the headers, %ld here\\n", name, (long)(theirs), (long)(ours)) : 0)',
