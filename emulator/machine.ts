@@ -8,6 +8,9 @@ import { buildPvDomain, loadBootRegisters, loadUnbornRegisters } from '../firmwa
 import { GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE } from '../hypercalls/abi/grant_table.ts';
 import { SHUTDOWN_crash } from '../hypercalls/abi/sched.ts';
 import { virqs } from '../hypercalls/abi/xen.ts';
+import { BlockBackend } from '../hypercalls/block/backend.ts';
+import { populateDisk } from '../hypercalls/block/device_tree.ts';
+import type { Disk } from '../hypercalls/block/disk.ts';
 import { ConsoleRing } from '../hypercalls/console/ring.ts';
 import { traceHypercalls } from '../hypercalls/dispatch.ts';
 import { connectToHost, type HostChannel, raiseVirq } from '../hypercalls/event_channel/ports.ts';
@@ -69,6 +72,16 @@ export interface DomainSpec {
 }
 
 /** Why ring -1 crashed a domain. */
+  /** Not of an initial domain. */
+  disks?: readonly DiskSpec[];
+}
+
+export interface DiskSpec {
+  /** `xvda` and so on. */
+  readonly name: string;
+  /** Where it came from, for xenstore. */
+  readonly path: string;
+  readonly disk: Disk;
 export interface Crash {
   readonly why: string;
   readonly vcpu: Vcpu;
@@ -95,6 +108,8 @@ export class Machine implements TrapHost {
   /** Whoever is on the core, or was last. */
   current: Vcpu;
   /** Set while a vCPU is on the core as far as runstates go. */
+  /** Of each domain. */
+  readonly blockBackends = new Map<number, readonly BlockBackend[]>();
   onCore: Vcpu | undefined;
   /** Of all vCPUs that can run. */
   readonly scheduler = new RoundRobin<Vcpu>();
@@ -188,6 +203,10 @@ export class Machine implements TrapHost {
     } else {
       this.consoles.set(id, { input: (bytes) => this.#inputEmergency(vcpu, bytes), drain: () => {} });
     }
+      this.blockBackends.set(
+        id,
+        (spec.disks ?? []).map((disk) => this.#attach(domain, disk)),
+      );
     writeWallClock(this, domain);
     for (const other of domain.vcpus) {
       loadUnbornRegisters(this.cpu, other.id);
@@ -211,6 +230,11 @@ export class Machine implements TrapHost {
   }
 
   /** The vCPU's registers are on the core from here on. False: they were. */
+  #attach(domain: Domain, { name, path, disk }: DiskSpec): BlockBackend {
+    const paths = populateDisk(this.xenstore, domain.id, { name, path, isReadonly: disk.isReadonly });
+    return new BlockBackend(this, domain, disk, this.xenstore, paths);
+  }
+
   switchTo(vcpu: Vcpu): boolean {
     if (vcpu === this.current) return false;
     this.current.context ??= this.cpu.saveContext();
@@ -269,6 +293,7 @@ export class Machine implements TrapHost {
     const vcpu = this.current.domain === domain ? this.current : domain.vcpus[0]!;
     this.crashes.set(domain, { why, vcpu, vaddr });
     this.shutdown(domain, SHUTDOWN_crash);
+    for (const backend of this.blockBackends.get(domain.id) ?? []) backend.close();
   }
 
   consoleWrite(domain: Domain, bytes: Uint8Array): void {

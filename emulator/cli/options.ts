@@ -4,6 +4,7 @@
  */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { MAX_GUEST_CMDLINE } from '../../firmware/start_info.ts';
+import { diskName, virtualDevice } from '../../hypercalls/block/device_tree.ts';
 
 export interface TraceOption {
   readonly kinds: ReadonlySet<TraceKind>;
@@ -14,6 +15,13 @@ export interface TraceOption {
 const TRACE_KINDS = ['hypercalls', 'traps', 'exits'] as const;
 export type TraceKind = (typeof TRACE_KINDS)[number];
 
+export interface DiskOption {
+  readonly path: string;
+  /** `xvda` and so on. */
+  readonly name: string;
+  readonly isReadonly: boolean;
+}
+
 export interface RunOptions {
   readonly as: 'domU' | 'dom0';
   /** Bytes. */
@@ -21,6 +29,7 @@ export interface RunOptions {
   readonly vcpus: number;
   readonly cmdline: string;
   readonly ramdisk?: string;
+  readonly disk: readonly DiskOption[];
   /** Seconds. */
   readonly timeout?: number;
   readonly maxInstructions?: number;
@@ -81,6 +90,23 @@ function parseTrace(text: string): TraceOption {
   return { kinds: new Set(words as TraceKind[]), file };
 }
 
+/** `FILE[,ro]`, or more of xl's positional words behind FILE: `raw`, the name, `rw`. A disk without a name gets the next free one. */
+function parseDisk(text: string, disks: readonly DiskOption[]): DiskOption[] {
+  const [path, ...words] = text.split(',').map((word) => word.trim());
+  if (path === undefined || path === '') throw new InvalidArgumentError('Name a file: FILE, FILE,ro or FILE,raw,xvda,rw.');
+  let name: string | undefined;
+  let isReadonly = false;
+  for (const word of words.filter((word) => word !== '' && word !== 'raw')) {
+    if (/^(ro?|wr?|rw)$/.test(word)) isReadonly = word === 'r' || word === 'ro';
+    else if (virtualDevice(word) !== undefined) name = word;
+    else throw new InvalidArgumentError(`'${word}' is none of ro, rw, raw, or a name such as xvda.`);
+  }
+  const isTaken = (wanted: string): boolean => disks.some((disk) => disk.name === wanted);
+  if (name !== undefined && isTaken(name)) throw new InvalidArgumentError(`There is a disk ${name} already.`);
+  for (let index = 0; name === undefined; index++) if (!isTaken(diskName(index))) name = diskName(index);
+  return [...disks, { path, name, isReadonly }];
+}
+
 /** Adds the flags to `command`. */
 export function addRunOptions(command: Command): Command {
   return command
@@ -89,6 +115,11 @@ export function addRunOptions(command: Command): Command {
     .addOption(new Option('--vcpus <count>', 'virtual CPUs').argParser(parseVcpus).default(1))
     .addOption(new Option('--cmdline <text>', "the kernel's command line").argParser(parseCmdline).default('', 'empty'))
     .addOption(new Option('--ramdisk <file>', 'give it this ramdisk (its first boot module)'))
+    .addOption(
+      new Option('--disk <file[,ro]>', 'a raw disk image as its next disk, xvda first; may be repeated')
+        .argParser(parseDisk)
+        .default([], 'none'),
+    )
     .addOption(new Option('--timeout <seconds>', 'stop after so long').argParser(parseSeconds))
     .addOption(new Option('--max-instructions <count>', 'stop after exactly so many instructions').argParser(parseCount))
     .addOption(new Option('--trace <kinds[:file]>', 'print hypercalls, traps, exits (a list with commas)').argParser(parseTrace))

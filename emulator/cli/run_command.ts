@@ -2,13 +2,14 @@
  * `beneath run`: builds the machine, then alternates slices of the guest with looks at the keyboard, the clock and the
  * limits, until the guest ends or a limit does.
  */
-import { parse } from 'node:path';
+import { parse, resolve } from 'node:path';
 import { ImageError } from '../../firmware/image_error.ts';
 import { SHUTDOWN_poweroff, SHUTDOWN_reboot, SHUTDOWN_suspend } from '../../hypercalls/abi/sched.ts';
 import type { Domain } from '../domain.ts';
 import { Machine, type MachineOptions } from '../machine.ts';
 import { runSlice, type Slice } from '../run.ts';
 import { bugReport, crashReport } from './crash_report.ts';
+import { DiskFile } from './disk_file.ts';
 import { type Keyboard, openKeyboard, readWholeInput } from './keyboard.ts';
 import type { RunOptions, TraceKind } from './options.ts';
 import { readUserFile } from './read_file.ts';
@@ -36,6 +37,9 @@ export async function runCommand(kernelPath: string, options: RunOptions): Promi
   process.stdout.on('error', () => process.exit(EXIT_PIPE));
   const image = readUserFile(kernelPath, 'kernel');
   const ramdisk = options.ramdisk === undefined ? undefined : readUserFile(options.ramdisk, 'ramdisk');
+  if (options.disk.length > 0 && options.as === 'dom0')
+    throw new UserError('--disk: an initial domain has no virtual disks; leave --as dom0 out');
+  const files = options.disk.map((disk) => new DiskFile(disk));
   const trace = options.trace && new TraceWriter(options.trace);
   const traced = (kind: TraceKind) => (trace && options.trace?.kinds.has(kind) ? trace.line : undefined);
   const followsWall = !options.deterministic && process.stdin.isTTY === true;
@@ -61,6 +65,7 @@ export async function runCommand(kernelPath: string, options: RunOptions): Promi
     kernelPath,
     ...(ramdisk && { ramdisk }),
     ...(options.ramdisk !== undefined && { ramdiskPath: options.ramdisk }),
+    disks: options.disk.map(({ name, path }, i) => ({ name, path: resolve(path), disk: files[i]! })),
   });
   if (domain instanceof ImageError) throw new UserError(`${kernelPath}: ${domain.message}`);
 
@@ -81,6 +86,7 @@ export async function runCommand(kernelPath: string, options: RunOptions): Promi
   } finally {
     keyboard?.close();
     trace?.close();
+    for (const file of files) file.close();
   }
 }
 

@@ -1,5 +1,6 @@
 /** The whole ABI table: structs, hypercalls, sub-operations and errnos. */
 export * from './arch_xen.ts';
+export * from './blkif.ts';
 export * from './callback.ts';
 export * from './errno.ts';
 export * from './event_channel.ts';
@@ -16,3 +17,4 @@ export * from './vcpu.ts';
 export * from './version.ts';
 export * from './xen.ts';
 export * from './xen_calls.ts';
+export * from './xenbus.ts';

@@ -221,6 +221,8 @@ export interface HostChannel {
   readonly port: number;
   /** Sends an event to the guest. */
   notify(): void;
+  /** The guest's port waits for domain 0 again. */
+  close(): void;
 }
 
 /**
@@ -238,5 +240,5 @@ export function connectToHost(host: Host, domain: Domain, onEvent: () => void, g
   if (guestPort !== undefined && !(far.binding.kind === 'unbound' && far.binding.remoteDomid === 0)) return undefined;
   connect(dom0, near, domain, far);
   near.onEvent = onEvent;
-  return { port: far.number, notify: () => void send(host, dom0, near) };
+  return { port: far.number, notify: () => void send(host, dom0, near), close: () => close(host, dom0, near) };
 }

@@ -38,7 +38,10 @@ export interface MapResult {
   readonly dev_bus_addr: bigint;
 }
 
-export function mapGrantRef(call: Call, { host_addr, flags, ref, dom, handle, dev_bus_addr }: MapArgs): MapResult {
+/** Who maps: a guest in a call, or the host. */
+export type Mapper = Pick<Call, 'host' | 'domain' | 'vcpu'>;
+
+export function mapGrantRef(call: Mapper, { host_addr, flags, ref, dom, handle, dev_bus_addr }: MapArgs): MapResult {
   const refused = (status: number): MapResult => ({ status, handle, dev_bus_addr });
   if (!(flags & (GNTMAP_device_map | GNTMAP_host_map))) return refused(GNTST.bad_gntref);
   if (call.domain.type === 'pvh' && flags & (GNTMAP_device_map | GNTMAP_application_map | GNTMAP_contains_pte)) {
@@ -69,7 +72,7 @@ export function hostMapping(address: bigint, flags: number): GrantMapping {
 }
 
 /** The frame mapped, or a status. */
-function pinAndMap(call: Call, granter: Domain, ref: number, flags: number, address: bigint): number {
+function pinAndMap(call: Mapper, granter: Domain, ref: number, flags: number, address: bigint): number {
   const { host, domain } = call;
   const { memory } = host;
   const isReadonly = (flags & GNTMAP_readonly) !== 0;
@@ -100,7 +103,7 @@ function pinAndMap(call: Call, granter: Domain, ref: number, flags: number, addr
 }
 
 /** Takes the references that the mappings need and makes them, all or none. `isHeld`: there is a reference for the first. */
-function mapPinned(call: Call, granter: Domain, active: ActiveEntry, flags: number, address: bigint, isHeld: boolean): boolean {
+function mapPinned(call: Mapper, granter: Domain, active: ActiveEntry, flags: number, address: bigint, isHeld: boolean): boolean {
   const { memory } = call.host;
   const { mfn } = active.page;
   const isWritable = !(flags & GNTMAP_readonly);
@@ -129,7 +132,7 @@ function mapPinned(call: Call, granter: Domain, active: ActiveEntry, flags: numb
   return false;
 }
 
-function mapForHost(call: Call, mfn: number, flags: number, address: bigint): boolean {
+function mapForHost(call: Mapper, mfn: number, flags: number, address: bigint): boolean {
   if (call.domain.type !== 'pv') return false;
   return createGrantMapping(call.host.memory, call.vcpu, mfn, hostMapping(address, flags), flags >>> GNTMAP_guest_avail_shift);
 }

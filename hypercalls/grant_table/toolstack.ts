@@ -2,10 +2,14 @@
 import type { Domain } from '../../emulator/domain.ts';
 import type { Host } from '../../emulator/host.ts';
 import { holdOwnFrame } from '../../emulator/memory/held_frames.ts';
-import { GNTMAP_host_map, GTF_permit_access, grant_entry_v1 } from '../abi/grant_table.ts';
+import { defineSlot } from '../../emulator/slot.ts';
+import { Vcpu } from '../../emulator/vcpu.ts';
+import { GNTMAP_device_map, GNTMAP_host_map, GNTMAP_readonly, GNTST, GTF_permit_access, grant_entry_v1 } from '../abi/grant_table.ts';
 import { admit } from './entry_access.ts';
+import { type Mapper, mapGrantRef } from './map.ts';
 import { maptrack } from './maptrack.ts';
 import { grantTable } from './table.ts';
+import { unmap } from './unmap.ts';
 
 /** Before the domain starts: entry `ref` grants `mfn` to `mapper`, who maps it for as long as the domain lives. */
 export function seedGrant(host: Host, domain: Domain, ref: number, mapper: Domain, mfn: number): void {
@@ -24,4 +28,29 @@ export function seedGrant(host: Host, domain: Domain, ref: number, mapper: Domai
   active.pin(GNTMAP_host_map, 1);
   const mappings = maptrack.of(mapper);
   mappings.set(mappings.take(0), { granter: domain, ref, flags: GNTMAP_host_map });
+}
+
+/** A page of a guest's that the host reaches. */
+export interface HostMapping {
+  readonly maddr: number;
+  unmap(): void;
+}
+
+/** Domain 0 has no vCPU that runs; handles are given out to one. */
+const hostVcpu = defineSlot<Domain, Vcpu>((domain) => new Vcpu(domain, 0));
+
+/** Maps what a guest grants to domain 0, as for a device: the host needs no page table. undefined: it does not grant that. */
+export function mapToHost(host: Host, granter: Domain, ref: number, isReadonly: boolean): HostMapping | undefined {
+  const domain = host.domains.get(0)!;
+  const mapper: Mapper = { host, domain, vcpu: hostVcpu.of(domain) };
+  const flags = isReadonly ? GNTMAP_device_map | GNTMAP_readonly : GNTMAP_device_map;
+  const { status, handle, dev_bus_addr } = mapGrantRef(mapper, { host_addr: 0n, flags, ref, dom: granter.id, handle: 0, dev_bus_addr: 0n });
+  if (status !== GNTST.okay) return undefined;
+  return {
+    maddr: Number(dev_bus_addr),
+    unmap() {
+      if (unmap(mapper, { handle, host_addr: 0n, dev_bus_addr, new_addr: 0n }) !== GNTST.okay)
+        throw new Error('bug: the host lost a mapping');
+    },
+  };
 }

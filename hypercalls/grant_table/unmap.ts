@@ -3,9 +3,8 @@ import { removeGrantMapping } from '../../emulator/memory/grant_mapping.ts';
 import { letGo } from '../../emulator/memory/held_frames.ts';
 import { putPageType } from '../../emulator/memory/page_types.ts';
 import { GNTMAP_device_map, GNTMAP_host_map, GNTMAP_readonly, GNTST } from '../abi/grant_table.ts';
-import type { Call } from '../call.ts';
 import { unmark } from './entry_access.ts';
-import { hostMapping } from './map.ts';
+import { hostMapping, type Mapper } from './map.ts';
 import { maptrack } from './maptrack.ts';
 import { grantTable } from './table.ts';
 
@@ -19,7 +18,7 @@ export interface UnmapArgs {
 }
 
 /** The status. Flushing the TLB is the caller's, before its guest runs again. */
-export function unmap(call: Call, { handle, host_addr, dev_bus_addr, new_addr }: UnmapArgs): number {
+export function unmap(call: Mapper, { handle, host_addr, dev_bus_addr, new_addr }: UnmapArgs): number {
   const { host, domain, vcpu } = call;
   const { memory } = host;
   const mappings = maptrack.of(domain);

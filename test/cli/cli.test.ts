@@ -65,6 +65,7 @@ t.test('help and version', async (t) => {
     '--vcpus',
     '--cmdline',
     '--ramdisk',
+    '--disk',
     '--timeout',
     '--max-instructions',
     '--trace',

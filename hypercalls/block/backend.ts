@@ -1,0 +1,168 @@
+/**
+ * The back end of one virtual disk, as blkback is one: its `state` node follows the front end's through a connection to its
+ * end and to the next one (GRUB's, then Linux's). In between it serves the ring (ring.ts, perform.ts). A front end that
+ * gives what cannot be is told so in an `error` node and cut off; the machine goes on. xen:public/io/blkif.h, xenbus.h.
+ */
+import type { Domain } from '../../emulator/domain.ts';
+import type { Host } from '../../emulator/host.ts';
+import { VDISK_READONLY, XEN_IO_PROTO_ABI_NATIVE } from '../abi/blkif.ts';
+import { XenbusState } from '../abi/xenbus.ts';
+import { connectToHost, type HostChannel } from '../event_channel/ports.ts';
+import { type HostMapping, mapToHost } from '../grant_table/toolstack.ts';
+import { domainPath } from '../xenstore/path.ts';
+import type { XenStore } from '../xenstore/store.ts';
+import type { DevicePaths } from './device_tree.ts';
+import { type Disk, SECTOR_SIZE } from './disk.ts';
+import { type BlockDevice, perform } from './perform.ts';
+import { BlockRing, ringLayouts } from './ring.ts';
+
+interface Connection {
+  readonly page: HostMapping;
+  readonly ring: BlockRing;
+  readonly channel: HostChannel;
+}
+
+export class BlockBackend {
+  readonly #device: BlockDevice;
+  readonly #store: XenStore;
+  readonly #paths: DevicePaths;
+  readonly #unwatch: () => void;
+  #state: number = XenbusState.Initialising;
+  #connection: Connection | undefined;
+  #isClosed = false;
+
+  constructor(host: Host, domain: Domain, disk: Disk, store: XenStore, paths: DevicePaths) {
+    this.#device = { host, domain, disk };
+    this.#store = store;
+    this.#paths = paths;
+    this.#putFeatures();
+    this.#become(XenbusState.InitWait);
+    this.#unwatch = store.watch(`${paths.frontend}/state`, () => this.#follow());
+  }
+
+  /** The domain is gone. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#unwatch();
+    this.#disconnect();
+    this.#become(XenbusState.Closed);
+    this.#device.disk.flush();
+  }
+
+  #follow(): void {
+    switch (this.#number('state')) {
+      case XenbusState.Initialising:
+        if (this.#state === XenbusState.Closed) this.#become(XenbusState.InitWait);
+        return;
+      case XenbusState.Initialised:
+      case XenbusState.Connected:
+        if (this.#state !== XenbusState.Connected) this.#connect();
+        return;
+      case XenbusState.Closing:
+        this.#become(XenbusState.Closing);
+        return;
+      case XenbusState.Closed:
+      case undefined:
+        this.#disconnect();
+        this.#become(XenbusState.Closed);
+        return;
+      default:
+    }
+  }
+
+  #connect(): void {
+    this.#disconnect();
+    const connection = this.#open();
+    if (typeof connection === 'string') {
+      this.#fail(connection);
+      return;
+    }
+    this.#connection = connection;
+    this.#putGeometry();
+    this.#become(XenbusState.Connected);
+    this.#serve();
+  }
+
+  /** The ring and the channel that the front end names; or what is wrong with them. */
+  #open(): Connection | string {
+    const { host, domain } = this.#device;
+    const protocol = this.#node('protocol') ?? XEN_IO_PROTO_ABI_NATIVE;
+    const layout = Object.hasOwn(ringLayouts, protocol) ? ringLayouts[protocol] : undefined;
+    if (layout === undefined) return `unknown fe protocol ${protocol}`;
+    if ((this.#number('multi-queue-num-queues') ?? 1) > 1) return 'there is one queue';
+    if ((this.#number('ring-page-order') ?? 0) > 0) return 'the ring has one page';
+    const ref = this.#number('ring-ref');
+    if (ref === undefined) return 'reading ring-ref';
+    const port = this.#number('event-channel');
+    if (port === undefined) return 'reading event-channel';
+    const page = mapToHost(host, domain, ref, false);
+    if (page === undefined) return `mapping ring-ref ${ref}`;
+    const channel = connectToHost(host, domain, () => this.#serve(), port);
+    if (channel === undefined) {
+      page.unmap();
+      return `binding event-channel ${port}`;
+    }
+    return { page, ring: new BlockRing(host.memory, page.maddr, layout), channel };
+  }
+
+  #serve(): void {
+    const { ring, channel } = this.#connection ?? {};
+    switch (ring?.serve((request) => perform(this.#device, request))) {
+      case 'notify':
+        channel?.notify();
+        return;
+      case 'impossible':
+        this.#fail('bogus ring requests');
+        return;
+      default:
+    }
+  }
+
+  #disconnect(): void {
+    const connection = this.#connection;
+    this.#connection = undefined;
+    connection?.channel.close();
+    connection?.page.unmap();
+  }
+
+  #fail(why: string): void {
+    this.#disconnect();
+    this.#store.write(`${domainPath(0)}/error/${this.#paths.backend.slice(domainPath(0).length + 1)}/error`, why);
+    this.#become(XenbusState.Closing);
+  }
+
+  #putFeatures(): void {
+    this.#put({
+      'feature-flush-cache': 1,
+      'feature-barrier': 1,
+      'feature-discard': 1,
+      'discard-granularity': SECTOR_SIZE,
+      'discard-secure': 0,
+    });
+  }
+
+  #putGeometry(): void {
+    const { sectors, isReadonly } = this.#device.disk;
+    this.#put({ sectors, info: isReadonly ? VDISK_READONLY : 0, 'sector-size': SECTOR_SIZE, 'physical-sector-size': SECTOR_SIZE });
+  }
+
+  #become(state: number): void {
+    this.#state = state;
+    this.#put({ state });
+  }
+
+  #put(nodes: Readonly<Record<string, number>>): void {
+    for (const [key, value] of Object.entries(nodes)) this.#store.write(`${this.#paths.backend}/${key}`, String(value));
+  }
+
+  /** A node of the front end's. */
+  #node(key: string): string | undefined {
+    return this.#store.read(`${this.#paths.frontend}/${key}`);
+  }
+
+  #number(key: string): number | undefined {
+    const text = this.#node(key);
+    return text !== undefined && /^\d{1,10}$/.test(text) ? Number(text) : undefined;
+  }
+}
