@@ -241,13 +241,22 @@ export class RegionEmitter extends Emitter {
       f.i32(0)
         .get(local)
         .mem('i64.store', L.GPR + 8 * number);
+    for (const [number, local] of this.#helperXmm())
+      f.i32(0)
+        .get(local)
+        .mem('v128.store', L.XMM + 16 * number);
     this.flags.toMemory();
   }
 
   protected override afterHelper(): void {
     if (!this.#insn.row.attributes.has('x87')) return;
-    loadRegisters({ ...this.#frame, xmm: new Map() });
+    loadRegisters({ ...this.#frame, xmm: this.#helperXmm() });
     this.flags.inMemory();
+  }
+
+  /** The XMM registers that a helper sees: FXSAVE and FXRSTOR have all of them. */
+  #helperXmm(): Frame['xmm'] {
+    return /^fx(save|rstor)$/.test(this.#insn.row.mnemonic) ? this.#frame.xmm : new Map();
   }
 
   protected override branch(cond: Value): void {
