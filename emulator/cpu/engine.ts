@@ -28,6 +28,7 @@ export interface EngineTuning {
   readonly asyncCompilation: boolean | undefined;
 }
 
+/** 'translate': hot code becomes WebAssembly, the rest is interpreted. 'interpret': all of it is. */
 export type EngineKind = 'interpret' | 'translate';
 
 /** V8 changes a WebAssembly function's tier on entry only, so the loop returns now and then. */

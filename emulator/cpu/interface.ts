@@ -9,9 +9,11 @@ import type { EngineStatistics } from './statistics.ts';
 
 /** Guest-physical (machine) RAM, `[0, size)`; the same bytes that the generated WebAssembly reads and writes. */
 export interface PhysicalMemory {
+  /** Bytes. */
   readonly size: number;
   /** Exactly the RAM: `bytes[maddr]`. Never reallocated. */
   readonly bytes: Uint8Array;
+  /** The same bytes as `bytes`. */
   readonly view: DataView;
   /** Tell every CPU that the host changed `[maddr, maddr + size)`: decoded code there is dropped. Cheap when there is none. */
   written(maddr: number, size: number): void;
@@ -46,8 +48,11 @@ export interface Segment {
   attributes: number;
 }
 
+/** GDTR or IDTR. */
 export interface DescriptorTable {
+  /** Linear address. */
   base: bigint;
+  /** Offset of its last byte. */
   limit: number;
 }
 
@@ -55,7 +60,9 @@ export interface DescriptorTable {
 export interface Intercepts {
   /** Bit n set: exception vector n exits instead of being delivered. */
   exceptions: number;
+  /** INT n, INT3, INTO and INT1 exit before any gate is looked at. */
   softwareInterrupts: boolean;
+  /** SYSCALL and SYSENTER exit. */
   syscall: boolean;
   /** Names as in InterceptedInstruction, and 'hypercall'. */
   instructions: ReadonlySet<string>;
@@ -63,11 +70,13 @@ export interface Intercepts {
 
 /** What the CPU asks its host while running, at the exact instruction. */
 export interface CpuHost {
+  /** CPUID with EAX and ECX; 32-bit numbers, signed or not. */
   cpuid(leaf: number, subleaf: number): { eax: number; ebx: number; ecx: number; edx: number };
   /** RDTSC's value now; `instructions` is the count retired before it. */
   readTsc(instructions: bigint): bigint;
 }
 
+/** Kinds of access to memory; 'execute' is an instruction fetch. */
 export type Access = 'read' | 'write' | 'execute';
 
 /** Result of a page walk: where, or the fault that the access would raise. */
@@ -88,13 +97,16 @@ export interface CpuContext {
   readonly bytes: Uint8Array;
 }
 
+/** The processor. Registers may be read and written whenever `run` is not running, and by the host's functions while it is. */
 export interface Cpu {
   readonly memory: PhysicalMemory;
+  /** May be changed between runs. */
   readonly intercepts: Intercepts;
-  /** RAX..R15. */
+  /** RAX..R15, by the constants above. */
   readonly gpr: BigUint64Array;
+  /** Offset in CS, as software sees it; in 64-bit code the linear address. */
   rip: bigint;
-  /** RFLAGS, all bits. */
+  /** RFLAGS, all 32 bits that exist. */
   rflags: bigint;
   /** Whether RIP's bits 63-47 are alike. */
   readonly hasCanonicalRip: boolean;
@@ -111,23 +123,31 @@ export interface Cpu {
   efer: bigint;
   gdtr: DescriptorTable;
   idtr: DescriptorTable;
+  /** The visible part of a segment register. */
   getSelector(name: SegmentName): number;
   /** Bits of the code that runs. */
   readonly codeSize: 16 | 32 | 64;
+  /** A segment register with its hidden part, as a copy. */
   getSegment(name: SegmentName): Segment;
   /** Loads the hidden part as given: no descriptor table is read. */
   setSegment(name: SegmentName, segment: Segment): void;
+  /** DR0-DR7. */
   getDr(index: number): bigint;
+  /** Sets DR0-DR7 as given: reserved bits are not looked at. */
   setDr(index: number, value: bigint): void;
   /** Architectural MSRs that the CPU itself keeps (STAR, LSTAR, CSTAR, SFMASK, FS_BASE, GS_BASE, KERNEL_GS_BASE, SYSENTER_*, PAT, TSC_AUX, EFER); undefined: no such MSR. */
   readMsr(index: number): bigint | undefined;
+  /** As WRMSR at CPL 0; false where that raises #GP. */
   writeMsr(index: number, value: bigint): boolean;
 
   /** Instructions retired since the CPU was made. */
   readonly instructions: bigint;
   /** The same as a number, exact as long as it is below 2^53. */
   readonly instructionCount: number;
-  /** Runs at most `budget` instructions (exactly, unless something exits earlier). */
+  /**
+   * Runs at most `budget` instructions (exactly, unless something exits earlier); an iteration of a repeated string
+   * instruction counts as one. Throws only for a bug of ours, and what the host's functions throw.
+   */
   run(budget: number): Exit;
   /** Called while the CPU runs (by the host's functions): `run` returns 'stopped' behind this instruction. */
   requestStop(): void;
@@ -168,7 +188,9 @@ export interface Cpu {
   place(low: number, high: number, access: Access, user: boolean): number;
   /** The walk's entries from the top, as far as it gets. */
   walk(vaddr: bigint): WalkStep[];
+  /** Forgets translations, as MOV CR3 does; those of global pages, too, where told so. */
   flushTlb(options?: { global?: boolean }): void;
+  /** Forgets the translation of one page, global or not, as INVLPG does. */
   flushTlbPage(vaddr: bigint): void;
 
   /** Decodes one instruction from bytes (for emulation by the host and for reports); undefined when it is no valid instruction or needs more bytes. */
@@ -176,10 +198,12 @@ export interface Cpu {
 
   /** Which tiers run; may change between runs. */
   engine: EngineKind;
+  /** What the engine has done since the CPU was made; cheap. */
   statistics(): EngineStatistics;
 
   /** Loads x87, MXCSR and XMM registers as FXRSTOR64 does from this area of 512 bytes; MXCSR's reserved bits are ignored. */
   loadFxImage(image: Uint8Array): void;
+  /** The registers; memory is not among them. */
   saveContext(): CpuContext;
   /** Nothing is left of translations and decoded jumps. */
   loadContext(context: CpuContext): void;
