@@ -713,16 +713,16 @@ export class CpuCore implements Cpu {
     const { current: mode, codeBase, codeLimit } = this.#modes;
     const linear = BigInt.asUintN(mode.code === 64 ? 64 : 32, rip + codeBase);
     if (mode.code !== 64 && rip > BigInt(codeLimit)) throw new Fault(GP, 0);
-    const fetch = (vaddr: bigint): number => {
+    const locate = (vaddr: bigint): number => {
       const found = this.mmu.locate(vaddr, 'execute', isUser);
       if (!this.mmu.isGlobal(vaddr, 'execute', isUser)) this.#engine.code.noteLocalCode();
       return found;
     };
-    const maddr = fetch(linear);
+    const maddr = locate(linear);
     if (maddr >= this.memory.size) throw new Fault(GP, 0);
     return this.#engine.code.lookup(rip, maddr, mode, isTarget, () => {
       const next = (linear & ~0xfffn) + 4096n;
-      return fetch(BigInt.asUintN(mode.code === 64 ? 64 : 32, next));
+      return locate(BigInt.asUintN(mode.code === 64 ? 64 : 32, next));
     });
   }
 
