@@ -22,7 +22,7 @@ export interface Run {
 export const hasQemu = spawnSync('qemu-system-x86_64', ['--version']).status === 0;
 export const QEMU_IS_MISSING = 'qemu-system-x86_64 is not installed: no ratios (Debian package qemu-system-x86)';
 
-const fileOf = ({ image }: Kernel): string => new URL(`../test/bench/kernels/${image}.elf`, import.meta.url).pathname;
+const fileOf = ({ image }: Kernel): string => `test/bench/kernels/${image}.elf`;
 
 /** The CPU is at the kernel's first instruction; boot takes its exceptions itself. */
 export function loadKernel(kernel: Kernel, rounds: number, engine: EngineKind): CpuCore {

@@ -34,7 +34,7 @@ const kinds: readonly Kind[] = [
   { call: 'grant_copy',      name: 'grant copy of 4 KiB',                    count: 50_000,  goal: 1000 },
 ];
 
-const guest = new URL('../test/bench/guests/calls.elf', import.meta.url);
+const guest = 'test/bench/guests/calls.elf';
 
 /** Seconds; undefined when a call did not answer as it should. */
 export function runCalls(call: string, count: number): number | undefined {
