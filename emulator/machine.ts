@@ -12,10 +12,11 @@ import { BlockBackend } from '../hypercalls/block/backend.ts';
 import { populateDisk } from '../hypercalls/block/device_tree.ts';
 import type { Disk } from '../hypercalls/block/disk.ts';
 import { ConsoleRing } from '../hypercalls/console/ring.ts';
-import { traceHypercalls } from '../hypercalls/dispatch.ts';
+import { observeHypercalls, traceHypercalls } from '../hypercalls/dispatch.ts';
 import { connectToHost, type HostChannel, raiseVirq } from '../hypercalls/event_channel/ports.ts';
 import { seedGrant } from '../hypercalls/grant_table/toolstack.ts';
 import { setMemoryMap } from '../hypercalls/memory/op.ts';
+import type { Observer } from '../hypercalls/observer.ts';
 import { becomeRunnable, goOffline } from '../hypercalls/vcpu/runstate.ts';
 import { writeWallClock } from '../hypercalls/vcpu/time.ts';
 import { domainHandle, handleOf } from '../hypercalls/version/op.ts';
@@ -54,6 +55,8 @@ export interface MachineOptions {
   traceHypercall?: (line: string) => void;
   traceTrap?: (line: string) => void;
   traceExit?: (line: string) => void;
+  /** Is told of what guests do. */
+  observer?: Observer;
   /** Milliseconds: the CPU takes its times, and exits are counted. */
   statisticsClock?: () => number;
 }
@@ -69,9 +72,6 @@ export interface DomainSpec {
   /** Where image and ramdisk came from, for xenstore. */
   kernelPath?: string;
   ramdiskPath?: string;
-}
-
-/** Why ring -1 crashed a domain. */
   /** Not of an initial domain. */
   disks?: readonly DiskSpec[];
 }
@@ -82,6 +82,9 @@ export interface DiskSpec {
   /** Where it came from, for xenstore. */
   readonly path: string;
   readonly disk: Disk;
+}
+
+/** Why ring -1 crashed a domain. */
 export interface Crash {
   readonly why: string;
   readonly vcpu: Vcpu;
@@ -105,11 +108,11 @@ export class Machine implements TrapHost {
   readonly domains = new Map<number, Domain>();
   readonly consoles = new Map<number, ConsoleDevice>();
   readonly xenstore = new XenStore();
+  /** Of each domain. */
+  readonly blockBackends = new Map<number, readonly BlockBackend[]>();
   /** Whoever is on the core, or was last. */
   current: Vcpu;
   /** Set while a vCPU is on the core as far as runstates go. */
-  /** Of each domain. */
-  readonly blockBackends = new Map<number, readonly BlockBackend[]>();
   onCore: Vcpu | undefined;
   /** Of all vCPUs that can run. */
   readonly scheduler = new RoundRobin<Vcpu>();
@@ -117,6 +120,7 @@ export class Machine implements TrapHost {
   readonly verboseDebug: boolean;
   readonly traceTrap: ((vcpu: Vcpu, line: string) => void) | undefined;
   readonly traceExit: ((line: string) => void) | undefined;
+  readonly observer: Observer | undefined;
   /** Exits by their reasons, with `statisticsClock` only. */
   readonly exitCounts = new Map<string, number>();
   readonly countsExits: boolean;
@@ -150,6 +154,8 @@ export class Machine implements TrapHost {
     const { traceTrap } = options;
     this.traceTrap = traceTrap && ((vcpu, line) => traceTrap(`${vcpu.name} ${line}`));
     traceHypercalls(this, options.traceHypercall);
+    this.observer = options.observer;
+    observeHypercalls(this, options.observer);
     this.#output = options.output;
     this.#consoleIoRefused = options.consoleIoRefused;
     // Domain 0 is the host itself until an initial domain takes its place: the far end of every console and xenstore port.
@@ -197,16 +203,16 @@ export class Machine implements TrapHost {
       seedGrant(this, domain, GNTTAB_RESERVED_CONSOLE, this.domains.get(0)!, boot.consoleMfn);
       seedGrant(this, domain, GNTTAB_RESERVED_XENSTORE, this.domains.get(0)!, boot.xenstoreMfn);
       xenstoreRing = new XenstoreRing(this.xenstore, domain, this.memory.ram, boot.xenstoreMfn, xenstore.notify);
+      this.blockBackends.set(
+        id,
+        (spec.disks ?? []).map((disk) => this.#attach(domain, disk)),
+      );
       const ring = new ConsoleRing(this.memory.ram, boot.consoleMfn, (bytes) => this.#output(domain, bytes), consolePort.notify);
       consoleRing = ring;
       this.consoles.set(id, { input: (bytes) => ring.input(bytes), drain: () => ring.onEvent() });
     } else {
       this.consoles.set(id, { input: (bytes) => this.#inputEmergency(vcpu, bytes), drain: () => {} });
     }
-      this.blockBackends.set(
-        id,
-        (spec.disks ?? []).map((disk) => this.#attach(domain, disk)),
-      );
     writeWallClock(this, domain);
     for (const other of domain.vcpus) {
       loadUnbornRegisters(this.cpu, other.id);
@@ -224,17 +230,17 @@ export class Machine implements TrapHost {
     return channel;
   }
 
+  #attach(domain: Domain, { name, path, disk }: DiskSpec): BlockBackend {
+    const paths = populateDisk(this.xenstore, domain.id, { name, path, isReadonly: disk.isReadonly });
+    return new BlockBackend(this, domain, disk, this.xenstore, paths);
+  }
+
   #inputEmergency(vcpu: Vcpu, bytes: Uint8Array): void {
     this.#emergencyInput.push(...bytes);
     raiseVirq(this, vcpu, virqs.VIRQ_CONSOLE);
   }
 
   /** The vCPU's registers are on the core from here on. False: they were. */
-  #attach(domain: Domain, { name, path, disk }: DiskSpec): BlockBackend {
-    const paths = populateDisk(this.xenstore, domain.id, { name, path, isReadonly: disk.isReadonly });
-    return new BlockBackend(this, domain, disk, this.xenstore, paths);
-  }
-
   switchTo(vcpu: Vcpu): boolean {
     if (vcpu === this.current) return false;
     this.current.context ??= this.cpu.saveContext();
@@ -284,8 +290,10 @@ export class Machine implements TrapHost {
   shutdown(domain: Domain, reason: ShutdownReason): void {
     if (domain.shutdownReason !== undefined) return;
     domain.shutdownReason = reason;
+    this.observer?.ending(this, domain);
     for (const vcpu of domain.vcpus) this.scheduler.remove(vcpu);
     this.consoles.get(domain.id)?.drain();
+    for (const backend of this.blockBackends.get(domain.id) ?? []) backend.close();
   }
 
   crash(domain: Domain, why: string, vaddr?: bigint): void {
@@ -293,7 +301,6 @@ export class Machine implements TrapHost {
     const vcpu = this.current.domain === domain ? this.current : domain.vcpus[0]!;
     this.crashes.set(domain, { why, vcpu, vaddr });
     this.shutdown(domain, SHUTDOWN_crash);
-    for (const backend of this.blockBackends.get(domain.id) ?? []) backend.close();
   }
 
   consoleWrite(domain: Domain, bytes: Uint8Array): void {

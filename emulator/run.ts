@@ -56,7 +56,8 @@ export function runSlice(machine: Machine, budget: number, mayJump = true): Slic
       const left = end - cpu.instructionCount;
       if (left <= 0) return { kind: 'running' };
       if (until === 0 || timers.revision !== timersThen) until = cpu.instructionCount + instructionsOfTurn(machine);
-      const exit = cpu.run(Math.min(left, until - cpu.instructionCount));
+      const watched = machine.observer?.resuming(machine, vcpu) ?? left;
+      const exit = cpu.run(Math.min(left, watched, until - cpu.instructionCount));
       if (machine.traceExit) machine.traceExit(`${vcpu.name} ${describeExit(exit)} at ${hex(cpu.rip)}`);
       if (machine.countsExits) countExit(machine, exit);
       handlePvExit(machine, vcpu, exit);

@@ -8,6 +8,7 @@ import type { Vcpu } from '../emulator/vcpu.ts';
 import { errno } from './abi/errno.ts';
 import { implementations } from './all.ts';
 import { Call, type CallRecord, callRing, MADE_AGAIN, type Outcome } from './call.ts';
+import type { Observer } from './observer.ts';
 import { formatCall } from './trace.ts';
 
 /** RDI, RSI, RDX, R10, R8, R9. */
@@ -19,6 +20,7 @@ interface Context {
   gpr: BigUint64Array;
   words: Uint32Array;
   trace: ((line: string) => void) | undefined;
+  observer: Observer | undefined;
 }
 
 const contexts = new WeakMap<Host, Context>();
@@ -34,6 +36,7 @@ function contextOf(host: Host): Context {
       gpr: new BigUint64Array(),
       words: new Uint32Array(),
       trace: undefined,
+      observer: undefined,
     };
     context = made;
     contexts.set(host, context);
@@ -46,6 +49,11 @@ function contextOf(host: Host): Context {
 /** One line a call goes to `write`, or to nobody. */
 export function traceHypercalls(host: Host, write: ((line: string) => void) | undefined): void {
   contextOf(host).trace = write;
+}
+
+/** `observer` is told of each call of the machine's guests. */
+export function observeHypercalls(host: Host, observer: Observer | undefined): void {
+  contextOf(host).observer = observer;
 }
 
 /** Whether the call is over, or the guest shall make it again: then leave RIP at the SYSCALL (the registers say what is left). */
@@ -92,6 +100,7 @@ function perform(context: Context, record: CallRecord): Outcome {
   record.state = 'running';
   record.hasStruct = false;
   call.args = record.args;
+  context.observer?.calling(call.host, call.vcpu, record);
   const isReachable = implementation !== undefined && implementation.row.guests[call.domain.type === 'pv' ? 'pv64' : 'pvh'] === true;
   const outcome = isReachable ? implementation.run(call, record) : -errno.ENOSYS;
   if (outcome === MADE_AGAIN) {
@@ -100,6 +109,7 @@ function perform(context: Context, record: CallRecord): Outcome {
     record.state = 'done';
     record.result = outcome;
   }
+  context.observer?.called(call.host, call.vcpu, record);
   if (context.trace !== undefined) context.trace(`${call.vcpu.name} ${formatCall(record, implementations[record.nr])}`);
   return outcome;
 }

@@ -18,7 +18,8 @@ const LAYERS: readonly { name: string; files: RegExp; mayImport: readonly string
   { name: 'firmware',  files: /^firmware\//,                          mayImport: ['abi', ...CORE] },
   { name: 'trap',      files: /^emulator\/trap\//,                    mayImport: ['abi', 'hypercalls', ...CORE] },
   { name: 'machine',   files: /^emulator\/[a-z_]+\.ts$/,              mayImport: ['abi', 'hypercalls', 'firmware', 'trap', ...CORE] },
-  { name: 'cli',       files: /^emulator\/(cli|toolstack)\//,         mayImport: ['abi', 'hypercalls', 'firmware', 'trap', 'machine', ...CORE], mayUseNode: true },
+  { name: 'check',     files: /^emulator\/check\//,                   mayImport: ['abi', 'hypercalls', 'firmware', ...CORE] },
+  { name: 'cli',       files: /^emulator\/(cli|toolstack)\//,         mayImport: ['abi', 'hypercalls', 'firmware', 'trap', 'machine', 'check', ...CORE], mayUseNode: true },
 ];
 
 const layerOf = (path: string) => LAYERS.find(({ files }) => files.test(path));

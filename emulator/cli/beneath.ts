@@ -1,4 +1,4 @@
-/** The command `beneath`. Exit status: 0 the guest powered off, 1 usage or image error, 3 the guest crashed, 4 a limit was reached. */
+/** The command `beneath`. Exit status: 0 the guest powered off, 1 usage or image error, 3 the guest crashed, 4 a limit was reached, 5 --check found mistakes. */
 import { Command, CommanderError } from 'commander';
 import packageJson from '../../package.json' with { type: 'json' };
 import { addConformCommand } from './conform_command.ts';
@@ -23,7 +23,10 @@ addRunOptions(program.command('run').argument('<kernel>', 'image of an x86-64 Xe
   .helpOption('-h, --help', 'print this')
   .exitOverride()
   .configureOutput({ outputError: (text, write) => write(`beneath: ${oneLine(text)}; see beneath run --help\n`) })
-  .addHelpText('after', '\nExit status: 0 the guest powered off, 1 usage or image error, 3 the guest crashed, 4 time or instruction limit.')
+  .addHelpText(
+    'after',
+    '\nExit status: 0 the guest powered off, 1 usage or image error, 3 the guest crashed, 4 time or instruction limit, 5 --check found mistakes.',
+  )
   .action(async (kernel: string, options: RunOptions) => {
     process.exitCode = await runCommand(kernel, options);
   });

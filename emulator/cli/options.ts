@@ -38,6 +38,7 @@ export interface RunOptions {
   readonly verboseDebug?: boolean;
   readonly engine: 'interpret' | 'translate';
   readonly stats?: boolean;
+  readonly check?: boolean;
 }
 
 const MIB = 1024 * 1024;
@@ -130,5 +131,6 @@ export function addRunOptions(command: Command): Command {
         .default('translate'),
     )
     .addOption(new Option('--stats', 'say at the end what the CPU did and how long it took'))
+    .addOption(new Option('--check', "report the guest's own mistakes: ignored errors, leaks, lost events and more"))
     .addOption(new Option('--verbose-debug', 'let a domU print by console_io, as a Xen with that build option does'));
 }

@@ -5,6 +5,7 @@
 import { parse, resolve } from 'node:path';
 import { ImageError } from '../../firmware/image_error.ts';
 import { SHUTDOWN_poweroff, SHUTDOWN_reboot, SHUTDOWN_suspend } from '../../hypercalls/abi/sched.ts';
+import { Checker } from '../check/checker.ts';
 import type { Domain } from '../domain.ts';
 import { Machine, type MachineOptions } from '../machine.ts';
 import { runSlice, type Slice } from '../run.ts';
@@ -20,6 +21,7 @@ import { UserError } from './user_error.ts';
 const EXIT_POWEROFF = 0;
 const EXIT_CRASH = 3;
 const EXIT_LIMIT = 4;
+const EXIT_MISTAKES = 5;
 const EXIT_BUG = 70;
 /** Nobody reads the output any more: as a shell shows SIGPIPE. */
 const EXIT_PIPE = 141;
@@ -42,6 +44,7 @@ export async function runCommand(kernelPath: string, options: RunOptions): Promi
   const files = options.disk.map((disk) => new DiskFile(disk));
   const trace = options.trace && new TraceWriter(options.trace);
   const traced = (kind: TraceKind) => (trace && options.trace?.kinds.has(kind) ? trace.line : undefined);
+  const checker = options.check ? new Checker(image) : undefined;
   const followsWall = !options.deterministic && process.stdin.isTTY === true;
   const machine = makeMachine(options.memory, {
     wallClockAtStart: options.deterministic ? EPOCH_NS : BigInt(Date.now()) * 1_000_000n,
@@ -52,6 +55,7 @@ export async function runCommand(kernelPath: string, options: RunOptions): Promi
       process.stderr.write('beneath: console_io of a domU answers -EPERM as on a stock Xen; --verbose-debug lets it print\n'),
     ...(options.stats && { statisticsClock: () => performance.now() }),
     ...(followsWall && { hostNs: () => process.hrtime.bigint() }),
+    ...optional('observer', checker),
     ...optional('traceHypercall', traced('hypercalls')),
     ...optional('traceTrap', traced('traps')),
     ...optional('traceExit', traced('exits')),
@@ -78,7 +82,8 @@ export async function runCommand(kernelPath: string, options: RunOptions): Promi
     trace?.flush();
     const ended = status ?? (await end(machine, domain));
     if (options.stats) process.stderr.write(statisticsReport(machine, ms));
-    return ended;
+    if (checker) process.stderr.write(checker.finish(machine, domain));
+    return checker?.hasFindings ? EXIT_MISTAKES : ended;
   } catch (error) {
     trace?.flush();
     process.stderr.write(await bugReport(machine, error));

@@ -73,8 +73,10 @@ function handleSyscall(host: TrapHost, vcpu: Vcpu, length: number): void {
   if (cpu.getSelector('cs') !== cs) cpu.setSegment('cs', flatSegment(cs));
   if (cpu.getSelector('ss') !== FLAT_KERNEL_SS) cpu.setSegment('ss', flatSegment(FLAT_KERNEL_SS));
   pv.returnsBySysret = true;
-  if (!pv.inKernelMode) bounceSyscall(host, vcpu, pv, is32);
-  else if (dispatch(host, vcpu) === 'again') cpu.rip -= BigInt(length);
+  if (!pv.inKernelMode) {
+    host.observer?.userSyscall(host, vcpu);
+    bounceSyscall(host, vcpu, pv, is32);
+  } else if (dispatch(host, vcpu) === 'again') cpu.rip -= BigInt(length);
 }
 
 function bounceSyscall(host: TrapHost, vcpu: Vcpu, pv: PvVcpu, is32: boolean): void {

@@ -1,4 +1,5 @@
 /** What the trap layer asks of the machine beyond what hypercalls ask. */
+import type { Observer } from '../../hypercalls/observer.ts';
 import type { Host } from '../host.ts';
 import type { Vcpu } from '../vcpu.ts';
 import type { CpuidLeaf } from './cpuid.ts';
@@ -6,6 +7,8 @@ import type { CpuidLeaf } from './cpuid.ts';
 export interface TrapHost extends Host {
   /** `--trace traps`: one line a bounce or emulated instruction; undefined: nobody looks, and nothing is formatted. */
   readonly traceTrap: ((vcpu: Vcpu, line: string) => void) | undefined;
+  /** Who is told of what guests do (`--check`). */
+  readonly observer?: Observer | undefined;
   /** Makes a guest's page its hypercall page. */
   readonly fillHypercallPage: (page: Uint8Array) => void;
   /** What CPUID answers the current vCPU. */

@@ -122,6 +122,11 @@ export const fifo: EventAbi = {
     return maddr >= 0 && (read(host, maddr) & EVTCHN_FIFO_PENDING) !== 0;
   },
 
+  isMasked(host, domain, port) {
+    const maddr = wordOf(domain, port.number);
+    return maddr >= 0 && (read(host, maddr) & EVTCHN_FIFO_MASKED) !== 0;
+  },
+
   isBusy(host, domain, port) {
     const maddr = wordOf(domain, port.number);
     return maddr >= 0 && (read(host, maddr) & EVTCHN_FIFO_LINKED) !== 0;

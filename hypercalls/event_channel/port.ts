@@ -37,6 +37,7 @@ export interface EventAbi {
   /** Clears the mask; an event that was held back reaches `vcpu`. */
   unmask(host: Host, vcpu: Vcpu, port: Port): void;
   isPending(host: Host, domain: Domain, port: Port): boolean;
+  isMasked(host: Host, domain: Domain, port: Port): boolean;
   /** The guest still holds it in a queue: it cannot be given out. */
   isBusy(host: Host, domain: Domain, port: Port): boolean;
 }

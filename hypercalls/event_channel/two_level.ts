@@ -64,5 +64,6 @@ export const twoLevel: EventAbi = {
   },
 
   isPending: (host, domain, { number }) => isBitPending(host, domain, number),
+  isMasked: (host, domain, { number }) => testBit(host, sharedInfo(domain) + MASK, number),
   isBusy: () => false,
 };
