@@ -22,6 +22,8 @@ function runSum(options: BareOptions, prepare: (cpu: CpuCore) => void = () => {}
   return cpu;
 }
 
+const aMoment = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 10));
+
 t.test('flat 32-bit code is translated', (t) => {
   const cpu = runSum({ engine: 'translate' }, (cpu) => {
     cpu.cr0 = 0x33n;
@@ -38,7 +40,7 @@ t.test('compiled in the background, it comes between two runs', async (t) => {
   const cpu = runSum({ engine: 'translate', asyncCompilation: true });
   t.equal(cpu.run(100_000).kind, 'budget');
   t.equal(cpu.statistics().translatedInstructions, 0n, 'interpreted until then');
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  while (cpu.statistics().translations === 0) await aMoment();
   t.equal(cpu.run(1e6).kind, 'halt');
   t.equal(cpu.gpr[0], SUM);
   t.ok(cpu.statistics().translatedInstructions > 0n, 'translated then');
@@ -48,7 +50,7 @@ t.test('code that changed while it was compiled stays away', async (t) => {
   const cpu = runSum({ engine: 'translate', asyncCompilation: true });
   cpu.run(100_000);
   loadCode(cpu, sumLoop(ROUNDS).with(11, 2)); // sub ecx, 2 by the time that the old loop is ready
-  await new Promise((resolve) => setTimeout(resolve, 100));
+  for (let i = 0; i < 10; i++) await aMoment();
   t.equal(cpu.run(1e6).kind, 'halt');
   t.equal(cpu.gpr[0], BigInt((ROUNDS / 2) * (ROUNDS / 2 + 1)) & 0xffff_ffffn);
 });
