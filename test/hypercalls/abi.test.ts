@@ -1,20 +1,16 @@
 /** The ABI table: it agrees with Xen's headers, its document is up to date, and no argument whatever makes a handler misbehave. */
 import { readFileSync } from 'node:fs';
-import fc from 'fast-check';
 import t from 'tap';
-import type { Domain } from '../../emulator/domain.ts';
-import { checkInvariants } from '../../emulator/memory/invariants.ts';
-import { type ErrnoName, errno } from '../../hypercalls/abi/errno.ts';
-import { type AnyOp, type Hypercall, hasOps, type Refused } from '../../hypercalls/abi/hypercall.ts';
+import { errno } from '../../hypercalls/abi/errno.ts';
+import { hasOps } from '../../hypercalls/abi/hypercall.ts';
 import { isArgumentPointer } from '../../hypercalls/abi/types.ts';
 import { implementations } from '../../hypercalls/all.ts';
 import { dispatch } from '../../hypercalls/dispatch.ts';
-import { connectToHost, portsOf, virqPorts } from '../../hypercalls/event_channel/ports.ts';
-import { recentHypercalls } from '../../hypercalls/trace.ts';
 import { checkAbi } from '../support/abi_check.ts';
 import { hypercalls } from '../support/abi_table.ts';
-import { ARG, DATA, FakeHost, IN_XEN, LIST, UNMAPPED } from '../support/fake_host.ts';
+import { ARG, FakeHost, IN_XEN, UNMAPPED } from '../support/fake_host.ts';
 import { makeHypercallDocs } from '../support/hypercall_docs.ts';
+import { fuzzHypercalls, opsOf } from '../support/hypercall_fuzz.ts';
 
 t.test("structs and numbers are those of Xen's headers", (t) => {
   const { skipped, facts, differences } = checkAbi();
@@ -33,7 +29,6 @@ t.test('docs/hypercalls.md is what `npm run docs` makes', (t) => {
 });
 
 const implemented = hypercalls.filter(({ nr }) => implementations[nr] !== undefined);
-const opsOf = ({ body }: Hypercall): readonly (AnyOp | Refused)[] => (hasOps(body) ? Object.values(body) : [body as AnyOp | Refused]);
 
 /** Sets the registers and makes the call, at most so many slices of it; RAX, or undefined when it is not over. */
 function perform(guest: FakeHost, nr: number, args: readonly bigint[], slices = 8): bigint | undefined {
@@ -85,110 +80,15 @@ t.test('what every row gets for free', (t) => {
   t.end();
 });
 
-/** No port is in two states, and both ends of a channel agree. */
-function checkPorts(guest: FakeHost): string | undefined {
-  const isPeer = (domain: Domain, number: number, remote: Domain, remotePort: number): boolean => {
-    const other = portsOf.of(remote).get(remotePort)?.binding;
-    return other?.kind === 'interdomain' && other.remote === domain && other.remotePort === number;
-  };
-  for (const domain of guest.host.domains.values()) {
-    for (const { number, binding, notifyVcpu } of portsOf.of(domain)) {
-      if (binding.kind === 'interdomain' && !isPeer(domain, number, binding.remote, binding.remotePort))
-        return `port ${number}: its peer disagrees`;
-      if (binding.kind === 'virq' && virqPorts.of(domain.vcpus[notifyVcpu]!)[binding.virq] !== number && number !== 0)
-        return `port ${number}: its VIRQ is not`;
-    }
-    for (const vcpu of domain.vcpus) {
-      for (const [virq, number] of virqPorts.of(vcpu).entries()) {
-        const binding = number === 0 ? undefined : portsOf.of(domain).get(number)?.binding;
-        if (number !== 0 && (binding?.kind !== 'virq' || binding.virq !== virq)) return `VIRQ ${virq}: its port ${number} is not`;
-      }
-    }
-  }
-  return undefined;
-}
+const MILLION = 1_000_000;
+/** `npm run soak` goes on where this ends. */
+const SECONDS = 60;
 
-const IRET = 23;
-const calls = implemented.filter(({ nr }) => nr !== IRET).flatMap((row) => opsOf(row).map((op) => ({ row, op })));
-
-/** Addresses, counts and numbers that have broken hypervisors. */
-const word = (guest: FakeHost): fc.Arbitrary<bigint> =>
-  fc.oneof(
-    fc.constantFrom(
-      0n,
-      1n,
-      2n,
-      3n,
-      7n,
-      8n,
-      64n,
-      129n,
-      1023n,
-      4095n,
-      4096n,
-      0x7ff0n,
-      0x7ff2n,
-      999n,
-      0x7fff_ffffn,
-      0x8000_0000n,
-      0xffff_ffffn,
-    ),
-    fc.constantFrom(1n << 32n, (1n << 52n) - 1n, 1n << 62n, 1n << 63n, (1n << 64n) - 1n, (1n << 64n) - 8n),
-    fc.constantFrom(UNMAPPED, IN_XEN, 0xffff_87ff_ffff_ffffn, 0x7fff_ffff_fff8n, 0x8000_0000_0000n, 0xffff_8800_0000_0000n),
-    fc.constantFrom(guest.vaddrOf(ARG), guest.vaddrOf(LIST), guest.vaddrOf(DATA), guest.vaddrOf(ARG) + 4090n, guest.vaddrOf(0x300)),
-    fc.integer({ min: 0, max: guest.memory.frameCount }).map((mfn) => BigInt(mfn)),
-    fc.bigInt({ min: 0n, max: 2047n }).map((pfn) => guest.maddrOf(Number(pfn)) | (pfn & 7n)),
-    fc.bigInt({ min: 0n, max: (1n << 64n) - 1n }),
-  );
-
-interface Step {
-  readonly call: (typeof calls)[number];
-  readonly args: readonly bigint[];
-  /** What lies in the argument pages. */
-  readonly memory: readonly bigint[];
-  readonly isPointed: boolean;
-}
-
-function isDeclared({ row, op }: (typeof calls)[number], result: bigint): boolean {
-  // A debug register holds what the guest put there, be it like an errno.
-  const isValue = op.kind === 'op' && op.returns === 'value' && (op.errnos.length === 0 || row.name === 'get_debugreg');
-  if (result >= 0n || isValue) return true;
-  const allowed: ErrnoName[] = ['EFAULT', 'ENOSYS', ...row.before, ...(op.kind === 'refused' ? [op.errno] : op.errnos)];
-  return allowed.some((name) => BigInt(-errno[name]) === result);
-}
-
-t.test('random arguments: no throw, only declared errnos, no port in two states, no frame lost', (t) => {
-  const template = new FakeHost();
-  const values = word(template);
-  const step: fc.Arbitrary<Step> = fc.record({
-    call: fc.constantFrom(...calls),
-    args: fc.array(values, { minLength: 6, maxLength: 6 }),
-    memory: fc.array(values, { minLength: 24, maxLength: 24 }),
-    isPointed: fc.boolean(),
-  });
+t.test('a million hostile calls of two domains: no throw, only declared errnos, and the books add up after each thousand', (t) => {
   const seed = Number(process.env.FUZZ_SEED ?? 20261122);
   t.comment(`seed ${seed} (FUZZ_SEED=${seed} repeats it)`);
-  const property = fc.property(fc.array(step, { minLength: 40, maxLength: 120 }), (steps) => {
-    const guest = new FakeHost();
-    for (let i = 0; i < 2; i++) connectToHost(guest.host, guest.domain, () => {});
-    for (const { call, args, memory, isPointed } of steps) {
-      const registers = [...args];
-      const { row, op } = call;
-      for (const [i, [name, type]] of Object.entries(row.params).entries()) {
-        if (name === 'cmd') registers[i] = BigInt(op.cmd);
-        else if (isPointed && isArgumentPointer(type)) registers[i] = guest.vaddrOf(ARG);
-      }
-      if (guest.access(guest.vaddrOf(ARG)) === 'write') guest.poke(ARG, ...memory);
-      const result = perform(guest, row.nr, registers);
-      if (result !== undefined && !isDeclared(call, result)) throw new Error(`undeclared: ${recentHypercalls(guest.vcpu).at(-1)}`);
-      const wrong = checkPorts(guest);
-      if (wrong !== undefined) throw new Error(`${wrong} after ${recentHypercalls(guest.vcpu).at(-1)}`);
-    }
-    guest.advance(1_000_000_000n);
-    const wrong = checkInvariants(guest.memory);
-    if (wrong !== undefined) throw new Error(wrong);
-  });
-  fc.assert(property, { seed, numRuns: Number(process.env.FUZZ_RUNS ?? 40), endOnFailure: true });
-  t.pass();
+  const { calls, wrong } = fuzzHypercalls(seed, Number(process.env.FUZZ_CALLS ?? MILLION), SECONDS);
+  t.comment(`${calls} calls`);
+  t.equal(wrong, undefined);
   t.end();
 });

@@ -1,7 +1,8 @@
 /**
  * The soak: pairs of the same guest, one interpreted in whole slices, the other under random budgets and with engines that
  * change in mid-run. Both see the same slices and keys, so they must agree on every hypercall, trap and exit, on what they
- * print and on their last state. One pair runs GRUB for ever; our own guests run beside it, one after the other.
+ * print and on their last state. One pair runs GRUB for ever; our own guests run beside it, one after the other. Between them
+ * two domains make hostile hypercalls (hypercall_fuzz.ts).
  */
 import { createHash } from 'node:crypto';
 import type { CpuCore } from '../../emulator/cpu/index.ts';
@@ -9,6 +10,7 @@ import * as L from '../../emulator/cpu/layout.ts';
 import { runSlice } from '../../emulator/run.ts';
 import { GRUB, grubIsMissing } from './grub.ts';
 import { GuestRun, guestKernel, guestNames } from './guest_run.ts';
+import { fuzzHypercalls } from './hypercall_fuzz.ts';
 import { makeRandom } from './vectors.ts';
 
 type Random = () => number;
@@ -118,6 +120,8 @@ const typed = [
 ];
 
 const MIB = 1024 * 1024;
+/** Of two hostile domains, in each round. */
+const HOSTILE_CALLS = 5000;
 
 export interface SoakOptions {
   readonly seed: number;
@@ -150,6 +154,7 @@ export function soak({ seed, seconds, say }: SoakOptions, collect?: () => number
       grub.type(typed[random() % typed.length]!);
       difference = grub.step(20) ?? (rounds % 16 === 15 ? grub.compare(true) : undefined);
     }
+    difference ??= fuzzHypercalls(random(), HOSTILE_CALLS).wrong;
     if (difference !== undefined) return { rounds, difference: `seed ${seed}: ${difference}`, growth: undefined };
     if (collect) used.push(collect());
     if (rounds % 20 === 19) say?.(`${rounds + 1} rounds, ${(used.at(-1) ?? 0) >> 20} MiB in use`);
