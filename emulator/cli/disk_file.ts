@@ -25,7 +25,9 @@ export class DiskFile implements Disk {
       size = status.size;
     } catch (error) {
       const what = isReadonly ? 'read' : 'read and written';
-      throw new UserError(`${path}: the disk cannot be ${what}: ${reasonOf(error)}; check the path${isReadonly ? '' : ', or add ,ro'}`);
+      const isRefused = ['EACCES', 'EPERM', 'EROFS'].includes((error as NodeJS.ErrnoException).code ?? '');
+      const advice = isRefused && !isReadonly ? 'add ,ro if it shall only be read' : 'check the path';
+      throw new UserError(`${path}: the disk cannot be ${what}: ${reasonOf(error)}; ${advice}`);
     }
     if (size === 0 || size % SECTOR_SIZE !== 0)
       throw new UserError(`${path}: the disk has ${size} bytes, which are no whole sectors of ${SECTOR_SIZE}; give a raw image`);

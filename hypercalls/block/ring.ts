@@ -3,8 +3,7 @@
  * place. xen:public/io/ring.h. The guest can write anything there: its index is read once and believed only if it can be,
  * and a request is a copy before it is looked at.
  */
-import type { MachineMemory } from '../../emulator/memory/machine_memory.ts';
-import { PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
+import { type MachineMemory, PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
 import * as abi from '../abi/blkif.ts';
 
 const SRING = abi.blkif_sring.offset;
@@ -50,14 +49,13 @@ export class BlockRing {
   /** Answers every request with the status that `perform` gives it. 'impossible': so many cannot be there; 'notify': the guest waits. */
   serve(perform: (request: Request) => number): 'impossible' | 'notify' | 'quiet' {
     const before = this.#produced;
-    for (let asked = this.#get(SRING.req_prod); asked !== this.#consumed; asked = this.#get(SRING.req_prod)) {
-      if ((asked - this.#produced) >>> 0 > this.#count) return 'impossible';
-      while (this.#consumed !== asked) {
-        const request = this.#take();
-        this.#respond(request, perform(request));
-      }
-      this.#set(SRING.req_event, (this.#consumed + 1) >>> 0);
+    const asked = this.#get(SRING.req_prod);
+    if ((asked - before) >>> 0 > this.#count) return 'impossible';
+    while (this.#consumed !== asked) {
+      const request = this.#take();
+      this.#respond(request, perform(request));
     }
+    this.#set(SRING.req_event, (this.#consumed + 1) >>> 0);
     this.#set(SRING.rsp_prod, this.#produced);
     const answered = (this.#produced - before) >>> 0;
     return (this.#produced - this.#get(SRING.rsp_event)) >>> 0 < answered ? 'notify' : 'quiet';

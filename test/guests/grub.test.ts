@@ -1,24 +1,30 @@
 /** Debian's unmodified GRUB boots, takes commands and ends, as a domU; as dom0 it crashes where it does on the real Xen. */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { SHUTDOWN_crash, SHUTDOWN_poweroff, SHUTDOWN_reboot } from '../../hypercalls/abi/sched.ts';
+import { MemoryDisk } from '../support/block_front.ts';
 import { beneath } from '../support/command.ts';
+import { makeFatImage } from '../support/fat_image.ts';
 import { GRUB, grubIsMissing, readable } from '../support/grub.ts';
-import { GuestRun } from '../support/guest_run.ts';
+import { type GuestOptions, GuestRun } from '../support/guest_run.ts';
 
 const PROMPT = 'grub> ';
 
 /** Someone at GRUB's prompt. */
 class Session {
-  readonly run = GuestRun.bootFile(GRUB);
+  readonly run: GuestRun;
+
+  constructor(options?: GuestOptions) {
+    this.run = GuestRun.bootFile(GRUB, options);
+  }
 
   /** What it shows up to its next prompt, or until it ends. */
   next(): string {
     const { run } = this;
     const from = run.console.length;
-    run.run({ limit: 40_000_000, isDone: () => readable(run.console.slice(from)).endsWith(PROMPT) });
+    run.run({ limit: 150_000_000, isDone: () => readable(run.console.slice(from)).endsWith(PROMPT) });
     return readable(run.console.slice(from));
   }
 
@@ -54,6 +60,55 @@ t.test('GRUB as a domU', { skip: grubIsMissing }, async (t) => {
   t.match(session.type('help echo'), /\nUsage: echo \[-e\|-n\] STRING\nDisplay a line of text\.\n/);
   session.type('halt');
   t.equal(session.run.shutdownReason, SHUTDOWN_poweroff, 'halt');
+});
+
+const STORY = `${'a line of the story\n'.repeat(50)}the end\n`;
+const ENVIRONMENT = '# GRUB Environment Block\n'.padEnd(1024, '#');
+const makeImage = (): Uint8Array =>
+  makeFatImage([
+    { name: 'STORY   TXT', contents: STORY },
+    { name: 'GRUBENV    ', contents: ENVIRONMENT },
+  ]);
+
+t.test('disks', { skip: grubIsMissing }, async (t) => {
+  const first = new MemoryDisk(makeImage());
+  const second = new MemoryDisk(makeImage(), true);
+  const disks = [first, second].map((disk, i) => ({ name: `xvd${'ab'[i]}`, path: '/disk.img', disk }));
+  const session = new Session({ disks });
+  session.next();
+  const type = (line: string): string => session.type(line).slice(line.length + 1, -PROMPT.length);
+  t.equal(type('ls'), '(memdisk) (proc) (xen/xvda) (xen/xvda,msdos1) (xen/xvdb) (xen/xvdb,msdos1) \n');
+  t.equal(type('ls (hd0,msdos1)/'), 'story.txt grubenv \n');
+  t.match(type('ls (hd1)'), /^Device hd1: .* Sector size 512B - Total size 36KiB\n$/);
+  t.equal(type('hexdump -n 16 (hd0)0+1').split(' ')[0], '00000000');
+  t.match(type('cat (hd1,msdos1)/story.txt'), /^a line of the story\n(.*\n)*the end\n/, 'a file of three clusters');
+  t.equal(type('xen_ls device/vbd'), '51712\n51728\n');
+
+  const before = first.bytes.slice();
+  t.equal(type('set colour=blue'), '');
+  t.equal(type('save_env -f (hd0,msdos1)/grubenv colour'), '');
+  t.match(Buffer.from(first.bytes).toString('latin1'), /# GRUB Environment Block\ncolour=blue\n#/, 'GRUB writes to its disk');
+  const at = Buffer.from(before).indexOf('# GRUB');
+  first.bytes.set(before.subarray(at, at + 1024), at);
+  t.same(first.bytes, before, 'and nowhere else');
+  t.match(type('save_env -f (hd1,msdos1)/grubenv colour'), /^error: /, 'but not to one that is read only');
+  session.type('halt');
+  t.equal(session.run.shutdownReason, SHUTDOWN_poweroff);
+  for (const number of [51712, 51728]) t.equal(session.run.machine.xenstore.read(`/local/domain/0/backend/vbd/1/${number}/state`), '6');
+});
+
+t.test('--disk is the file itself', { skip: grubIsMissing }, async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'beneath-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  const [a, b] = ['a.img', 'b.img'].map((name) => join(folder, name)) as [string, string];
+  for (const file of [a, b]) writeFileSync(file, makeImage());
+  chmodSync(b, 0o444);
+  const typed = ['ls', 'set colour=blue', ...[0, 1].map((i) => `save_env -f (hd${i},msdos1)/grubenv colour`), 'halt'];
+  const { status, stdout } = await beneath(['run', GRUB, '--disk', a, '--disk', `${b},raw,xvdc,ro`], `${typed.join('\n')}\n`);
+  t.equal(status, 0);
+  t.match(readable(stdout), /\(xen\/xvda,msdos1\) \(xen\/xvdc\) \(xen\/xvdc,msdos1\) \n/);
+  t.match(readFileSync(a, 'latin1'), /\ncolour=blue\n#/);
+  t.same(readFileSync(b), Buffer.from(makeImage()));
 });
 
 t.test('keys that edit the line', { skip: grubIsMissing }, async (t) => {

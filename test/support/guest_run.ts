@@ -1,7 +1,7 @@
 /** A kernel booted in this process: types at its console, gathers what it prints and what is traced. Virtual time only. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import type { Domain } from '../../emulator/domain.ts';
-import { Machine, type MachineOptions } from '../../emulator/machine.ts';
+import { type DiskSpec, Machine, type MachineOptions } from '../../emulator/machine.ts';
 import { runSlice } from '../../emulator/run.ts';
 import { ImageError } from '../../firmware/image_error.ts';
 
@@ -14,6 +14,7 @@ export interface GuestOptions {
   readonly cmdline?: string;
   readonly engine?: MachineOptions['engine'];
   readonly vcpus?: number;
+  readonly disks?: readonly DiskSpec[];
 }
 
 interface Stop {
@@ -41,7 +42,7 @@ export class GuestRun {
 
   static boot(
     image: Uint8Array,
-    { as = 'domU', memorySize = 128 * MIB, cmdline = '', engine = 'interpret', vcpus = 1 }: GuestOptions = {},
+    { as = 'domU', memorySize = 128 * MIB, cmdline = '', engine = 'interpret', vcpus = 1, disks = [] }: GuestOptions = {},
   ): GuestRun | ImageError {
     let run: GuestRun | undefined;
     const trace = (line: string): void => void run?.trace.push(line);
@@ -56,7 +57,7 @@ export class GuestRun {
       traceTrap: trace,
       traceExit: trace,
     });
-    const domain = machine.createPvDomain(image, { name: 'guest', isInitial: as === 'dom0', memorySize, cmdline, vcpus });
+    const domain = machine.createPvDomain(image, { name: 'guest', isInitial: as === 'dom0', memorySize, cmdline, vcpus, disks });
     if (domain instanceof ImageError) return domain;
     run = new GuestRun(machine, domain);
     return run;
