@@ -83,7 +83,7 @@ export class Checker implements Observer {
       if (this.#depth === 0 && unusual === undefined) this.#followed.set(vcpu, { rip, what, left: MAX_FOLLOWED });
       return;
     }
-    this.#grants.called(vcpu.domain, op, rip);
+    this.#grants.called(host, vcpu.domain, record, op, rip);
     this.#frames.changed(host, record, op, rip);
     for (const what of this.#areas.registered(host, vcpu, record, op)) this.#findings.add(rip, what);
     if (vcpu.isBlocked && (op === 'sched_op.block' || op === 'sched_op_compat.block')) {

@@ -7,7 +7,7 @@ import type { CallRecord } from '../../hypercalls/call.ts';
 import type { Domain } from '../domain.ts';
 import type { Host } from '../host.ts';
 import { FRAME_ALLOCATED, FRAME_XEN_HEAP, INVALID_M2P_ENTRY } from '../memory/machine_memory.ts';
-import { peekNumber } from './peek.ts';
+import { peek, peekNumber } from './peek.ts';
 
 export class TakenFrames {
   /** The place of the call that got it. */
@@ -19,7 +19,9 @@ export class TakenFrames {
       const { out } = xen_memory_exchange.read(record.view, 0);
       this.#take(host, out.extent_start, Number(out.nr_extents), out.extent_order, rip);
     } else if (op === 'memory_op.increase_reservation' || op === 'memory_op.populate_physmap') {
-      const { extent_start, extent_order } = xen_memory_reservation.read(record.view, 0);
+      const bytes = peek(host, record.args[1]!, xen_memory_reservation.size);
+      if (bytes.length < xen_memory_reservation.size) return;
+      const { extent_start, extent_order } = xen_memory_reservation.read(new DataView(bytes.buffer), 0);
       this.#take(host, extent_start, Number(record.result), extent_order, rip);
     }
   }

@@ -79,11 +79,12 @@ t.test('help and version', async (t) => {
     '--trace',
     '--deterministic',
     '--stats',
+    '--check',
     '--verbose-debug',
   ]) {
     t.match(runHelp.stdout, flag);
   }
-  t.match(runHelp.stdout, /Exit status: 0 the guest powered off, 1 .*, 3 .*, 4 /);
+  t.match(runHelp.stdout, /Exit status: 0 the guest powered off, 1 .*, 3 .*, 4 .*, 5 /);
   const version = await beneath(['--version']);
   t.equal(version.stdout.trim(), (JSON.parse(readFileSync('package.json', 'utf8')) as { version: string }).version);
 });
