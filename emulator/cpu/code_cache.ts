@@ -417,7 +417,7 @@ export class CodeCache implements CodePages {
     view.setUint8(record + L.R_RM, insn.rm);
     view.setUint8(record + L.R_BASE, insn.base);
     view.setUint8(record + L.R_INDEX, insn.index);
-    view.setInt32(record + L.R_DISP, insn.disp, true);
+    view.setInt32(record + L.R_DISP, this.#templates.mask(template) ?? insn.disp, true);
     view.setBigUint64(record + L.R_IMM, insn.imm, true);
     if (insn.shape.ea !== 'reg') view.setUint8(record + L.R_SCALE, insn.scale);
     const attributes = insn.row.attributes;

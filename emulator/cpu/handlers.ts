@@ -135,19 +135,24 @@ class FunctionEmitter extends RecordEmitter {
   }
 }
 
-/** The loop around inlined handlers: its locals, and the labels that they branch to. */
+/** The loop around inlined handlers: its locals, and the labels that they branch to. By place in the sequence, where told. */
 export interface LoopFrame {
   readonly f: FunctionBody;
   /** Instructions left; more than 0 in a handler. */
   readonly count: number;
+  /** The record to go to, or 0. */
+  readonly target: number;
   /** Where a jump goes that no link leads to, and the record that a link may be put into, or 0. */
   readonly rip: number;
   readonly from: number;
-  /** Comes back to the record in local 0, or ends when `count` is 0. */
-  readonly next: () => void;
-  /** Finds the record for `rip` and comes back to it. */
-  readonly dispatch: () => void;
-  /** Label of what leaves the loop at the n-th instruction from the record: its function runs it. */
+  /** Label behind an instruction that falls through. */
+  readonly straight: readonly number[];
+  /** Label behind one that goes to `target`, or where its immediate says. */
+  readonly jump: readonly number[];
+  /** Finds the record for `rip` and goes on there; `again` goes on at the record. */
+  readonly dispatch: number;
+  readonly again: number;
+  /** Label of what leaves the loop before an instruction: its function runs it. */
   readonly cold: readonly number[];
 }
 
@@ -166,20 +171,12 @@ export function emitInline(handlers: readonly Lowered[], frame: LoopFrame): void
       .brIf(f.depth - frame.cold[0]!);
   handlers.forEach(({ shape, ops }, i) => {
     const next = handlers[i + 1];
+    flags.pushMask = () => f.get(RECORD).mem('i32.load', L.R_DISP + i * L.RECORD_SIZE);
     flags.isDead = next !== undefined && hidesFlags(next.ops);
     new InlineEmitter(shape, frame, flags, i).list(ops);
   });
-  retire(frame, handlers.length);
-  f.get(RECORD)
-    .i32(handlers.length * L.RECORD_SIZE)
-    .op('i32.add')
-    .set(RECORD);
-  frame.next();
+  f.brTo(frame.straight[handlers.length - 1]!);
   f.recycleLocals(mark);
-}
-
-function retire({ f, count }: LoopFrame, instructions: number): void {
-  f.get(count).i32(instructions).op('i32.sub').set(count);
 }
 
 class InlineEmitter extends RecordEmitter {
@@ -224,46 +221,40 @@ class InlineEmitter extends RecordEmitter {
     this.flags.forget();
   }
 
-  /** Goes on at the record that is pushed, or where `rip` says when that is 0. */
-  #goTo(rip: () => void): void {
-    const { f } = this;
-    const { next, dispatch, from } = this.#frame;
-    const target = f.local('i32');
-    f.set(target);
-    retire(this.#frame, this.#index + 1);
-    f.get(target).if().get(target).set(RECORD);
-    next();
-    f.end();
-    rip();
-    f.set(this.#frame.rip);
-    this.record().set(from);
-    dispatch();
+  /** Goes on at the record that is pushed, or where the immediate says when that is 0. */
+  #goTo(): void {
+    this.f.set(this.#frame.target).brTo(this.#frame.jump[this.#index]!);
   }
 
   /** Without a branch of our own: which way it goes, nothing can tell. */
   protected override branch(cond: Value): void {
     this.load('i32.load', L.R_LINK);
-    this.record().i32(L.RECORD_SIZE).op('i32.add');
+    this.f
+      .get(RECORD)
+      .i32((this.#index + 1) * L.RECORD_SIZE)
+      .op('i32.add');
     this.push(cond).select();
-    this.#goTo(() => this.field('imm'));
+    this.#goTo();
   }
 
   protected jump(target: Value | 'imm' | 'next' | 'self'): void {
     const { f } = this;
-    const { next, dispatch, rip, from } = this.#frame;
+    const { dispatch, again, rip, from, count } = this.#frame;
     if (target === 'imm') {
       this.load('i32.load', L.R_LINK);
-      return this.#goTo(() => this.field('imm'));
+      return this.#goTo();
     }
-    retire(this.#frame, this.#index + 1);
+    f.get(count)
+      .i32(this.#index + 1)
+      .op('i32.sub')
+      .set(count);
     if (target === 'self') {
-      this.record().set(RECORD);
-      return next();
+      this.record().set(RECORD).brTo(again);
+      return;
     }
     if (target === 'next') this.field('ripNext');
     else this.push(target);
-    f.set(rip).i32(0).set(from);
-    dispatch();
+    f.set(rip).i32(0).set(from).brTo(dispatch);
   }
 }
 

@@ -7,6 +7,7 @@ import type { Lowered } from './handlers.ts';
 import { hotKeys, hotPairs } from './hot_keys.ts';
 import type { HotTemplate } from './interpreter.ts';
 import { rows } from './rows/index.ts';
+import { ANY_CONDITION } from './sequence_flags.ts';
 import { shapeFromBits } from './shape.ts';
 import { lower } from './templates.ts';
 
@@ -28,5 +29,16 @@ function lowerHot(): HotTemplate[] {
       return { shape, ops: lower(shape) };
     });
   });
-  return [...singles.map((single): HotTemplate => [single]), ...hotPairs.map(([a, b]): HotTemplate => [singles[a]!, singles[b]!])];
+  const anyBranch = anyConditional(singles);
+  return [
+    ...singles.map((single): HotTemplate => [single]),
+    ...hotPairs.map(([a, b]): HotTemplate => [singles[a]!, b < 0 ? anyBranch : singles[b]!]),
+  ];
+}
+
+/** Some conditional branch with its condition left open. */
+function anyConditional(singles: readonly Lowered[]): Lowered {
+  const branch = singles.find(({ ops }) => ops.length === 2 && ops[0]!.k === 'cond' && ops[1]!.k === 'branch');
+  if (!branch) throw new Error('bug: no conditional branch is hot');
+  return { ...branch, ops: branch.ops.map((op) => (op.k === 'cond' ? { ...op, cc: ANY_CONDITION } : op)) };
 }

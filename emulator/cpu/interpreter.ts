@@ -81,20 +81,24 @@ function hotFunction(hot: readonly HotTemplate[]): FunctionBody {
   const f = new FunctionBody(HOT_SIGNATURE);
   const record = 0,
     count = 1;
+  const target = f.local('i32');
   const rip = f.local('i64');
   const from = f.local('i32');
   const over = f.block().depth;
   const second = f.block().depth;
   const loop = f.loop().depth;
+  const again = f.block().depth;
   const dispatch = f.block().depth;
-  const next = (): void => {
-    f.get(count).brIf(f.depth - loop);
-    f.brTo(over);
+  const jump = [f.block().depth, f.block().depth];
+  const straight = [f.block().depth, f.block().depth];
+  const frame = { f, count, target, rip, from, straight, jump, dispatch, again, cold: [over, second] };
+  const step = (): void => {
+    f.get(record).i32(L.RECORD_SIZE).op('i32.add').set(record);
+    f.get(count).i32(1).op('i32.sub').set(count);
   };
-  const frame = { f, count, rip, from, next, dispatch: () => f.brTo(dispatch), cold: [over, second] };
   for (let i = 0; i < hot.length; i++) f.block();
   f.block(); // GOTO
-  const outside = hot.length + 4;
+  const outside = f.depth - over;
   f.get(record).mem('i32.load16_u', L.R_HANDLER);
   const labels = Array.from({ length: L.FIRST_TEMPLATE }, () => outside);
   labels[L.HANDLER_GOTO] = 0;
@@ -109,12 +113,24 @@ function hotFunction(hot: readonly HotTemplate[]): FunctionBody {
     emitInline(second ? [first, second] : [first], frame);
   }
   f.end();
-  find(f, rip, from).set(record);
-  next();
+  step();
   f.end();
+  step();
+  f.brTo(again);
   f.end();
-  f.get(record).i32(L.RECORD_SIZE).op('i32.add').set(record);
+  step();
+  f.end();
   f.get(count).i32(1).op('i32.sub').set(count);
+  f.get(target).if().get(target).set(record).brTo(again).end();
+  f.get(record).mem('i64.load', L.R_IMM).set(rip).get(record).set(from);
+  f.end();
+  find(f, rip, from).set(record);
+  f.end();
+  f.get(count).brIf(f.depth - loop);
+  f.brTo(over);
+  f.end();
+  f.end();
+  step();
   f.end();
   return f.get(record).get(count);
 }

@@ -23,9 +23,38 @@ const OF_RESULT = ['', '', 'eq', '', 'lt_s', '', '', ''];
 const OF_LOGIC_RESULT = ['never', 'never', 'eq', 'eq', 'lt_s', '', 'lt_s', 'le_s'];
 const FIRST_SIGNED = 12;
 
+/** In a `cond` operation: the condition that the mask in the record stands for. */
+export const ANY_CONDITION = 16;
+/** States of the flags, as numbers of four bits. */
+const B = 1,
+  Z = 2,
+  S = 4,
+  LESS = 8;
+const EVEN_CONDITIONS: readonly (((state: number) => boolean) | undefined)[] = [
+  (state) => ((state & S) !== 0) !== ((state & LESS) !== 0),
+  (state) => (state & B) !== 0,
+  (state) => (state & Z) !== 0,
+  (state) => (state & (B | Z)) !== 0,
+  (state) => (state & S) !== 0,
+  undefined,
+  (state) => (state & LESS) !== 0,
+  (state) => (state & (LESS | Z)) !== 0,
+];
+
+/** Bit n: the condition holds in state n. There is no mask for P. */
+export function conditionMask(cc: number): number | undefined {
+  const holds = EVEN_CONDITIONS[cc >> 1];
+  if (!holds) return undefined;
+  let mask = 0;
+  for (let state = 0; state < 16; state++) if (holds(state) !== ((cc & 1) === 1)) mask |= 1 << state;
+  return mask;
+}
+
 export class SequenceFlags extends MemoryFlags {
   readonly #f: FunctionBody;
   #last: Operation | undefined;
+  /** Pushes the mask of ANY_CONDITION. */
+  pushMask: () => FunctionBody = () => this.#f.i32(0);
   /** What is set now will be set again before anything sees it. */
   isDead = false;
 
@@ -62,6 +91,7 @@ export class SequenceFlags extends MemoryFlags {
   }
 
   override cond(cc: number): void {
+    if (cc === ANY_CONDITION) return this.#anyCondition();
     if (!this.#condOfLast(cc & ~1)) return super.cond(cc);
     if (cc & 1) this.#f.op('i32.eqz');
   }
@@ -85,6 +115,27 @@ export class SequenceFlags extends MemoryFlags {
     if (ofResult === 'never') f.i32(0);
     else signExtend(result.again(), size).i64(0n).op(`i64.${ofResult}`);
     return true;
+  }
+
+  #anyCondition(): void {
+    const f = this.#f;
+    this.pushMask();
+    this.cond(2);
+    this.cond(4);
+    f.i32(1).op('i32.shl').op('i32.or');
+    if (this.#last?.kind === 'logic') {
+      // OF is clear.
+      this.cond(8);
+      f.i32(S | LESS)
+        .op('i32.mul')
+        .op('i32.or');
+    } else {
+      this.cond(8);
+      f.i32(2).op('i32.shl').op('i32.or');
+      this.cond(12);
+      f.i32(3).op('i32.shl').op('i32.or');
+    }
+    f.op('i32.shr_u').i32(1).op('i32.and');
   }
 }
 

@@ -8,6 +8,7 @@ import { emitHandler } from './handlers.ts';
 import type { HotTemplate } from './interpreter.ts';
 import { type Op, verify } from './ir.ts';
 import { FIRST_REGION, FIRST_TEMPLATE } from './layout.ts';
+import { ANY_CONDITION, conditionMask } from './sequence_flags.ts';
 import { type Shape, shapeKey } from './shape.ts';
 import { buildModule, type FunctionBody } from './wasm_writer.ts';
 
@@ -24,8 +25,10 @@ export class Templates {
   readonly #byCode = new Map<string, number>();
   readonly #ending = new Set<number>();
   readonly #ops = new Map<number, readonly Op[]>();
-  /** Pairs that run as one: by both indices, the pair's; and the index of its first by the pair's. */
+  /** Pairs that run as one: by both indices (0 for any conditional branch), the pair's; and the index of its first by the pair's. */
   readonly #pairs = new Map<number, number>();
+  /** Conditional branches that can be any, with their masks (sequence_flags.ts). */
+  readonly #masks = new Map<number, number>();
   readonly #firsts = new Map<number, number>();
   readonly #table: WebAssembly.Table;
   readonly #imports: Record<string, unknown>;
@@ -45,7 +48,7 @@ export class Templates {
       const index = FIRST_TEMPLATE + i;
       const firstIndex = this.index(first.shape);
       if (second) {
-        this.#pairs.set(pairKey(firstIndex, this.index(second.shape)), index);
+        this.#pairs.set(pairKey(firstIndex, conditionOf(second.ops) === ANY_CONDITION ? 0 : this.index(second.shape)), index);
         this.#firsts.set(index, firstIndex);
       }
       this.#next = index + 1;
@@ -61,7 +64,12 @@ export class Templates {
 
   /** The index for two instructions in sequence, if they run as one. */
   pair(first: number, second: number): number | undefined {
-    return this.#pairs.get(pairKey(first, second));
+    return this.#pairs.get(pairKey(first, second)) ?? (this.#masks.has(second) ? this.#pairs.get(pairKey(first, 0)) : undefined);
+  }
+
+  /** What the record of a conditional branch needs beside its fields. */
+  mask(index: number): number | undefined {
+    return this.#masks.get(index);
   }
 
   /** The index for the first of a pair alone; an index that is no pair's is its own. */
@@ -98,6 +106,9 @@ export class Templates {
       if (index >= FIRST_REGION) throw new Error('bug: more templates than a record can name');
       this.#byCode.set(code, index);
       this.#pending.push({ index, body });
+      const condition = conditionOf(ops);
+      const mask = condition === undefined ? undefined : conditionMask(condition);
+      if (mask !== undefined) this.#masks.set(index, mask);
       const last = ops.at(-1);
       if (last && (last.k === 'jump' || last.k === 'system' || (last.k === 'fault' && !last.cond))) this.#ending.add(index);
     }
@@ -114,6 +125,12 @@ export class Templates {
     for (const { index } of this.#pending) this.#table.set(index, exports[`h${index}`]);
     this.#pending = [];
   }
+}
+
+/** The condition of a conditional branch that is nothing else. */
+function conditionOf(ops: readonly Op[]): number | undefined {
+  const [cond, branch] = ops;
+  return ops.length === 2 && cond?.k === 'cond' && branch?.k === 'branch' ? cond.cc : undefined;
 }
 
 const pairKey = (first: number, second: number): number => first * FIRST_REGION + second;

@@ -299,6 +299,28 @@ function testChangingCode(t: Test, engine: 'interpret' | 'translate'): void {
     t.end();
   });
 
+  t.test('a branch behind a comparison, whether or not something branches between them', (t) => {
+    const cpu = freshBareCpu(3, options);
+    const branch = A + 7;
+    loadTranslated(cpu, [...movEax(1), 0x39, 0xc0, 0x74, 5, ...movEax(2), ...HALT], A); // CMP EAX, EAX; JZ to the end
+    const runWith = (opcode: number): number => {
+      cpu.memory.bytes[branch] = opcode;
+      cpu.memory.written(branch, 1);
+      cpu.rip = BigInt(A);
+      return runToEnd(cpu);
+    };
+    t.same([runWith(0x75), runWith(0x74)], [2, 1], 'JNZ, JZ');
+    loadTranslated(cpu, [0xe9, ...le(branch - 0x20005, 4)], 0x20000);
+    t.equal(runToEnd(cpu), 1, 'JMP to the branch');
+    t.same([runWith(0x75), runWith(0x74)], [2, 1], 'JNZ, JZ');
+    for (let budget = 1; budget <= 3; budget++) {
+      cpu.rip = BigInt(A);
+      t.equal(cpu.run(budget).kind, 'budget');
+      t.equal(Number(cpu.rip), [A + 5, branch, A + 14][budget - 1], `RIP after ${budget}`);
+    }
+    t.end();
+  });
+
   t.test('what the host writes in the middle of a run, from an exit', (t) => {
     const cpu = freshBareCpu(3, options);
     loadTranslated(cpu, [0x0f, 0x05, ...movEax(1), ...HALT], A); // SYSCALL leaves
