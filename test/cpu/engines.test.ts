@@ -119,6 +119,36 @@ for (const engine of ENGINES) {
   t.test(`a changed translation counts from the flush on, ${engine}, in short runs`, (t) => testTranslations(t, engine, 37));
 }
 
+t.test('bytes that are code in two ways change in both', (t) => {
+  const HEAD = 0x1_0000n;
+  const TWICE = 0x1_0040;
+  const ends = ENGINES.map((engine) => {
+    const cpu = makeBareCpu({ engine, hotness: HOTNESS });
+    // MOV EAX, imm32; INC EAX; JMP RBX, where the immediate is JMP RBX, too
+    loadCode(cpu, [0xb8, 0xff, 0xe3, 0x90, 0x90, 0xff, 0xc0, 0xff, 0xe3], TWICE);
+    // INC R8D; XOR EDX, 1; JMP RDX: to the MOV and into it in turn
+    loadCode(cpu, [0x41, 0xff, 0xc0, 0x83, 0xf2, 1, 0xff, 0xe2], Number(HEAD));
+    cpu.gpr[2] = BigInt(TWICE);
+    cpu.gpr[3] = HEAD;
+    for (const [offset, value] of [
+      [4, 0x91],
+      [2, 0xe3],
+      [1, 0xff],
+      [4, 0x92],
+    ] as const) {
+      cpu.run(3001);
+      cpu.memory.bytes[TWICE + offset] = value;
+      cpu.memory.written(TWICE + offset, 1);
+    }
+    cpu.run(3000);
+    if (engine === 'translate') t.ok(cpu.statistics().translatedInstructions > 1000n);
+    return { gpr: [...cpu.gpr], rip: cpu.rip, rflags: cpu.rflags };
+  });
+  t.strictSame(ends[1], ends[0]);
+  t.equal(ends[0]!.gpr[0], 0x9290_e400n);
+  t.end();
+});
+
 // Snapshots
 
 t.test('a restored snapshot goes on as the CPU it was taken of, whatever the engines', (t) => {

@@ -111,6 +111,7 @@ const moves = named('mov movzx movsx movsxd lea xchg cbw cwd bswap push pop xadd
 const multiplying = named('mul imul div idiv popcnt bsf bsr crc32');
 const strings = has('rep').filter((row) => !row.attributes.has('system'));
 const vector = [...has('sse')];
+const wholeState = named('fxsave fxrstor stmxcsr');
 const float = [...has('x87'), ...has('mmx')];
 const system = has('system').filter((row) => !row.mnemonic.startsWith('int'));
 
@@ -372,14 +373,14 @@ class Generator {
     if (special < 18 && taste.system) return this.#system();
     if (special < 30 && taste.strings) return this.#string();
     if (special < 64) return this.#flags();
-    const kind = random.below(100);
+    if (taste.vector && random.chance(35)) return this.#row(random.pick(random.chance(8) ? wholeState : vector));
+    if (taste.float && random.chance(30)) return this.#row(random.pick(random.chance(8) ? wholeState : float));
+    const kind = random.below(90);
     if (kind < 30) this.#row(random.pick(arithmetic));
     else if (kind < (taste.flags ? 55 : 42)) this.#row(random.pick(flagged));
     else if (kind < 70) this.#row(random.pick(moves));
     else if (kind < 76) this.#multiply();
-    else if (kind < 90 && taste.vector) this.#row(random.pick(vector));
-    else if (kind < 96 && taste.float) this.#row(random.pick(float));
-    else if (kind < 97) this.#row(random.pick(usable));
+    else if (kind < 78) this.#row(random.pick(usable));
     else this.#row(random.pick(moves));
   }
 
@@ -476,6 +477,14 @@ class Generator {
       const piece = this.#add(store);
       store.fixes[0]!.to = { label: piece.label + 1, add: 2 + alias };
       this.#bytes(0x83, random.pick([0xc1, 0xd1, 0xf2]), random.below(256)); // ADD ECX / ADC ECX / XOR EDX, imm8
+      return;
+    }
+    if (random.chance(15)) {
+      // Into the middle of an instruction
+      const jump = this.#guarded({ bytes: [0xe9, 0, 0, 0, 0], fixes: [{ at: 1, size: 4, from: 5, to: 0 }] });
+      this.#pending.push((pieces) => {
+        jump.fixes[0]!.to = { label: random.pick(pieces).label, add: 1 + random.below(3) };
+      });
       return;
     }
     const isWide = random.chance(20);
