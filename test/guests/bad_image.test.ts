@@ -90,7 +90,7 @@ const flags: readonly (readonly [flags: string[], message: RegExp])[] = [
   [['--memory', '1T'],                  /'1T' is invalid\. Write a size/],
   [['--memory', 'abc'],                 /'abc' is invalid\. Write a size/],
   [['--memory', ''],                    /'' is invalid\. Write a size/],
-  [['--vcpus', '999'],                  /use --vcpus 1/],
+  [['--vcpus', '999'],                  /Give from 1 to 128/],
   [['--timeout', 'x'],                  /'x' is invalid\. Give seconds, such as 10 or 0\.5/],
   [['--timeout', 'Infinity'],           /'Infinity' is invalid\. Give seconds/],
   [['--max-instructions', '0'],         /'0' is invalid\. Give a whole number from 1 to /],
