@@ -45,10 +45,12 @@ const SMALL = 200;
 /**
  * Samples in a page before it is translated, one more for so many instructions that are known there, and all that doubled
  * for every translation that the page has seen: what is spent on translating stays in proportion to what was interpreted.
+ * Samples lose half their weight after so many others: where hundreds of pages share the time, none is hot.
  */
 const HOT = 2,
   INSTRUCTIONS_PER_SAMPLE = 12,
-  MAX_DOUBLINGS = 6;
+  MAX_DOUBLINGS = 6,
+  HALF_LIFE = 256;
 /** Pages whose samples are counted. */
 const MAX_PAGES = 1 << 16;
 /** Instructions between samples while code is cold. */
@@ -65,8 +67,9 @@ export class Regions {
   readonly #table: WebAssembly.Table;
   readonly #imports: Record<string, unknown>;
   readonly #memoryPages: number;
-  /** By linear page: samples since it was last translated. */
-  #samples = new Map<bigint, { count: number; translations: number }>();
+  /** By linear page: samples since it was last translated, and the number of the last. */
+  #samples = new Map<bigint, { count: number; last: number; translations: number }>();
+  #sampled = 0;
   #regions = new Set<Region>();
   /** Places in the function table. */
   readonly #freeIndices = Array.from({ length: L.MAX_REGIONS }, (_, i) => L.FIRST_REGION + L.MAX_REGIONS - 1 - i);
@@ -117,12 +120,15 @@ export class Regions {
       for (const block of unentered) block.isEntry = true;
     }
     const page = rip / PAGE;
-    const seen = this.#samples.get(page) ?? { count: 0, translations: 0 };
+    const now = ++this.#sampled;
+    const seen = this.#samples.get(page) ?? { count: 0, last: now, translations: 0 };
     if (this.#samples.size >= MAX_PAGES) this.#samples.clear();
     this.#samples.set(page, seen);
     const known = this.#known(page * PAGE, maddr - (maddr % PAGE_SIZE), mode).reduce((sum, block) => sum + block.instructions, 0);
     const wanted = (HOT + known / INSTRUCTIONS_PER_SAMPLE) * 2 ** Math.min(seen.translations, MAX_DOUBLINGS);
-    if (++seen.count < wanted) return;
+    seen.count = seen.count * 2 ** ((seen.last - now) / HALF_LIFE) + 1;
+    seen.last = now;
+    if (seen.count < wanted) return;
     seen.count = 0;
     seen.translations++;
     this.#translate(rip, maddr, mode);
