@@ -45,6 +45,7 @@ export interface CodeBlock {
 }
 
 const MAX_BLOCK = 64;
+const noBreakpoint = (): boolean => false;
 
 export class CodeCache implements CodePages {
   readonly #view: DataView;
@@ -69,7 +70,7 @@ export class CodeCache implements CodePages {
   /** The second tier, when there is one. */
   regions: Regions | undefined;
   /** Whether the host has a breakpoint at a RIP of the present mode. */
-  isBreakpoint: (rip: bigint) => boolean = () => false;
+  isBreakpoint: (rip: bigint) => boolean = noBreakpoint;
   decoded = 0;
 
   constructor(options: {
@@ -333,16 +334,20 @@ export class CodeCache implements CodePages {
     const end = Math.min(pageEnd, maddr + room);
     const page = this.#ram.subarray(0, end);
     let at = maddr;
-    // Bytes decoded. RIPs are made from it anew: V8 11.3 dies of a bigint that a hot loop carries.
+    // Bytes decoded. RIPs are made from it anew, in halves: bigints are slow, and V8 11.3 dies of one that a hot loop carries.
     let decoded = 0;
+    const startLow = Number(BigInt.asUintN(32, rip));
+    const startHigh = Number(BigInt.asIntN(32, rip >> 32n));
+    const hasBreakpoints = this.isBreakpoint !== noBreakpoint;
     while (block.count < MAX_BLOCK && at < end) {
-      const ripHere = BigInt.asUintN(64, rip + BigInt(decoded));
-      if (this.isBreakpoint(ripHere)) {
+      const low = (startLow + decoded) | 0;
+      const high = startLow + decoded >= 2 ** 32 ? (startHigh + 1) | 0 : startHigh;
+      if (hasBreakpoints && this.isBreakpoint(BigInt.asUintN(64, rip + BigInt(decoded)))) {
         if (block.count > 0) break;
-        this.#appendPseudo(block, L.HANDLER_BREAKPOINT, ripHere);
+        this.#appendPseudo(block, L.HANDLER_BREAKPOINT, low, high);
       }
-      if (block.count > 0 && this.#startingAt(ripHere, at, mode.key)) break;
-      let insn = this.#decoder.decode(page, at, ripHere, mode);
+      if (block.count > 0 && this.#blocks.has(at) && this.#startingAt(BigInt.asUintN(64, rip + BigInt(decoded)), at, mode.key)) break;
+      let insn = this.#decoder.decodeAt(page, at, low, high, mode);
       if (insn === 'needsMore') {
         if (block.count > 0) break;
         if (end === pageEnd) {
@@ -351,7 +356,7 @@ export class CodeCache implements CodePages {
           const firstSize = pageEnd - at;
           bytes.set(this.#ram.subarray(at, pageEnd));
           if (second + 4096 <= this.#ram.length) bytes.set(this.#ram.subarray(second, second + 15 - firstSize), firstSize);
-          insn = this.#decoder.decode(bytes.subarray(0, Math.min(15, room)), 0, ripHere, mode);
+          insn = this.#decoder.decodeAt(bytes.subarray(0, Math.min(15, room)), 0, low, high, mode);
           const length = typeof insn === 'string' ? 15 : insn.length;
           if (length > firstSize) {
             block.secondStart = second;
@@ -360,14 +365,15 @@ export class CodeCache implements CodePages {
         }
       }
       const length = typeof insn === 'string' ? 15 : insn.length;
-      const ends = this.#append(block, insn, ripHere, mode);
+      const ends = this.#append(block, insn, low, high, mode);
       at = Math.min(at + length, pageEnd);
       block.end = at;
       decoded += length;
       if (ends || block.secondSize > 0) break;
     }
     block.instructions = block.count;
-    this.#appendPseudo(block, L.HANDLER_GOTO, BigInt.asUintN(mode.code === 64 ? 64 : 32, rip + BigInt(decoded)));
+    const next = BigInt.asUintN(mode.code === 64 ? 64 : 32, rip + BigInt(decoded));
+    this.#appendPseudo(block, L.HANDLER_GOTO, Number(BigInt.asIntN(32, next)), Number(BigInt.asIntN(32, next >> 32n)));
     if (block.secondSize > 0 || mode.isUnaligned) this.#view.setUint8(block.record + L.R_FLAGS, L.RECORD_NO_LINK);
     this.#templates.compile();
     this.#register(block);
@@ -389,13 +395,14 @@ export class CodeCache implements CodePages {
   }
 
   /** Appends one instruction; true when it ends the block. */
-  #append(block: CodeBlock, insn: Insn | 'invalid' | 'tooLong' | 'needsMore', rip: bigint, mode: BlockMode): boolean {
+  #append(block: CodeBlock, insn: Insn | 'invalid' | 'tooLong' | 'needsMore', ripLow: number, ripHigh: number, mode: BlockMode): boolean {
     const view = this.#view;
     const record = this.#next;
     this.#next += L.RECORD_SIZE;
     block.count++;
     this.decoded++;
-    view.setBigUint64(record + L.R_RIP, rip, true);
+    view.setInt32(record + L.R_RIP, ripLow, true);
+    view.setInt32(record + L.R_RIP + 4, ripHigh, true);
     view.setInt32(record + L.R_LINK, 0, true);
     view.setUint8(record + L.R_FLAGS, 0);
     if (typeof insn === 'string') {
@@ -418,14 +425,15 @@ export class CodeCache implements CodePages {
     view.setUint8(record + L.R_BASE, insn.base);
     view.setUint8(record + L.R_INDEX, insn.index);
     view.setInt32(record + L.R_DISP, this.#templates.mask(template) ?? insn.disp, true);
-    view.setBigUint64(record + L.R_IMM, insn.imm, true);
+    view.setInt32(record + L.R_IMM, insn.immLow, true);
+    view.setInt32(record + L.R_IMM + 4, insn.immHigh, true);
     if (insn.shape.ea !== 'reg') view.setUint8(record + L.R_SCALE, insn.scale);
     const attributes = insn.row.attributes;
     if (attributes.has('system') || attributes.has('x87')) this.insns.set(record, insn);
     return this.#templates.ends(template) || attributes.has('end');
   }
 
-  #appendPseudo(block: CodeBlock, handler: number, rip: bigint): void {
+  #appendPseudo(block: CodeBlock, handler: number, ripLow: number, ripHigh: number): void {
     const view = this.#view;
     const record = this.#next;
     this.#next += L.RECORD_SIZE;
@@ -433,7 +441,8 @@ export class CodeCache implements CodePages {
     view.setUint16(record + L.R_HANDLER, handler, true);
     view.setUint8(record + L.R_FLAGS, 0);
     view.setInt32(record + L.R_LINK, 0, true);
-    view.setBigUint64(record + L.R_RIP, rip, true);
+    view.setInt32(record + L.R_RIP, ripLow, true);
+    view.setInt32(record + L.R_RIP + 4, ripHigh, true);
   }
 }
 

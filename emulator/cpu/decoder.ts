@@ -2,8 +2,8 @@
  * Machine code to instructions: prefixes, opcode maps, ModRM, SIB, displacement, immediate (SDM 2A 2.1-2.3), and the one
  * row that matches. The opcode maps are built from the rows' patterns. What no row matches is invalid (#UD).
  */
-import { type Attribute, fixedOperandSize, type Row } from './row.ts';
-import type { EaKind, Shape, Size } from './shape.ts';
+import { fixedOperandSize, type Row } from './row.ts';
+import { type EaKind, type Shape, type Size, shapeBits } from './shape.ts';
 
 /** What decoding depends on beside the bytes. */
 export interface DecodeMode {
@@ -12,28 +12,90 @@ export interface DecodeMode {
   readonly alignCheck: boolean;
 }
 
-export interface Insn {
+/** What decoding finds out. 64-bit values are halves: bigints are made of them when somebody asks. */
+interface InsnParts {
   readonly row: Row;
   readonly shape: Shape;
   readonly length: number;
-  readonly rip: bigint;
+  readonly ripLow: number;
+  readonly ripHigh: number;
+  /** The immediate as its pattern extends it, or the target of a direct branch. */
+  readonly immLow: number;
+  readonly immHigh: number;
+  /** Segment of the memory operand, es cs ss ds fs gs = 0..5. */
+  readonly segment: number;
+  readonly scale: number;
+  readonly disp: number;
+  readonly modrm: number;
   /** Register file offsets from GPR (bytes), or register number times 16 for vectors, as the operand's letter says. */
   readonly reg: number;
   readonly rm: number;
   readonly base: number;
   readonly index: number;
-  readonly scale: number;
-  readonly disp: number;
-  readonly imm: bigint;
-  /** Segment of the memory operand, es cs ss ds fs gs = 0..5. */
-  readonly segment: number;
-  readonly modrm: number;
-  /** Numbers with REX applied. */
+  /** Numbers with REX applied, -1 for none. */
   readonly regNumber: number;
   readonly rmNumber: number;
   readonly baseNumber: number;
   readonly indexNumber: number;
   readonly hasLock: boolean;
+}
+
+/** A decoded instruction. */
+export class Insn implements InsnParts {
+  readonly row: Row;
+  readonly shape: Shape;
+  readonly length: number;
+  readonly ripLow: number;
+  readonly ripHigh: number;
+  readonly immLow: number;
+  readonly immHigh: number;
+  readonly segment: number;
+  readonly scale: number;
+  readonly disp: number;
+  readonly modrm: number;
+  readonly reg: number;
+  readonly rm: number;
+  readonly base: number;
+  readonly index: number;
+  readonly regNumber: number;
+  readonly rmNumber: number;
+  readonly baseNumber: number;
+  readonly indexNumber: number;
+  readonly hasLock: boolean;
+
+  constructor(parts: InsnParts) {
+    this.row = parts.row;
+    this.shape = parts.shape;
+    this.length = parts.length;
+    this.ripLow = parts.ripLow;
+    this.ripHigh = parts.ripHigh;
+    this.immLow = parts.immLow;
+    this.immHigh = parts.immHigh;
+    this.segment = parts.segment;
+    this.scale = parts.scale;
+    this.disp = parts.disp;
+    this.modrm = parts.modrm;
+    this.reg = parts.reg;
+    this.rm = parts.rm;
+    this.base = parts.base;
+    this.index = parts.index;
+    this.regNumber = parts.regNumber;
+    this.rmNumber = parts.rmNumber;
+    this.baseNumber = parts.baseNumber;
+    this.indexNumber = parts.indexNumber;
+    this.hasLock = parts.hasLock;
+  }
+
+  get rip(): bigint {
+    return fromHalves(this.ripLow, this.ripHigh);
+  }
+  get imm(): bigint {
+    return fromHalves(this.immLow, this.immHigh);
+  }
+}
+
+function fromHalves(low: number, high: number): bigint {
+  return (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
 }
 
 export type DecodeResult = Insn | 'invalid' | 'tooLong' | 'needsMore';
@@ -50,6 +112,23 @@ interface Pattern {
   /** `!B`: not with REX.B (NOP, which is XCHG R8 then). */
   readonly refusesRexB: boolean;
   readonly hasOpcodeRegister: boolean;
+  readonly hasCondition: boolean;
+  /** MOV to and from control and debug registers ignores ModRM.mod (SDM 2B MOV). */
+  readonly isAlwaysRegister: boolean;
+  readonly isRelative: boolean;
+  readonly immediates: readonly string[];
+  readonly regScale: number;
+  readonly rmScale: number;
+  readonly isRegByte: boolean;
+  readonly isRmByte: boolean;
+  readonly in64: boolean;
+  readonly outside64: boolean;
+  readonly allowsLock: boolean;
+  readonly repeats: boolean;
+  /** Operand sizes by the bits code size, prefix, REX.W, 0 while not computed. */
+  readonly sizes: (Size | 0)[];
+  /** The shapes that occurred, by their bits. */
+  readonly shapes: Map<number, Shape>;
 }
 
 /** Reads as the constant zero in the register file. */
@@ -77,6 +156,9 @@ export class Decoder {
     const opcode = Number.parseInt(words.shift()!, 16);
     const rest = words.join(' ');
     const letters = row.operands.map((operand) => operand[0]!);
+    const scaleOf = (letters16: string, lettersMmx: string): number =>
+      letters.some((l) => letters16.includes(l)) ? 16 : letters.some((l) => lettersMmx.includes(l)) ? -16 : 8;
+    const isByte = (which: string): boolean => row.operands.findLast((operand) => which.includes(operand[0]!))?.[1] === 'b';
     const pattern: Pattern = {
       row,
       prefix,
@@ -86,6 +168,20 @@ export class Decoder {
       hasModrm: /\/|=/.test(rest),
       refusesRexB: rest.includes('!B'),
       hasOpcodeRegister: rest.includes('+r'),
+      hasCondition: rest.includes('+cc'),
+      isAlwaysRegister: row.operands.some((operand) => operand === 'Cq' || operand === 'Dq'),
+      isRelative: letters[0] === 'J',
+      immediates: row.operands.filter((operand) => 'IJO'.includes(operand[0]!) || operand === 'Ap'),
+      regScale: scaleOf('V', 'P'),
+      rmScale: scaleOf('WU', 'QN'),
+      isRegByte: isByte('G'),
+      isRmByte: isByte('ERZ'),
+      in64: !row.attributes.has('i64'),
+      outside64: !row.attributes.has('o64'),
+      allowsLock: row.attributes.has('lock'),
+      repeats: row.attributes.has('rep'),
+      sizes: Array.from({ length: 12 }, () => 0 as const),
+      shapes: new Map(),
     };
     const count = rest.includes('+cc') ? 16 : rest.includes('+r') ? 8 : 1;
     for (let i = 0; i < count; i++) this.#patterns[map * 256 + opcode + i]!.push(pattern);
@@ -93,6 +189,11 @@ export class Decoder {
 
   /** Decodes at `bytes[start]`; at most `bytes.length - start` bytes are there. */
   decode(bytes: Uint8Array, start: number, rip: bigint, mode: DecodeMode): DecodeResult {
+    return this.decodeAt(bytes, start, Number(BigInt.asIntN(32, rip)), Number(BigInt.asIntN(32, rip >> 32n)), mode);
+  }
+
+  /** The same for a RIP in halves. */
+  decodeAt(bytes: Uint8Array, start: number, ripLow: number, ripHigh: number, mode: DecodeMode): DecodeResult {
     const end = Math.min(bytes.length, start + 15);
     const short = end - start < 15 ? 'needsMore' : 'tooLong';
     let at = start;
@@ -138,16 +239,14 @@ export class Decoder {
       if (at >= end) return short;
       modrm = bytes[at]!;
     }
-    const pattern = choose(candidates, modrm, has66, repPrefix, (rex & 1) !== 0, mode.code === 64 ? 'i64' : 'o64');
+    const pattern = choose(candidates, modrm, has66, repPrefix, (rex & 1) !== 0, mode.code === 64);
     if (!pattern) return 'invalid';
     const row = pattern.row;
-    const attributes = row.attributes;
-
     const rexW = (rex & 8) !== 0,
       rexR = (rex & 4) << 1,
       rexX = (rex & 2) << 2,
       rexB = (rex & 1) << 3;
-    const size = operandSize(row, mode.code, has66 && pattern.prefix !== '66', rexW);
+    const size = sizeOf(pattern, mode.code, has66 && pattern.prefix !== '66', rexW);
     const addressSize = mode.code === 64 ? (has67 ? 4 : 8) : (mode.code === 32) !== has67 ? 4 : 2;
 
     let ea: EaKind = 'reg';
@@ -165,116 +264,117 @@ export class Decoder {
       regNumber = ((modrm >> 3) & 7) | rexR;
       rmNumber = (modrm & 7) | rexB;
       const mod = modrm >> 6;
-      if (mod !== 3 || row.operands.some(isModrmAlwaysRegister) || pattern.modrmByte >= 0) {
-        if (mod !== 3 && pattern.modrmByte < 0 && !row.operands.some(isModrmAlwaysRegister)) {
-          if (addressSize === 2) {
-            baseNumber = [3, 3, 5, 5, 6, 7, 5, 3][modrm & 7]!;
-            indexNumber = [6, 7, 6, 7, -1, -1, -1, -1][modrm & 7]!;
-            let dispSize = mod;
-            if (mod === 0 && (modrm & 7) === 6) {
-              baseNumber = -1;
-              dispSize = 2;
-            }
-            if (at + dispSize > end) return short;
-            disp = dispSize === 1 ? (bytes[at]! << 24) >> 24 : dispSize === 2 ? ((bytes[at]! | (bytes[at + 1]! << 8)) << 16) >> 16 : 0;
-            at += dispSize;
-          } else {
-            let dispSize = mod === 1 ? 1 : mod === 2 ? 4 : 0;
-            if ((modrm & 7) === 4) {
-              if (at >= end) return short;
-              const sib = bytes[at++]!;
-              scale = sib >> 6;
-              indexNumber = ((sib >> 3) & 7) | rexX;
-              if (indexNumber === 4) indexNumber = -1;
-              baseNumber = (sib & 7) | rexB;
-              if ((sib & 7) === 5 && mod === 0) {
-                baseNumber = -1;
-                dispSize = 4;
-              }
-            } else if ((modrm & 7) === 5 && mod === 0) {
-              dispSize = 4;
-              if (mode.code === 64) ea = 'rip';
-            } else baseNumber = rmNumber;
-            if (at + dispSize > end) return short;
-            if (dispSize === 1) disp = (bytes[at]! << 24) >> 24;
-            else if (dispSize === 4) disp = bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
-            at += dispSize;
+      if (mod !== 3 && pattern.modrmByte < 0 && !pattern.isAlwaysRegister) {
+        if (addressSize === 2) {
+          baseNumber = [3, 3, 5, 5, 6, 7, 5, 3][modrm & 7]!;
+          indexNumber = [6, 7, 6, 7, -1, -1, -1, -1][modrm & 7]!;
+          let dispSize = mod;
+          if (mod === 0 && (modrm & 7) === 6) {
+            baseNumber = -1;
+            dispSize = 2;
           }
-          if (ea !== 'rip') ea = indexNumber >= 0 ? 'index' : baseNumber >= 0 ? 'base' : 'abs';
-          if (baseNumber >= 0) base = baseNumber * 8;
-          if (indexNumber >= 0) index = indexNumber * 8;
-          segment = baseNumber === 4 || baseNumber === 5 ? 2 : 3;
-          rmNumber = -1;
+          if (at + dispSize > end) return short;
+          disp = dispSize === 1 ? (bytes[at]! << 24) >> 24 : dispSize === 2 ? ((bytes[at]! | (bytes[at + 1]! << 8)) << 16) >> 16 : 0;
+          at += dispSize;
+        } else {
+          let dispSize = mod === 1 ? 1 : mod === 2 ? 4 : 0;
+          if ((modrm & 7) === 4) {
+            if (at >= end) return short;
+            const sib = bytes[at++]!;
+            scale = sib >> 6;
+            indexNumber = ((sib >> 3) & 7) | rexX;
+            if (indexNumber === 4) indexNumber = -1;
+            baseNumber = (sib & 7) | rexB;
+            if ((sib & 7) === 5 && mod === 0) {
+              baseNumber = -1;
+              dispSize = 4;
+            }
+          } else if ((modrm & 7) === 5 && mod === 0) {
+            dispSize = 4;
+            if (mode.code === 64) ea = 'rip';
+          } else baseNumber = rmNumber;
+          if (at + dispSize > end) return short;
+          if (dispSize === 1) disp = (bytes[at]! << 24) >> 24;
+          else if (dispSize === 4) disp = bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
+          at += dispSize;
         }
+        if (ea !== 'rip') ea = indexNumber >= 0 ? 'index' : baseNumber >= 0 ? 'base' : 'abs';
+        if (baseNumber >= 0) base = baseNumber * 8;
+        if (indexNumber >= 0) index = indexNumber * 8;
+        segment = baseNumber === 4 || baseNumber === 5 ? 2 : 3;
+        rmNumber = -1;
       }
     } else if (pattern.hasOpcodeRegister) rmNumber = (opcode & 7) | rexB;
     if (segmentOverride >= 0) segment = segmentOverride;
 
-    let imm = 0n;
-    for (const operand of row.operands) {
-      const kind = operand[0];
-      if (kind !== 'I' && kind !== 'J' && kind !== 'O' && operand !== 'Ap') continue;
+    let immLow = 0,
+      immHigh = 0;
+    for (const operand of pattern.immediates) {
       const immSize = immediateSize(operand, size, addressSize);
       if (at + immSize > end) return short;
-      const raw = readLittleEndian(bytes, at, immSize);
+      if (operand === 'Ib2') immLow |= bytes[at]! << 16;
+      else {
+        immLow = readLittleEndian(bytes, at, Math.min(immSize, 4));
+        immHigh = immSize > 4 ? readLittleEndian(bytes, at + 4, immSize - 4) : 0;
+        if (immSize <= 4 && (pattern.isRelative || operand === 'Ibs' || operand === 'Iz')) {
+          const unused = 32 - immSize * 8;
+          immLow = (immLow << unused) >> unused;
+          immHigh = immLow >> 31;
+        }
+      }
       at += immSize;
-      if (kind === 'J') imm = BigInt.asIntN(immSize * 8, raw);
-      else if (operand === 'Ibs' || operand === 'Iz') imm = BigInt.asUintN(64, BigInt.asIntN(immSize * 8, raw));
-      else if (operand === 'Ib2') imm |= raw << 16n;
-      else imm = raw;
     }
     const length = at - start;
-    if (row.operands[0]?.[0] === 'J') {
-      const target = rip + BigInt(length) + imm;
-      imm = BigInt.asUintN(size * 8, target);
+    if (pattern.isRelative) {
+      const low = (ripLow >>> 0) + length + immLow;
+      immHigh = size === 8 ? (ripHigh + Math.floor(low / 2 ** 32)) | 0 : 0;
+      immLow = size === 2 ? low & 0xffff : low | 0;
     }
-    if (lock && (!attributes.has('lock') || ea === 'reg')) return 'invalid';
+    if (lock && (!pattern.allowsLock || ea === 'reg')) return 'invalid';
 
-    const isByte = { reg: false, rm: false };
-    let regScale = 8,
-      rmScale = 8;
-    for (const operand of row.operands) {
-      const letter = operand[0]!;
-      if (letter === 'G') isByte.reg = operand[1] === 'b';
-      else if (letter === 'E' || letter === 'R' || letter === 'Z') isByte.rm = operand[1] === 'b';
-      else if (letter === 'V') regScale = 16;
-      else if (letter === 'W' || letter === 'U') rmScale = 16;
-      else if (letter === 'P') regScale = -16;
-      else if (letter === 'Q' || letter === 'N') rmScale = -16;
-    }
-    const shape: Shape = {
+    return new Insn({
       row,
-      size,
-      ea,
-      addressSize,
-      segment: mode.code === 64 ? (segment >= 4 ? segment : -1) : segment,
-      mode: mode.code,
-      stackSize: mode.stackSize,
-      alignCheck: mode.alignCheck,
-      cc: row.opcode.includes('+cc') ? opcode & 15 : 0,
-      rep: !attributes.has('rep') || repPrefix === 0 ? 'none' : repPrefix === 0xf3 ? 'rep' : 'repne',
-    };
-    return {
-      row,
-      shape,
+      shape: shared(pattern.shapes, {
+        row,
+        size,
+        ea,
+        addressSize,
+        segment: mode.code === 64 ? (segment >= 4 ? segment : -1) : segment,
+        mode: mode.code,
+        stackSize: mode.stackSize,
+        alignCheck: mode.alignCheck,
+        cc: pattern.hasCondition ? opcode & 15 : 0,
+        rep: !pattern.repeats || repPrefix === 0 ? 'none' : repPrefix === 0xf3 ? 'rep' : 'repne',
+      }),
       length,
-      rip,
-      imm,
+      ripLow,
+      ripHigh,
+      immLow,
+      immHigh,
       segment,
       base,
       index,
       scale,
       disp,
       modrm,
-      reg: registerOffset(regNumber, regScale, isByte.reg, rex !== 0),
-      rm: registerOffset(rmNumber, rmScale, isByte.rm, rex !== 0),
+      reg: registerOffset(regNumber, pattern.regScale, pattern.isRegByte, rex !== 0),
+      rm: registerOffset(rmNumber, pattern.rmScale, pattern.isRmByte, rex !== 0),
       regNumber,
       rmNumber,
       baseNumber,
       indexNumber,
       hasLock: lock,
-    };
+    });
   }
+}
+
+/** The one object for a shape. */
+function shared(shapes: Map<number, Shape>, shape: Shape): Shape {
+  const bits = shapeBits(shape);
+  const present = shapes.get(bits);
+  if (present) return present;
+  shapes.set(bits, shape);
+  return shape;
 }
 
 /** More specific patterns first. */
@@ -288,22 +388,21 @@ function rank(p: Pattern): number {
   );
 }
 
-/** `refused`: the attribute of rows that this mode does not have. */
 function choose(
   candidates: readonly Pattern[],
   modrm: number,
   has66: boolean,
   repPrefix: number,
   rexB: boolean,
-  refused: Attribute,
+  is64: boolean,
 ): Pattern | undefined {
   for (const p of candidates) {
-    if (p.row.attributes.has(refused)) continue;
+    if (is64 ? !p.in64 : !p.outside64) continue;
     if (p.refusesRexB && rexB) continue;
     if (p.modrmByte >= 0 && p.modrmByte !== modrm) continue;
     if (p.modrmReg >= 0 && p.modrmReg !== ((modrm >> 3) & 7)) continue;
     if (p.mod === 'memory' && modrm >= 0xc0) continue;
-    if (p.mod === 'register' && modrm < 0xc0 && !p.row.operands.some(isModrmAlwaysRegister)) continue;
+    if (p.mod === 'register' && modrm < 0xc0 && !p.isAlwaysRegister) continue;
     const matches =
       p.prefix === 'any'
         ? true
@@ -319,9 +418,11 @@ function choose(
   return undefined;
 }
 
-/** MOV to and from control and debug registers ignores ModRM.mod (SDM 2B MOV). */
-function isModrmAlwaysRegister(operand: string): boolean {
-  return operand === 'Cq' || operand === 'Dq';
+function sizeOf(pattern: Pattern, code: 64 | 32 | 16, hasOperandPrefix: boolean, rexW: boolean): Size {
+  const key = (code >> 5) * 4 + (hasOperandPrefix ? 2 : 0) + (rexW ? 1 : 0);
+  let size = pattern.sizes[key]!;
+  if (size === 0) pattern.sizes[key] = size = operandSize(pattern.row, code, hasOperandPrefix, rexW);
+  return size;
 }
 
 function operandSize(row: Row, code: 64 | 32 | 16, hasOperandPrefix: boolean, rexW: boolean): Size {
@@ -367,13 +468,11 @@ function immediateSize(operand: string, size: Size, addressSize: number): number
   }
 }
 
-function readLittleEndian(bytes: Uint8Array, at: number, size: number): bigint {
-  let low = 0;
-  for (let i = Math.min(size, 4) - 1; i >= 0; i--) low = low * 256 + bytes[at + i]!;
-  if (size <= 4) return BigInt(low);
-  let high = 0;
-  for (let i = 7; i >= 4; i--) high = high * 256 + bytes[at + i]!;
-  return (BigInt(high) << 32n) | BigInt(low);
+/** At most 4 bytes. */
+function readLittleEndian(bytes: Uint8Array, at: number, size: number): number {
+  let value = 0;
+  for (let i = size - 1; i >= 0; i--) value = (value << 8) | bytes[at + i]!;
+  return value;
 }
 
 function registerOffset(number: number, scale: number, isByte: boolean, hasRex: boolean): number {

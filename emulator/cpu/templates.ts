@@ -21,6 +21,8 @@ export function lower(shape: Shape): readonly Op[] {
 
 export class Templates {
   readonly #indices = new Map<number, number>();
+  /** The same by the shape itself: decoding makes the same object of the same shape. */
+  readonly #byShape = new WeakMap<Shape, number>();
   /** Shapes whose handlers come out the same share one. */
   readonly #byCode = new Map<string, number>();
   readonly #ending = new Set<number>();
@@ -94,6 +96,15 @@ export class Templates {
 
   /** The handler index for a shape; `compile` before it runs. */
   index(shape: Shape): number {
+    let index = this.#byShape.get(shape);
+    if (index === undefined) {
+      index = this.#find(shape);
+      this.#byShape.set(shape, index);
+    }
+    return index;
+  }
+
+  #find(shape: Shape): number {
     const key = shapeKey(shape);
     const present = this.#indices.get(key);
     if (present !== undefined) return present;
