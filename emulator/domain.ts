@@ -22,7 +22,7 @@ export class Domain implements Slots {
   readonly slots: unknown[] = [];
   readonly id: number;
   readonly type: 'pv' | 'pvh';
-  readonly name: string;
+  name: string;
   readonly isInitial: boolean;
   readonly vcpus: Vcpu[] = [];
   maxPages: number;
@@ -31,6 +31,10 @@ export class Domain implements Slots {
   /** Bits of vm_assist (VMASST_TYPE_*). */
   vmAssist = 0n;
   shutdownReason: ShutdownReason | undefined;
+  /** How often the toolstack has paused it and not unpaused it again. */
+  pauseCount = 0;
+  /** It was destroyed; frames that others have mapped still bear its number. */
+  isDying = false;
 
   constructor(options: DomainOptions) {
     this.id = options.id;
@@ -38,5 +42,10 @@ export class Domain implements Slots {
     this.name = options.name;
     this.isInitial = options.isInitial ?? false;
     this.maxPages = options.maxPages;
+  }
+
+  /** Its vCPUs may run, if they are ready to. */
+  get isRunnable(): boolean {
+    return this.pauseCount === 0 && this.shutdownReason === undefined && !this.isDying;
   }
 }

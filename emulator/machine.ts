@@ -13,6 +13,7 @@ import { populateDisk } from '../hypercalls/block/device_tree.ts';
 import type { Disk } from '../hypercalls/block/disk.ts';
 import { ConsoleRing } from '../hypercalls/console/ring.ts';
 import { observeHypercalls, traceHypercalls } from '../hypercalls/dispatch.ts';
+import { releaseDomain } from '../hypercalls/domain_release.ts';
 import { connectToHost, type HostChannel, raiseVirq } from '../hypercalls/event_channel/ports.ts';
 import { seedGrant } from '../hypercalls/grant_table/toolstack.ts';
 import { setMemoryMap } from '../hypercalls/memory/op.ts';
@@ -20,7 +21,7 @@ import type { Observer } from '../hypercalls/observer.ts';
 import { becomeRunnable, goOffline } from '../hypercalls/vcpu/runstate.ts';
 import { writeWallClock } from '../hypercalls/vcpu/time.ts';
 import { domainHandle, handleOf } from '../hypercalls/version/op.ts';
-import { populateDomainTree, uuidOf } from '../hypercalls/xenstore/domain_tree.ts';
+import { populateDomainTree, removeDomainTree, uuidOf } from '../hypercalls/xenstore/domain_tree.ts';
 import { XenstoreRing } from '../hypercalls/xenstore/ring.ts';
 import { XenStore } from '../hypercalls/xenstore/store.ts';
 import { type Cpu, createCpu } from './cpu/index.ts';
@@ -100,6 +101,13 @@ interface ConsoleDevice {
   drain(): void;
 }
 
+/** The far ends of what the toolstack gave the domain. */
+interface Connections {
+  readonly uuid: string;
+  readonly store: XenstoreRing;
+  readonly channels: readonly HostChannel[];
+}
+
 export class Machine implements TrapHost {
   readonly cpu: Cpu;
   readonly memory: MachineMemory;
@@ -110,6 +118,11 @@ export class Machine implements TrapHost {
   readonly xenstore = new XenStore();
   /** Of each domain. */
   readonly blockBackends = new Map<number, readonly BlockBackend[]>();
+  /** Of each domain but the initial one. */
+  readonly #connections = new Map<number, Connections>();
+  #nextDomid = 1;
+  /** What a core has that runs nobody: its registers reach nothing. */
+  readonly #nobody: Vcpu;
   /** Whoever is on the core, or was last. */
   current: Vcpu;
   /** Set while a vCPU is on the core as far as runstates go. */
@@ -161,12 +174,13 @@ export class Machine implements TrapHost {
     // Domain 0 is the host itself until an initial domain takes its place: the far end of every console and xenstore port.
     const host = new Domain({ id: 0, type: 'pv', name: 'Domain-0', isInitial: true, maxPages: 0 });
     this.domains.set(0, host);
-    this.current = new Vcpu(host, 0);
+    this.#nobody = new Vcpu(host, 0);
+    this.current = this.#nobody;
   }
 
   /** Builds a PV64 domain, whose first vCPU `run` then starts. */
   createPvDomain(image: Uint8Array, spec: DomainSpec): Domain | ImageError {
-    const id = spec.isInitial ? 0 : this.domains.size;
+    const id = spec.isInitial ? 0 : this.#nextDomid++;
     const pages = Math.floor(spec.memorySize / PAGE_SIZE);
     const maxPages = spec.isInitial ? pages : pages + MAXMEM_SLACK;
     const domain = new Domain({ id, type: 'pv', name: spec.name, isInitial: spec.isInitial, maxPages });
@@ -182,7 +196,10 @@ export class Machine implements TrapHost {
       ...(xenstore && { xenstorePort: xenstore.port }),
       ...(consolePort && { consolePort: consolePort.port }),
     });
-    if (boot instanceof ImageError) return boot;
+    if (boot instanceof ImageError) {
+      this.domains.delete(id);
+      return boot;
+    }
 
     let xenstoreRing: XenstoreRing | undefined;
     let consoleRing: ConsoleRing | undefined;
@@ -207,6 +224,7 @@ export class Machine implements TrapHost {
         id,
         (spec.disks ?? []).map((disk) => this.#attach(domain, disk)),
       );
+      this.#connections.set(id, { uuid, store: xenstoreRing, channels: [xenstore, consolePort] });
       const ring = new ConsoleRing(this.memory.ram, boot.consoleMfn, (bytes) => this.#output(domain, bytes), consolePort.notify);
       consoleRing = ring;
       this.consoles.set(id, { input: (bytes) => ring.input(bytes), drain: () => ring.onEvent() });
@@ -214,11 +232,14 @@ export class Machine implements TrapHost {
       this.consoles.set(id, { input: (bytes) => this.#inputEmergency(vcpu, bytes), drain: () => {} });
     }
     writeWallClock(this, domain);
-    for (const other of domain.vcpus) {
-      loadUnbornRegisters(this.cpu, other.id);
-      if (other === vcpu) loadBootRegisters(this.cpu, boot);
-      other.context = this.cpu.saveContext();
-    }
+    this.withRegisters(this.#nobody, () => {
+      for (const each of domain.vcpus.toReversed()) {
+        loadUnbornRegisters(this.cpu, each.id);
+        if (each === vcpu) loadBootRegisters(this.cpu, boot);
+        each.context = this.cpu.saveContext();
+      }
+      this.cpu.cr3 = 0n;
+    });
     vcpu.isInitialised = true;
     this.setUp(vcpu, true);
     return domain;
@@ -279,8 +300,22 @@ export class Machine implements TrapHost {
   }
 
   #start(vcpu: Vcpu): void {
-    if (vcpu.isUp && !vcpu.isBlocked && vcpu.domain.shutdownReason === undefined) this.scheduler.add(vcpu);
+    if (vcpu.isRunnable) this.scheduler.add(vcpu);
     becomeRunnable(this, vcpu);
+  }
+
+  /** None of its vCPUs runs until it has been unpaused as often. */
+  pause(domain: Domain): void {
+    if (domain.pauseCount++ > 0) return;
+    for (const vcpu of domain.vcpus) {
+      this.scheduler.remove(vcpu);
+      goOffline(this, vcpu);
+    }
+  }
+
+  unpause(domain: Domain): void {
+    if (domain.pauseCount === 0 || --domain.pauseCount > 0) return;
+    for (const vcpu of domain.vcpus) if (vcpu.isUp) this.#start(vcpu);
   }
 
   yield(vcpu: Vcpu): void {
@@ -291,9 +326,42 @@ export class Machine implements TrapHost {
     if (domain.shutdownReason !== undefined) return;
     domain.shutdownReason = reason;
     this.observer?.ending(this, domain);
+    this.#stop(domain);
+  }
+
+  #stop(domain: Domain): void {
     for (const vcpu of domain.vcpus) this.scheduler.remove(vcpu);
     this.consoles.get(domain.id)?.drain();
     for (const backend of this.blockBackends.get(domain.id) ?? []) backend.close();
+  }
+
+  /** Ends it here and now, whatever its guest is at, and takes its memory back, but for frames that others have mapped. */
+  destroy(domain: Domain): void {
+    if (domain.isDying) return;
+    domain.isDying = true;
+    this.#stop(domain);
+    if (this.onCore?.domain === domain) this.onCore = undefined;
+    if (this.current.domain === domain) this.switchTo(this.#nobody);
+    const { id } = domain;
+    const connections = this.#connections.get(id);
+    connections?.store.close();
+    for (const channel of connections?.channels ?? []) channel.close();
+    this.#connections.delete(id);
+    this.consoles.delete(id);
+    this.blockBackends.delete(id);
+    this.crashes.delete(domain);
+    releaseDomain(this, domain);
+    if (connections) removeDomainTree(this.xenstore, id, connections.uuid);
+    this.reap();
+  }
+
+  /** Forgets the destroyed domains of which nobody has mapped a frame any more. */
+  reap(): void {
+    for (const { id, isDying } of this.domains.values()) {
+      if (!isDying || this.memory.pageCount(id) > 0) continue;
+      this.domains.delete(id);
+      this.memory.domains.delete(id);
+    }
   }
 
   crash(domain: Domain, why: string, vaddr?: bigint): void {

@@ -44,6 +44,7 @@ export function runSlice(machine: Machine, budget: number, mayJump = true): Slic
       schedulerThen = scheduler.revision;
     }
     if (vcpu === undefined) {
+      takeOffCore(machine);
       if (isOver(machine)) return { kind: 'over' };
       const deadline = timers.next();
       if (deadline === undefined || !mayJump || !clock.idleUntil(deadline)) return { kind: 'idle', deadline };
@@ -62,16 +63,14 @@ export function runSlice(machine: Machine, budget: number, mayJump = true): Slic
       if (machine.countsExits) countExit(machine, exit);
       handlePvExit(machine, vcpu, exit);
     }
-    if (!isRunnable(vcpu)) takeOffCore(machine);
+    if (!vcpu.isRunnable) takeOffCore(machine);
   }
   return { kind: 'running' };
 }
 
-const isRunnable = (vcpu: Vcpu): boolean => vcpu.isUp && !vcpu.isBlocked && vcpu.domain.shutdownReason === undefined;
-
 /** Every domain that has ever run has ended. */
 const isOver = ({ domains }: Machine): boolean =>
-  [...domains.values()].every(({ vcpus, shutdownReason }) => vcpus.length === 0 || shutdownReason !== undefined);
+  [...domains.values()].every(({ vcpus, shutdownReason, isDying }) => vcpus.length === 0 || isDying || shutdownReason !== undefined);
 
 function putOnCore(machine: Machine, vcpu: Vcpu): void {
   if (machine.onCore === vcpu) return;

@@ -27,6 +27,11 @@ export class Vcpu implements Slots {
     this.id = id;
   }
 
+  /** It may have a core. */
+  get isRunnable(): boolean {
+    return this.isUp && !this.isBlocked && this.domain.isRunnable;
+  }
+
   get name(): string {
     return `d${this.domain.id}v${this.id}`;
   }

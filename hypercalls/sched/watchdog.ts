@@ -20,3 +20,7 @@ export function stopWatchdog(host: Host, domain: Domain, index: number): void {
   host.timers.cancel(list[index]!);
   list[index] = undefined;
 }
+
+export function stopWatchdogs(host: Host, domain: Domain): void {
+  for (const [index, timer] of watchdogs.of(domain).entries()) if (timer !== undefined) stopWatchdog(host, domain, index);
+}

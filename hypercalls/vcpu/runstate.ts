@@ -37,20 +37,20 @@ export function enterCore(host: Host, vcpu: Vcpu): void {
 /** The run loop takes it off: preempted, blocked or down. */
 export function leaveCore(host: Host, vcpu: Vcpu): void {
   leaveCoreTimers(host, vcpu);
-  change(host, vcpu, vcpu.isUp ? (vcpu.isBlocked ? RUNSTATE_blocked : RUNSTATE_runnable) : RUNSTATE_offline);
+  change(host, vcpu, vcpu.isUp && vcpu.isBlocked ? RUNSTATE_blocked : vcpu.isRunnable ? RUNSTATE_runnable : RUNSTATE_offline);
 }
 
-/** It may have begun to wait for a core: it came up, or was woken. One that is down is no longer blocked then, just offline. */
+/** It may have begun to wait for a core: it came up, was woken or unpaused. One that is down or paused is no longer blocked then, just offline. */
 export function becomeRunnable(host: Host, vcpu: Vcpu): void {
   const { state } = runstateOf.of(vcpu);
-  if (vcpu.isUp && !vcpu.isBlocked) {
+  if (vcpu.isRunnable) {
     if (state === RUNSTATE_blocked || state === RUNSTATE_offline) change(host, vcpu, RUNSTATE_runnable);
   } else if (!vcpu.isBlocked && state === RUNSTATE_blocked) {
     change(host, vcpu, RUNSTATE_offline);
   }
 }
 
-/** Another vCPU took it down while it waited for a core. */
+/** It was taken down, or its domain was paused, while it waited for a core. */
 export function goOffline(host: Host, vcpu: Vcpu): void {
   if (runstateOf.of(vcpu).state === RUNSTATE_runnable) change(host, vcpu, RUNSTATE_offline);
 }

@@ -100,6 +100,13 @@ export function populateDomainTree(
   putBelow(`/libxl/${id}`, { type: 'pv', 'dm-version': 'qemu_xen' });
 }
 
+/** The domain is gone: its nodes go, and those of its devices. */
+export function removeDomainTree(store: XenStore, id: number, uuid: string): void {
+  store.release(id);
+  for (const path of [domainPath(id), `/vm/${uuid}`, `/libxl/${id}`]) store.rm(path);
+  for (const kind of store.directory(`${domainPath(0)}/backend`) ?? []) store.rm(`${domainPath(0)}/backend/${kind}/${id}`);
+}
+
 /** A name-based UUID (libxl's is random): 128 bits of FNV-1a over the words, with the version and variant bits of RFC 4122 (version 8). */
 export function uuidOf(domid: number, name: string): string {
   let hash = 0x6c62272e07bb014262b821756295c58dn;
