@@ -9,7 +9,7 @@ import { benchCpu } from './groups/cpu.ts';
 import { benchHypercall } from './groups/hypercall.ts';
 import { benchInterpreter } from './groups/interpreter.ts';
 import { benchMemory, MEMORY_RUN, memoryAfterLongRun } from './groups/memory.ts';
-import { benchTranslate } from './groups/translate.ts';
+import { benchTranslate, TRANSLATE_RUN, translateInPages } from './groups/translate.ts';
 import { describeMachine, stolenShare } from './machine.ts';
 
 const groups: Readonly<Record<string, readonly [title: string, Group]>> = {
@@ -23,6 +23,10 @@ const groups: Readonly<Record<string, readonly [title: string, Group]>> = {
 
 if (process.argv[2] === MEMORY_RUN) {
   process.stdout.write(String(memoryAfterLongRun()));
+  process.exit(0);
+}
+if (process.argv[2] === TRANSLATE_RUN) {
+  process.stdout.write(JSON.stringify(translateInPages()));
   process.exit(0);
 }
 

@@ -18,8 +18,26 @@ const RSP = 4,
   ROUNDS = 15;
 const scratch = [0, 1, 2, 3, 6, 7, 8, 9, 10, 11];
 
-/** The code of a program of about `count` instructions, which ends with HLT after R15 rounds. */
-function makeMix(count: number, seed: number): Uint8Array {
+const word = (value: number): number[] => [value & 0xff, (value >> 8) & 0xff, (value >> 16) & 0xff, value >> 24];
+
+/** Code that grows by instructions of a mix. */
+interface MixWriter {
+  readonly code: number[];
+  /** Instructions so far. */
+  readonly made: number;
+  below(n: number): number;
+  put(...bytes: number[]): void;
+  /** One instruction, or a few that belong together. */
+  plain(): void;
+  /** A comparison and a branch over some. */
+  branch(): void;
+  /** CALL to an offset in the code. */
+  call(target: number): void;
+  /** The conditional branch `0F condition` to an offset in the code. */
+  jumpIf(condition: number, target: number): void;
+}
+
+function mixWriter(seed: number): MixWriter {
   const random = makeRandom(seed);
   const below = (n: number): number => random() % n;
   const any = (): number => scratch[below(scratch.length)]!;
@@ -29,7 +47,6 @@ function makeMix(count: number, seed: number): Uint8Array {
     code.push(...bytes);
     made++;
   };
-  const word = (value: number): number[] => [value & 0xff, (value >> 8) & 0xff, (value >> 16) & 0xff, value >> 24];
   const rex = (w: number, reg: number, rm: number): number => 0x40 | (w << 3) | ((reg >> 3) << 2) | (rm >> 3);
   const modrm = (mod: number, reg: number, rm: number): number => (mod << 6) | ((reg & 7) << 3) | (rm & 7);
   /** op r, r with a 1- or 2-byte opcode. */
@@ -101,47 +118,122 @@ function makeMix(count: number, seed: number): Uint8Array {
     });
   }
 
+  const to = (target: number, opcode: number[]): void => put(...opcode, ...word(target - (code.length + opcode.length + 4)));
+  return {
+    code,
+    get made() {
+      return made;
+    },
+    below,
+    put,
+    plain,
+    branch,
+    call: (target) => to(target, [0xe8]),
+    jumpIf: (condition, target) => to(target, [0x0f, condition]),
+  };
+}
+
+/** The code of a program of about `count` instructions, which ends with HLT after R15 rounds. */
+function makeMix(count: number, seed: number): Uint8Array {
+  const mix = mixWriter(seed);
+  const { code } = mix;
   const functions: number[] = [];
   // Functions first, behind a jump to the main part.
-  put(0xe9, 0, 0, 0, 0);
-  while (made < count / 4) {
+  mix.put(0xe9, 0, 0, 0, 0);
+  while (mix.made < count / 4) {
     functions.push(code.length);
     for (let i = 0; i < 3; i++) {
-      plain();
-      branch();
+      mix.plain();
+      mix.branch();
     }
-    put(0xc3);
+    mix.put(0xc3);
   }
   const main = code.length;
   code.splice(1, 4, ...word(main - 5));
-  while (made < count) {
-    plain();
-    plain();
-    branch();
-    if (below(6) === 0) {
-      put(0xe8, ...word(functions[below(functions.length)]! - (code.length + 5)));
-    }
+  while (mix.made < count) {
+    mix.plain();
+    mix.plain();
+    mix.branch();
+    if (mix.below(6) === 0) mix.call(functions[mix.below(functions.length)]!);
   }
-  two(1, [0xff], 1, ROUNDS); // DEC R15
-  put(0x0f, 0x85, ...word(main - (code.length + 6)));
-  put(0xf4);
+  mix.put(0x49, 0xff, 0xcf); // dec r15
+  mix.jumpIf(0x85, main);
+  mix.put(0xf4);
   return Uint8Array.from(code);
 }
 
-/** A CPU at the start of a mix. */
-export function makeColdMix(count: number, seed = 1): CpuCore {
-  const cpu = makeBareCpu({ cpl: 0 });
-  const code = makeMix(count, seed);
-  cpu.memory.bytes.set(code, CODE);
+/** Functions of a page each, and what calls them. */
+export interface FunctionPages {
+  readonly cpu: CpuCore;
+  /** By page, where to start: calls each of its functions, round and round. */
+  readonly starts: readonly bigint[];
+}
+
+const CALLERS = 0x400000,
+  FUNCTIONS = 0x500000,
+  PAGE_SIZE = 4096;
+
+/** Pages full of functions of some 30 to 150 instructions, most of them with a loop that runs a few times. */
+export function makeFunctionPages(pages: number, engine: 'interpret' | 'translate', seed = 1): FunctionPages {
+  const cpu = makeCpu(seed, engine);
+  const starts = Array.from({ length: pages }, (_, page): bigint => {
+    const functions: number[] = [];
+    const mix = mixWriter(seed * pages + page);
+    const { code, below } = mix;
+    for (let from = 0; from < PAGE_SIZE; from = code.length) {
+      const plain = (count: number): void => {
+        for (let i = 0; i < count; i++) mix.plain();
+      };
+      mix.put(0x53); // push rbx
+      plain(2 + below(6));
+      mix.branch();
+      const loops = below(3);
+      for (let loop = 0; loop < loops; loop++) {
+        mix.put(0x41, 0xbf, 2 + below(4), 0, 0, 0); // mov r15d, count
+        const head = code.length;
+        for (let i = below(4); i >= 0; i--) {
+          plain(1 + below(4));
+          mix.branch();
+        }
+        mix.put(0x49, 0xff, 0xcf); // dec r15
+        mix.jumpIf(0x85, head);
+      }
+      plain(2 + below(6));
+      mix.put(0x5b); // pop rbx
+      mix.put(0xc3);
+      if (code.length > PAGE_SIZE) code.length = from;
+      else functions.push(from);
+      if (code.length === from) break;
+    }
+    const place = FUNCTIONS + page * PAGE_SIZE;
+    cpu.memory.bytes.set(code, place);
+    const start = CALLERS + page * 256;
+    const caller = functions.flatMap((offset, i) => [0xe8, ...word(place + offset - (start + 5 * (i + 1)))]);
+    cpu.memory.bytes.set([...caller, 0xe9, ...word(-caller.length - 5)], start);
+    return BigInt(start);
+  });
+  return { cpu, starts };
+}
+
+/** Registers and data as mixes want them. */
+function makeCpu(seed: number, engine: 'interpret' | 'translate'): CpuCore {
+  const cpu = makeBareCpu({ cpl: 0, engine });
   const random = makeRandom(seed);
   for (let i = 0; i < 0x2000; i += 4) cpu.memory.view.setUint32(DATA + i, random(), true);
   for (const register of scratch) cpu.gpr[register] = BigInt(random()) * 0x1_0000_0001n;
-  cpu.rip = BigInt(CODE);
   cpu.gpr[RSP] = BigInt(DATA - 0x1000);
   cpu.gpr[RBP] = BigInt(DATA);
   cpu.gpr[STATE] = BigInt(seed);
   cpu.gpr[FACTOR] = 6364136223846793005n;
   cpu.gpr[SUMMAND] = 1442695040888963407n;
+  return cpu;
+}
+
+/** A CPU at the start of a mix. */
+export function makeColdMix(count: number, seed = 1): CpuCore {
+  const cpu = makeCpu(seed, 'interpret');
+  cpu.memory.bytes.set(makeMix(count, seed), CODE);
+  cpu.rip = BigInt(CODE);
   cpu.gpr[ROUNDS] = 1n << 40n;
   return cpu;
 }
