@@ -14,6 +14,8 @@ export interface UpdateOptions {
   preserveAd?: boolean;
   /** Whose frames an L1 entry may name; the table's owner when absent. */
   pgOwner?: number;
+  /** Take the frame even where only harmless bits change: an entry that maps another domain's page is refused then. */
+  isTakenAnew?: boolean;
 }
 
 /** Writes `entry` at `maddr`, which lies in a live page table (isLivePageTable). */
@@ -29,7 +31,7 @@ export function updateEntry(memory: MachineMemory, maddr: number, entry: bigint,
     const isL1 = type === PGT_l1_page_table;
     const disallowed = isL1 ? (owner.isInitial ? 0n : pte.L1_DISALLOW_MASK) : pte.UPPER_DISALLOW_MASK;
     if (entry & disallowed) return 'EINVAL';
-    if (pte.isSameButHarmless(old, entry)) {
+    if (!options.isTakenAnew && pte.isSameButHarmless(old, entry)) {
       accepted = isL1 ? pte.adjustL1(entry) : pte.adjustUpper(type, entry);
       isRefDropped = false;
     } else {
@@ -46,25 +48,19 @@ export function updateEntry(memory: MachineMemory, maddr: number, entry: bigint,
 }
 
 /**
- * Where a write by the guest's kernel to `vaddr` lands if it is a write to one of its L1 tables through a read-only
- * mapping, which ring -1 then performs with `writeL1Entry` (writable page tables); undefined: an ordinary fault.
+ * The maddr of the L1 table of the guest's own that a write of its kernel to `vaddr` is for, if that is mapped read-only
+ * there; ring -1 then performs it with `writeL1Entry` (writable page tables). -1: an ordinary fault.
  */
-export function findWritableL1(memory: MachineMemory, vcpu: MemoryVcpu, vaddr: bigint, size: number): number | undefined {
-  const offset = Number(vaddr & 0xfffn);
-  if (offset % size !== 0 || ![1, 2, 4, 8].includes(size)) return undefined;
+export function findWritableL1(memory: MachineMemory, vcpu: MemoryVcpu, vaddr: bigint): number {
   const mapping = findL1Entry(memory, vcpu, vaddr);
-  if (mapping === undefined || (mapping.entry & (pte.PAGE_PRESENT | pte.PAGE_RW)) !== pte.PAGE_PRESENT) return undefined;
+  if (mapping === undefined || (mapping.entry & (pte.PAGE_PRESENT | pte.PAGE_RW)) !== pte.PAGE_PRESENT) return -1;
   const mfn = pte.mfnOf(mapping.entry);
   const isOwnL1 =
     memory.isFrame(mfn) && memory.owner[mfn] === vcpu.domain.id && isLivePageTable(memory, mfn) && memory.type[mfn] === PGT_l1_page_table;
-  return isOwnL1 ? mfn * PAGE_SIZE + offset : undefined;
+  return isOwnL1 ? mfn * PAGE_SIZE : -1;
 }
 
-/** Writes `size` bytes of `value` at a maddr from `findWritableL1`; false: refused, the guest gets its page fault. */
-export function writeL1Entry(memory: MachineMemory, maddr: number, size: number, value: bigint): boolean {
-  const start = maddr - (maddr % 8);
-  const shift = BigInt((maddr % 8) * 8);
-  const mask = (1n << BigInt(size * 8)) - 1n;
-  const full = (memory.view.getBigUint64(start, true) & ~(mask << shift)) | ((value & mask) << shift);
-  return updateEntry(memory, start, full) === undefined;
+/** Writes an entry at a maddr in a table from `findWritableL1`; false: refused, the guest gets its page fault. */
+export function writeL1Entry(memory: MachineMemory, maddr: number, entry: bigint): boolean {
+  return updateEntry(memory, maddr, entry, { isTakenAnew: true }) === undefined;
 }

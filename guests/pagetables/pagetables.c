@@ -5,6 +5,7 @@
  */
 #include "paging.h"
 #include "trap.h"
+#include "writes.h"
 
 #define TABLE_VADDR  ((char *)0x8000000000)     /* L4 slot 1: nothing is there until we build it */
 #define XEN_VADDR    0xffff830000000000UL       /* Xen's own map of all memory */
@@ -370,55 +371,6 @@ static void linear_tables(void)
     result("slot 2 cleared", write_entry(slot, 0));
 }
 
-/* One instruction that writes a page table entry, at its read-only mapping; and what became of the entry. */
-#define TRY_TABLE_WRITE(what, instruction, value) do {                                          \
-        uint64_t before = *entry, rax = before;                                                 \
-        probe.target = entry;                                                                   \
-        PROBE(instruction, "+a" (rax) : "r" (entry), "d" ((uint64_t)(value)) : "memory", "cc"); \
-        report(what);                                                                           \
-        print("    the entry %s\n", *entry == before ? "is as before" : "has changed");         \
-    } while (0)
-
-static void write_to_tables(void)
-{
-    pte_t *entry = entry_of(window, 1);
-    pte_t read_only = make_pte(window, PTE_RDONLY), writable = make_pte(window, PTE_DATA);
-
-    write_entry(entry, read_only);
-    TRY_TABLE_WRITE("mov, 8 bytes", "movq %%rdx, (%1)", writable);
-    write_entry(entry, read_only);
-    TRY_TABLE_WRITE("xchg, 8 bytes", "xchgq %%rdx, (%1)", writable);
-    write_entry(entry, read_only);
-    TRY_TABLE_WRITE("lock cmpxchg, 8 bytes", "lock cmpxchgq %%rdx, (%1)", writable);
-    write_entry(entry, writable);
-    TRY_TABLE_WRITE("lock and, 8 bytes", "lock andq $-3, (%1)", 0);
-    write_entry(entry, writable);
-    TRY_TABLE_WRITE("lock btr of the RW bit, 8 bytes", "lock btrq $1, (%1)", 0);
-    write_entry(entry, writable);
-    TRY_TABLE_WRITE("mov, 4 bytes", "movl %%edx, (%1)", read_only);
-    write_entry(entry, writable);
-    TRY_TABLE_WRITE("mov, 1 byte", "movb %%dl, (%1)", read_only);
-    write_entry(entry, writable);
-    TRY_TABLE_WRITE("mov of an entry to no frame", "movq %%rdx, (%1)", NO_SUCH_MFN * PAGE_SIZE | PTE_DATA);
-    TRY_TABLE_WRITE("mov of a writable entry to a table", "movq %%rdx, (%1)", make_pte(entry, PTE_DATA));
-    TRY_TABLE_WRITE("mov of zero", "movq %%rdx, (%1)", 0);
-    entry = entry_of(window, 2) + 1;
-    TRY_TABLE_WRITE("mov to an L2 entry", "movq %%rdx, (%1)", make_pte(data, PTE_TABLE));
-    remap(window, PTE_DATA);
-}
-
-static void writable_tables(void)
-{
-    section("writes to page tables, without the assist");
-    write_to_tables();
-    section("writes to page tables, with the writable_pagetables assist");
-    result("vm_assist enable", vm_assist(VMASST_CMD_enable, VMASST_TYPE_writable_pagetables));
-    write_to_tables();
-    result("vm_assist disable", vm_assist(VMASST_CMD_disable, VMASST_TYPE_writable_pagetables));
-    result("vm_assist of a type that does not exist", vm_assist(VMASST_CMD_enable, 63));
-    result("vm_assist of a command that does not exist", vm_assist(9, VMASST_TYPE_writable_pagetables));
-}
-
 static void other_operations(void)
 {
     struct mmuext_op op[3] = {
@@ -498,7 +450,7 @@ void guest_main(void)
     pins();
     switch_tables();
     linear_tables();
-    writable_tables();
+    writes();
     other_operations();
     give_and_take();
     print("pagetables: done\n");
