@@ -17,14 +17,12 @@ export function changeAffinity(state: State, unit: Unit, { hard, soft }: Affinit
     else unit.flags &= ~CSFLAG_pinned;
   }
   if (soft !== undefined) unit.softAffinity.copy(soft);
-  refreshSoftAffinity(state, unit);
+  unit.hasSoftAffinity = isWorthFollowing(state, unit);
 }
 
-/** A soft affinity to all that it may use, or to none of it, is none. */
-export function refreshSoftAffinity({ allCpus }: State, unit: Unit): void {
-  const { hardAffinity: hard, softAffinity: soft } = unit;
-  unit.hasSoftAffinity = !hard.isSubsetOf(soft) && soft.intersects(hard) && !allCpus.isSubsetOf(soft);
-}
+/** A soft affinity to all that it may use, or to none of it, says nothing. */
+const isWorthFollowing = ({ allCpus }: State, { hardAffinity: hard, softAffinity: soft }: Unit): boolean =>
+  !hard.isSubsetOf(soft) && soft.intersects(hard) && !allCpus.isSubsetOf(soft);
 
 /** The unit, which was set aside to be moved, has left its cpu: it gets a new one, perhaps the same. False: nothing to do. */
 export function finishMigration(state: State, unit: Unit): boolean {

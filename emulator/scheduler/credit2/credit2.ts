@@ -6,7 +6,7 @@
  * - when another unit ran there before, `contextSaved` of that one once its registers are saved, at the same instant;
  * - a unit's runstate as it is switched out is blocked, or else runnable if `isRunnable` says so, or else offline.
  */
-import { type Affinity, changeAffinity, finishMigration, refreshSoftAffinity } from './affinity.ts';
+import { type Affinity, changeAffinity, finishMigration } from './affinity.ts';
 import { arrangeRunqueues } from './arrangement.ts';
 import { balanceLoad } from './balance.ts';
 import { candidate } from './candidate.ts';
@@ -25,6 +25,7 @@ import {
   XEN_SYSCTL_SCHED_RATELIMIT_MIN,
 } from './parameters.ts';
 import { pickCpu } from './placement.ts';
+import type { Runqueue } from './runqueue.ts';
 import { type Cpu, createState, type State } from './state.ts';
 import { tickleCpu, tickleFor } from './tickle.ts';
 import type { Topology } from './topology.ts';
@@ -72,8 +73,7 @@ export class Credit2<Owner = unknown> {
     const unit = new Unit(owner, domain, id, allCpus.clone(), allCpus.clone(), CSCHED2_CREDIT_INIT);
     unit.avgload = initialLoad(state);
     unit.loadLastUpdate = loadTime(state.host.now());
-    if (affinity.hard !== undefined || affinity.soft !== undefined) changeAffinity(state, unit, affinity);
-    else refreshSoftAffinity(state, unit);
+    changeAffinity(state, unit, { hard: allCpus, ...affinity });
     domain.units.push(unit);
     unit.cpu = pickCpu(state, unit);
     state.cpus[unit.cpu]!.runqueue.assign(unit);
@@ -251,6 +251,11 @@ export class Credit2<Owner = unknown> {
   current(cpu: number): Unit<Owner> | undefined {
     const { current } = this.#state.cpus[cpu]!;
     return current.isIdle ? undefined : (current as Unit<Owner>);
+  }
+
+  /** To look at. */
+  get runqueues(): readonly Runqueue[] {
+    return this.#state.runqueues;
   }
 
   /** What debug key `r` prints. */
