@@ -94,12 +94,15 @@ const kindsOf = (name: string, as: Kind | undefined): readonly Kind[] =>
 
 function compareGuest(name: string, as: Kind, known: readonly KnownDifference[], options: ConformOptions): Comparison[] {
   const real = readFileSync(suiteFile(`${name}.${as}.tap`), 'latin1');
-  const here = runGuest(readFileSync(suiteFile(`${name}.elf`)), name, as, options.engine);
+  const here = runGuest(name, as, options.engine);
   return compare(`${name} as ${as}`, parseChecks(real), parseChecks(here), known);
 }
 
 /** What the guest prints, until it has ended or will never. */
-function runGuest(image: Uint8Array, name: string, as: Kind, engine: ConformOptions['engine']): string {
+function runGuest(name: string, as: Kind, engine: ConformOptions['engine']): string {
+  const image = readFileSync(suiteFile(`${name}.elf`));
+  const vcpusFile = suiteFile(`${name}.vcpus`);
+  const vcpus = existsSync(vcpusFile) ? Number(readFileSync(vcpusFile, 'latin1')) : 1;
   let text = '';
   const machine = new Machine({
     memorySize: MEMORY_SIZE,
@@ -108,7 +111,7 @@ function runGuest(image: Uint8Array, name: string, as: Kind, engine: ConformOpti
       text += Buffer.from(bytes).toString('latin1');
     },
   });
-  const domain = machine.createPvDomain(image, { name, isInitial: as === 'dom0', memorySize: MEMORY_SIZE });
+  const domain = machine.createPvDomain(image, { name, isInitial: as === 'dom0', memorySize: MEMORY_SIZE, vcpus });
   if (domain instanceof ImageError) throw new UserError(`${suiteFile(`${name}.elf`)}: ${domain.message}`);
   while (machine.cpu.instructions < MAX_INSTRUCTIONS && runSlice(machine, SLICE).kind === 'running');
   return text;

@@ -6,8 +6,9 @@
 #
 # --check writes nothing: it shows the difference to what is committed and exits 1 when there is one.
 # REAL_XEN names the command that runs guests on a real Xen 4.17: `$REAL_XEN run --as domU|dom0 --timeout SECONDS --out DIR GUEST...`
-# boots each GUEST (a PV64 kernel, 128 MiB, one vCPU) and leaves its console in DIR/NAME.txt. By default that is
-# ../shared/oracle/real-xen beside the repository.
+# boots each GUEST (a PV64 kernel, 128 MiB, one vCPU) and leaves its console in DIR/NAME.txt; with `--vcpus N` before the
+# GUEST it has as many, which is asked for where there is a NAME.vcpus. By default that is ../shared/oracle/real-xen beside
+# the repository.
 set -eu
 cd "$(dirname "$0")/../.."              # so that a relative REAL_XEN is relative to the repository
 REAL_XEN=$(realpath "${REAL_XEN:-../shared/oracle/real-xen}")
@@ -24,8 +25,13 @@ if [ $# -eq 0 ]; then
 fi
 
 elfs=
+several=                                # programs with a number of vCPUs of their own
 for name in "$@"; do
-    elfs="$elfs $name.elf"
+    if [ -f "$name.vcpus" ]; then
+        several="$several $name"
+    else
+        elfs="$elfs $name.elf"
+    fi
 done
 
 out=$(mktemp -d)
@@ -33,7 +39,10 @@ trap 'rm -r "$out"' EXIT
 
 differ=0
 for as in domU dom0; do
-    "$REAL_XEN" run --as $as --timeout "$TIMEOUT" --out "$out/$as" $elfs >&2
+    [ -z "$elfs" ] || "$REAL_XEN" run --as $as --timeout "$TIMEOUT" --out "$out/$as" $elfs >&2
+    for name in $several; do
+        "$REAL_XEN" run --as $as --vcpus "$(cat "$name.vcpus")" --cpus 2 --timeout "$TIMEOUT" --out "$out/$as" "$name.elf" >&2
+    done
     for name in "$@"; do
         new=$out/$as/$name.txt
         tail -n 1 "$new" | grep -q '^1\.\.[0-9]' || { echo "$name as $as: it did not come to its end" >&2; exit 3; }

@@ -5,7 +5,7 @@
 import type { SegmentName } from '../../emulator/cpu/interface.ts';
 import type { Host } from '../../emulator/host.ts';
 import { setGdt, setLdt } from '../../emulator/memory/descriptor_mapping.ts';
-import { releaseTables, setKernelTable, setUserTable } from '../../emulator/memory/pv_cr3.ts';
+import { setKernelTable, setUserTable } from '../../emulator/memory/pv_cr3.ts';
 import { FIRST_RESERVED_GDT_ENTRY } from '../../emulator/memory/segment_descriptor.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
 import {
@@ -77,7 +77,7 @@ function isSane(context: GuestContext): boolean {
 
 const mfnOf = (cr3: bigint): number => Number(cr3 >> 12n);
 
-/** GDT, page tables, LDT; false: nothing was taken. */
+/** GDT, page tables, LDT; false: none of it, though as in Xen a kernel's table stays held when the user's was refused. */
 function takeTables({ memory }: Host, vcpu: Vcpu, context: GuestContext): boolean {
   const { gdt_frames, gdt_ents, ctrlreg, ldt_base, ldt_ents } = context;
   if (gdt_ents > FIRST_RESERVED_GDT_ENTRY) return false;
@@ -91,7 +91,6 @@ function takeTables({ memory }: Host, vcpu: Vcpu, context: GuestContext): boolea
     setKernelTable(memory, vcpu, kernel) === undefined &&
     (ctrlreg[1] === 0n || (user !== 0 && setUserTable(memory, vcpu, user) === undefined));
   if (!isTaken) {
-    releaseTables(memory, vcpu);
     setGdt(memory, vcpu, [], 0);
     return false;
   }
