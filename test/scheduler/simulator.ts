@@ -32,6 +32,7 @@ export class Task {
   readonly startTime: number;
   isBlocked = false;
   isPaused = false;
+  isGone = false;
   wokenAt: number | undefined;
   /** From waking to running. */
   readonly latencies: number[] = [];
@@ -65,6 +66,7 @@ export class Simulator {
   /** How long a cpu runs before others that are behind have their turn. */
   readonly slice: number;
   #now = 0;
+  #domains = 0;
   decisions = 0;
 
   constructor(shape: TopologyShape, parameters: Partial<Parameters> = {}, slice = Number.POSITIVE_INFINITY) {
@@ -98,7 +100,7 @@ export class Simulator {
   }
 
   addDomain({ weight = 256, cap = 0, work }: { weight?: number; cap?: number; work: readonly Work[] }): CreditDomain {
-    const domain = this.scheduler.addDomain(this.tasks.length + 1, weight);
+    const domain = this.scheduler.addDomain(++this.#domains, weight);
     for (const one of work) this.addTask(domain, one);
     this.scheduler.adjust(domain, { cap });
     return domain;
@@ -135,6 +137,21 @@ export class Simulator {
   unpause(task: Task): void {
     task.isPaused = false;
     if (!task.isBlocked) this.#wake(task);
+  }
+
+  yield(task: Task): void {
+    this.scheduler.yield(task.unit);
+    this.#decideAt[task.unit.cpu] = 0;
+  }
+
+  /** A domain whose tasks are all paused and off their cpus goes. */
+  removeDomain(domain: CreditDomain): void {
+    for (const task of this.tasksOf(domain)) {
+      this.scheduler.removeUnit(task.unit);
+      this.tasks.splice(this.tasks.indexOf(task), 1);
+      task.isGone = true;
+    }
+    this.scheduler.removeDomain(domain);
   }
 
   run(until: number, afterStep?: () => void): void {
@@ -195,6 +212,7 @@ export class Simulator {
     task.isBlocked = true;
     this.scheduler.block(task.unit);
     this.#setTimer(this.#now + task.work.sleepFor!(), () => {
+      if (task.isGone) return;
       task.isBlocked = false;
       task.left = task.work.runFor();
       if (task.isPaused) task.enter('offline', this.#now);
