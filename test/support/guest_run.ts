@@ -96,8 +96,7 @@ export function bootGuest(name: string, options: GuestOptions = {}): GuestRun {
   return GuestRun.bootFile(guestKernel(name), { vcpus: guestVcpus(name), ...options });
 }
 
-/** The guests of ours: every folder with a kernel of its name. */
-/** Those that end by themselves, having printed what was recorded. */
+/** The guests of ours that end by themselves, having printed what was recorded. */
 export const guestNames: readonly string[] = readdirSync('guests')
   .filter((name) => existsSync(guestFile(name, 'expected.txt')))
   .sort();
