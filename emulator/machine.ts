@@ -31,7 +31,8 @@ import { InstructionClock, type RunClock, WallClock } from './scheduler/clock.ts
 import { RoundRobin } from './scheduler/round_robin.ts';
 import { TimerQueue } from './scheduler/timers.ts';
 import { type CpuidLeaf, cpuid } from './trap/cpuid.ts';
-import type { TrapHost } from './trap/trap_host.ts';
+import { performSyscall } from './trap/pv.ts';
+import type { RunHost } from './trap/trap_host.ts';
 import { Vcpu } from './vcpu.ts';
 
 const MIB = 1024 * 1024;
@@ -108,7 +109,7 @@ interface Connections {
   readonly channels: readonly HostChannel[];
 }
 
-export class Machine implements TrapHost {
+export class Machine implements RunHost {
   readonly cpu: Cpu;
   readonly memory: MachineMemory;
   readonly clock: RunClock;
@@ -129,6 +130,7 @@ export class Machine implements TrapHost {
   onCore: Vcpu | undefined;
   /** Of all vCPUs that can run. */
   readonly scheduler = new RoundRobin<Vcpu>();
+  exitsLeft = 0;
   readonly crashes = new Map<Domain, Crash>();
   readonly verboseDebug: boolean;
   readonly traceTrap: ((vcpu: Vcpu, line: string) => void) | undefined;
@@ -149,9 +151,15 @@ export class Machine implements TrapHost {
     const memorySize = options.memorySize + Math.max(8 * MIB, Math.ceil(options.memorySize / 64 / MIB) * MIB);
     this.cpuid = (leaf, subleaf) =>
       cpuid({ machineAddressBits: Math.ceil(Math.log2(memorySize)), apicId: this.current.id * 2 }, leaf, subleaf);
+    const watchesExits = options.traceExit !== undefined || options.observer !== undefined || options.statisticsClock !== undefined;
     this.cpu = createCpu({
       memorySize,
-      host: { cpuid: this.cpuid, readTsc: (instructions) => this.clock.tscAt(this.clock.nowAt(instructions)) },
+      host: {
+        cpuid: this.cpuid,
+        readTsc: (instructions) => this.clock.tscAt(this.clock.nowAt(instructions)),
+        // Who looks at exits or at what a vCPU does next wants each of them.
+        ...(!watchesExits && { syscall: (length: number) => performSyscall(this, length) }),
+      },
       intercepts: { exceptions: 0xffff_ffff, softwareInterrupts: true, syscall: true, instructions: new Set() },
       engine: options.engine ?? 'translate',
       ...(options.statisticsClock && { clock: options.statisticsClock }),
@@ -176,6 +184,10 @@ export class Machine implements TrapHost {
     this.domains.set(0, host);
     this.#nobody = new Vcpu(host, 0);
     this.current = this.#nobody;
+  }
+
+  get news(): number {
+    return this.timers.revision + this.scheduler.revision;
   }
 
   /** Builds a PV64 domain, whose first vCPU `run` then starts. */

@@ -34,7 +34,7 @@ export function runSlice(machine: Machine, budget: number, mayJump = true): Slic
   let until = 0;
   let timersThen = -1;
   let schedulerThen = -1;
-  for (let exits = 0; exits < EXITS_PER_SLICE; exits++) {
+  for (machine.exitsLeft = EXITS_PER_SLICE; machine.exitsLeft > 0; machine.exitsLeft--) {
     if (cpu.instructionCount >= until || timers.revision !== timersThen || scheduler.revision !== schedulerThen) {
       const now = clock.now();
       timers.fireDue(now);

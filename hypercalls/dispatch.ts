@@ -7,20 +7,22 @@ import type { Host } from '../emulator/host.ts';
 import type { Vcpu } from '../emulator/vcpu.ts';
 import { errno } from './abi/errno.ts';
 import { implementations } from './all.ts';
-import { Call, type CallRecord, callRing, MADE_AGAIN, type Outcome } from './call.ts';
+import { Call, type CallRecord, callRing, MADE_AGAIN, type Outcome, registerWords } from './call.ts';
+import type { Implementation } from './implement.ts';
 import type { Observer } from './observer.ts';
 import { formatCall } from './trace.ts';
 
 /** RDI, RSI, RDX, R10, R8, R9. */
 const ARGUMENT_REGISTERS = [7, 6, 2, 10, 8, 9] as const;
+const ARGUMENT_WORDS = 2 * ARGUMENT_REGISTERS.length;
 
-/** Per machine: the call in progress, and the general registers as 32-bit words (no bigint is made to copy one). */
+/** Per machine: the call in progress, and who wants to hear of it. */
 interface Context {
   readonly call: Call;
-  gpr: BigUint64Array;
-  words: Uint32Array;
   trace: ((line: string) => void) | undefined;
   observer: Observer | undefined;
+  /** There is a trace or an observer. */
+  isWatched: boolean;
 }
 
 const contexts = new WeakMap<Host, Context>();
@@ -28,15 +30,17 @@ let lastHost: Host | undefined;
 let lastContext!: Context;
 
 function contextOf(host: Host): Context {
-  if (host === lastHost) return lastContext;
+  return host === lastHost ? lastContext : findContext(host);
+}
+
+function findContext(host: Host): Context {
   let context = contexts.get(host);
   if (context === undefined) {
     const made: Context = {
-      call: new Call(host, (nr, args) => performNested(made, nr, args)),
-      gpr: new BigUint64Array(),
-      words: new Uint32Array(),
+      call: new Call(host, (nr, words, at) => performNested(made, nr, words, at)),
       trace: undefined,
       observer: undefined,
+      isWatched: false,
     };
     context = made;
     contexts.set(host, context);
@@ -48,12 +52,16 @@ function contextOf(host: Host): Context {
 
 /** One line a call goes to `write`, or to nobody. */
 export function traceHypercalls(host: Host, write: ((line: string) => void) | undefined): void {
-  contextOf(host).trace = write;
+  const context = contextOf(host);
+  context.trace = write;
+  context.isWatched = write !== undefined || context.observer !== undefined;
 }
 
 /** `observer` is told of each call of the machine's guests. */
 export function observeHypercalls(host: Host, observer: Observer | undefined): void {
-  contextOf(host).observer = observer;
+  const context = contextOf(host);
+  context.observer = observer;
+  context.isWatched = observer !== undefined || context.trace !== undefined;
 }
 
 /** Whether the call is over, or the guest shall make it again: then leave RIP at the SYSCALL (the registers say what is left). */
@@ -62,67 +70,75 @@ export type Dispatched = 'done' | 'again';
 /** Performs the hypercall in `vcpu`'s registers, which are on the core. RAX is set; RIP, RCX and R11 are the trap layer's. */
 export function dispatch(host: Host, vcpu: Vcpu): Dispatched {
   const context = contextOf(host);
-  const gpr = host.cpu.gpr;
-  if (context.gpr !== gpr) {
-    context.gpr = gpr;
-    context.words = new Uint32Array(gpr.buffer, gpr.byteOffset, gpr.length * 2);
-  }
-  const words = context.words;
-  const record = callRing.of(vcpu).take();
-  record.nr = words[RAX * 2]! + words[RAX * 2 + 1]! * 2 ** 32;
-  for (let i = 0; i < 6; i++) {
+  const words = host.cpu.gprWords;
+  const low = words[RAX * 2]!;
+  const nr = words[RAX * 2 + 1] === 0 && low >= 0 ? low : Number(host.cpu.gpr[RAX]!);
+  const implementation = implementations[nr];
+  const count = implementation === undefined ? ARGUMENT_REGISTERS.length : implementation.paramCount;
+  const to = registerWords;
+  for (let i = 0; i < count; i++) {
     const register = ARGUMENT_REGISTERS[i]! * 2;
-    record.words[i * 2] = words[register]!;
-    record.words[i * 2 + 1] = words[register + 1]!;
+    to[i * 2] = words[register]!;
+    to[i * 2 + 1] = words[register + 1]!;
   }
   context.call.vcpu = vcpu;
-  const outcome = perform(context, record);
+  const outcome = perform(context, nr, implementation, count);
   if (outcome === MADE_AGAIN) {
-    for (let i = 0; i < 6; i++) {
+    for (let i = 0; i < count; i++) {
       const register = ARGUMENT_REGISTERS[i]! * 2;
-      words[register] = record.words[i * 2]!;
-      words[register + 1] = record.words[i * 2 + 1]!;
+      words[register] = to[i * 2]!;
+      words[register + 1] = to[i * 2 + 1]!;
     }
     return 'again';
   }
-  if (typeof outcome === 'number' && outcome >= -0x8000_0000 && outcome <= 0x7fff_ffff) {
+  if (typeof outcome === 'number' && outcome === (outcome | 0)) {
     words[RAX * 2] = outcome;
     words[RAX * 2 + 1] = outcome >> 31;
   } else {
-    gpr[RAX] = BigInt(outcome);
+    host.cpu.gpr[RAX] = BigInt(outcome);
   }
   return 'done';
 }
 
-function perform(context: Context, record: CallRecord): Outcome {
-  const call = context.call;
-  const implementation = implementations[record.nr];
-  record.state = 'running';
-  record.hasStruct = false;
-  call.args = record.args;
-  context.observer?.calling(call.host, call.vcpu, record);
-  const isReachable = implementation !== undefined && implementation.row.guests[call.domain.type === 'pv' ? 'pv64' : 'pvh'] === true;
+/** Performs the call whose `count` arguments are in the registers of call.ts. */
+function perform(context: Context, nr: number, implementation: Implementation | undefined, count: number): Outcome {
+  const { call, isWatched } = context;
+  const { vcpu } = call;
+  const record = callRing.of(vcpu).take();
+  record.begin(nr, count);
+  if (isWatched) context.observer?.calling(call.host, vcpu, record);
+  const isReachable = implementation !== undefined && (vcpu.domain.type === 'pv' ? implementation.isForPv : implementation.isForPvh);
   const outcome = isReachable ? implementation.run(call, record) : -errno.ENOSYS;
-  if (outcome === MADE_AGAIN) {
-    record.state = 'again';
-  } else {
-    record.state = 'done';
-    record.result = outcome;
-  }
-  context.observer?.called(call.host, call.vcpu, record);
-  if (context.trace !== undefined) context.trace(`${call.vcpu.name} ${formatCall(record, implementations[record.nr])}`);
+  record.end(outcome, count);
+  if (isWatched) tell(context, record);
   return outcome;
 }
 
-/** A call out of a multicall's list. */
-function performNested(context: Context, nr: number, args: BigUint64Array): Outcome {
-  const call = context.call;
-  const outerArgs = call.args;
-  const record = callRing.of(call.vcpu).take();
-  record.nr = nr;
-  record.args.set(args);
-  const outcome = perform(context, record);
-  if (outcome === MADE_AGAIN) args.set(record.args);
-  call.args = outerArgs;
+function tell({ call, observer, trace }: Context, record: CallRecord): void {
+  observer?.called(call.host, call.vcpu, record);
+  trace?.(`${call.vcpu.name} ${formatCall(record, implementations[record.nr])}`);
+}
+
+/** Registers of the calls that wait for one of theirs: a multicall, and in it a call of old. */
+const outerWords = new Int32Array(2 * ARGUMENT_WORDS);
+let depth = 0;
+
+function performNested(context: Context, nr: number, words: Int32Array, at: number): Outcome {
+  const implementation = implementations[nr];
+  const count = implementation === undefined ? ARGUMENT_REGISTERS.length : implementation.paramCount;
+  const outer = depth * ARGUMENT_WORDS;
+  const to = registerWords;
+  const saved = outerWords;
+  depth++;
+  for (let i = 0; i < 2 * count; i++) {
+    saved[outer + i] = to[i]!;
+    to[i] = words[at + i]!;
+  }
+  const outcome = perform(context, nr, implementation, count);
+  for (let i = 0; i < 2 * count; i++) {
+    if (outcome === MADE_AGAIN) words[at + i] = to[i]!;
+    to[i] = saved[outer + i]!;
+  }
+  depth--;
   return outcome;
 }

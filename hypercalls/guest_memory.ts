@@ -4,6 +4,7 @@
  * where Xen answers -EFAULT; what lay before the bad page has then been copied, as Xen does.
  */
 import type { Host } from '../emulator/host.ts';
+import { structBytes, structWords } from './call.ts';
 
 const PAGE_SIZE = 4096;
 /** Up to here a loop is faster than a view of the bytes. */
@@ -15,8 +16,11 @@ const halves = new Int32Array(vaddr64.buffer);
 /** `[0x800000000000, 0xffff880000000000)`: non-canonical, or ring -1's own (xen:include/asm/x86_64/uaccess.h access_ok). */
 export function isGuestAddress(vaddr: bigint): boolean {
   vaddr64[0] = vaddr;
-  return halves[1]! < 0x8000 && halves[1]! >= -0x7800;
+  return isGuestHigh(halves[1]!);
 }
+
+/** By the upper half. */
+const isGuestHigh = (upper: number): boolean => upper < 0x8000 && upper >= -0x7800;
 
 /** Whether Xen would start an access at `vaddr` at all; a PVH guest's page tables alone decide. */
 const isAllowed = (host: Host, vaddr: bigint): boolean => host.current.domain.type !== 'pv' || isGuestAddress(vaddr);
@@ -29,10 +33,14 @@ let isPv = true;
 /** Goes to `vaddr + displacement`; false where no access may start. */
 function seek(host: Host, vaddr: bigint, displacement: number): boolean {
   vaddr64[0] = vaddr;
-  low = (halves[0]! + displacement) | 0;
-  high = (halves[1]! + Math.floor(((halves[0]! >>> 0) + displacement) / 2 ** 32)) | 0;
+  return seekHalves(host, halves[0]!, halves[1]!, displacement);
+}
+
+function seekHalves(host: Host, vaddrLow: number, vaddrHigh: number, displacement: number): boolean {
+  low = (vaddrLow + displacement) | 0;
+  high = (vaddrLow >>> 0) + displacement < 2 ** 32 ? vaddrHigh : (vaddrHigh + Math.floor(((vaddrLow >>> 0) + displacement) / 2 ** 32)) | 0;
   isPv = host.current.domain.type === 'pv';
-  return !isPv || (high < 0x8000 && high >= -0x7800);
+  return !isPv || isGuestHigh(high);
 }
 
 function forward(size: number): void {
@@ -47,6 +55,30 @@ function place(host: Host, access: 'read' | 'write'): number {
   return maddr < host.memory.bytes.length ? maddr : -1;
 }
 
+/** Copies between the guest's bytes from where `seek` went and `bytes[offset, offset + size)`, page by page. */
+function copy(host: Host, access: 'read' | 'write', bytes: Uint8Array, offset: number, size: number): boolean {
+  const ram = host.memory.bytes;
+  for (let done = 0; done < size; ) {
+    const inPage = untilPageEnd(size - done);
+    const maddr = place(host, access);
+    if (maddr < 0) return false;
+    if (access === 'read') {
+      move(ram, maddr, bytes, offset + done, inPage);
+    } else {
+      move(bytes, offset + done, ram, maddr, inPage);
+      host.memory.written(maddr, inPage);
+    }
+    done += inPage;
+    forward(inPage);
+  }
+  return true;
+}
+
+function move(from: Uint8Array, start: number, to: Uint8Array, at: number, size: number): void {
+  if (size <= SMALL) for (let i = 0; i < size; i++) to[at + i] = from[start + i]!;
+  else to.set(from.subarray(start, start + size), at);
+}
+
 /** Copies `size` bytes from `vaddr + displacement` to `target[offset...]`. */
 export function copyFromGuest(
   host: Host,
@@ -56,18 +88,7 @@ export function copyFromGuest(
   size = target.length - offset,
   displacement = 0,
 ): boolean {
-  if (!seek(host, vaddr, displacement)) return false;
-  const ram = host.memory.bytes;
-  for (let done = 0; done < size; ) {
-    const inPage = untilPageEnd(size - done);
-    const maddr = place(host, 'read');
-    if (maddr < 0) return false;
-    if (inPage <= SMALL) for (let i = 0; i < inPage; i++) target[offset + done + i] = ram[maddr + i]!;
-    else target.set(ram.subarray(maddr, maddr + inPage), offset + done);
-    done += inPage;
-    forward(inPage);
-  }
-  return true;
+  return seek(host, vaddr, displacement) && copy(host, 'read', target, offset, size);
 }
 
 /** Copies `source[offset, offset + size)` to `vaddr + displacement`. */
@@ -79,19 +100,23 @@ export function copyToGuest(
   size = source.length - offset,
   displacement = 0,
 ): boolean {
-  if (!seek(host, vaddr, displacement)) return false;
-  const ram = host.memory.bytes;
-  for (let done = 0; done < size; ) {
-    const inPage = untilPageEnd(size - done);
-    const maddr = place(host, 'write');
-    if (maddr < 0) return false;
-    if (inPage <= SMALL) for (let i = 0; i < inPage; i++) ram[maddr + i] = source[offset + done + i]!;
-    else ram.set(source.subarray(offset + done, offset + done + inPage), maddr);
-    host.memory.written(maddr, inPage);
-    done += inPage;
-    forward(inPage);
-  }
+  return seek(host, vaddr, displacement) && copy(host, 'write', source, offset, size);
+}
+
+/** Fills the struct of call.ts from a vaddr in halves and `displacement`. */
+export function readStruct(host: Host, vaddrLow: number, vaddrHigh: number, displacement: number, size: number): boolean {
+  if (!seekHalves(host, vaddrLow, vaddrHigh, displacement)) return false;
+  if (size & 3 || untilPageEnd(size) !== size) return copy(host, 'read', structBytes, 0, size);
+  const maddr = place(host, 'read');
+  if (maddr < 0) return false;
+  const { view } = host.memory;
+  for (let i = 0; i < size; i += 4) structWords[i >> 2] = view.getInt32(maddr + i, true);
   return true;
+}
+
+/** Copies the struct's bytes `[start, end)` to where they belong in the guest's at a vaddr in halves and `displacement`. */
+export function writeStruct(host: Host, vaddrLow: number, vaddrHigh: number, displacement: number, start: number, end: number): boolean {
+  return seekHalves(host, vaddrLow, vaddrHigh, displacement + start) && copy(host, 'write', structBytes, start, end - start);
 }
 
 const scalarBytes = new Uint8Array(8);
@@ -123,4 +148,9 @@ export function writeU64(host: Host, vaddr: bigint, value: bigint): boolean {
  */
 export function isGuestArray(host: Host, vaddr: bigint, count: number, elementSize: number): boolean {
   return isAllowed(host, vaddr) && Number.isSafeInteger(count * elementSize);
+}
+
+/** The same of a vaddr with this upper half, for a count that is no bigger than 32 bits. */
+export function isGuestArrayAt(host: Host, vaddrHigh: number): boolean {
+  return host.current.domain.type !== 'pv' || isGuestHigh(vaddrHigh);
 }

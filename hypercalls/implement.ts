@@ -18,23 +18,37 @@ import {
   type Result,
   type Returns,
 } from './abi/hypercall.ts';
-import type { AnyStruct } from './abi/struct.ts';
-import { isArgumentPointer, type Type } from './abi/types.ts';
-import { type Call, type CallRecord, MADE_AGAIN, type Outcome, RECORD_SIZE } from './call.ts';
-import { copyFromGuest, copyToGuest, isGuestArray } from './guest_memory.ts';
+import { type AnyStruct, liveObject, type Readers } from './abi/struct.ts';
+import { isArgumentPointer } from './abi/types.ts';
+import {
+  type Call,
+  type CallRecord,
+  MADE_AGAIN,
+  type Outcome,
+  registers,
+  registerView,
+  registerWords,
+  STRUCT_SIZE,
+  structBytes,
+  structView,
+} from './call.ts';
+import { isGuestArrayAt, readStruct, writeStruct } from './guest_memory.ts';
 
 /** How many elements of a batch are done before timers and other vCPUs get their turn. */
 const BATCH_SLICE = 512;
+
+/** A hot handler of a batch has written the element's out fields itself, with `structView`. */
+export const WRITTEN = 'written';
 
 /** Handler of a batched op: `each` for every element until one answers an errno. */
 export interface BatchHandler<P extends Params, O extends AnyOp> {
   /** Before the first element, also when there is none (and again after each slice of a long batch). */
   begin?(call: Call, registers: RegistersOf<P>): Exclude<Result<O>, object | typeof AGAIN> | undefined;
   /**
-   * `pointer` is the element's vaddr. AGAIN: it is not finished, and the guest's call starts again with it. A bigint: the
-   * batch ends here, and that is RAX.
+   * `index` counts from this slice's first. AGAIN: it is not finished, and the guest's call starts again with it. WRITTEN:
+   * its out fields are in the struct. A bigint: the batch ends here, and that is RAX.
    */
-  each(call: Call, element: ArgsOf<Record<never, never>, O>, registers: RegistersOf<P>, pointer: bigint): Result<O> | bigint;
+  each(call: Call, element: ArgsOf<Record<never, never>, O>, registers: RegistersOf<P>, index: number): Result<O> | typeof WRITTEN | bigint;
   /** After the last element that was tried: `done` succeeded. */
   end?(call: Call, registers: RegistersOf<P>, done: number): void;
 }
@@ -57,23 +71,16 @@ export type HandlersOf<P extends Params, B extends Body> = B extends AnyOp
     ? undefined
     : { readonly [K in keyof B as B[K] extends Refused ? never : K]: HandlerOf<P, B[K]> };
 
-type AnyArgs = Record<string, unknown>;
+type AnyArgs = object;
 type AnyHandler = (call: Call, args: AnyArgs) => object | string | number | bigint | undefined;
 interface AnyBatchHandler {
   begin?(call: Call, registers: AnyArgs): string | number | undefined;
-  each(call: Call, element: AnyArgs, registers: AnyArgs, pointer: bigint): object | string | number | bigint | undefined;
+  each(call: Call, element: AnyArgs, registers: AnyArgs, index: number): object | string | number | bigint | undefined;
   end?(call: Call, registers: AnyArgs, done: number): void;
 }
 
 type AnyBefore = (call: Call, registers: AnyArgs) => ErrnoName | undefined;
 
-interface RegisterRow {
-  readonly name: string;
-  readonly type: Type<unknown>;
-  readonly index: number;
-}
-
-const NO_REGISTERS: AnyArgs = Object.freeze({});
 const ENOSYS = -errno.ENOSYS;
 const EFAULT = -errno.EFAULT;
 
@@ -83,145 +90,165 @@ const errnoValue = (name: string): number => {
   return -value;
 };
 
+/** The registers of a family, as its handlers read them. */
+interface RegisterLayout {
+  readonly names: readonly string[];
+  readonly pointerIndex: number;
+  readonly readers: Readers;
+}
+
 export class CompiledOp {
   readonly name: string;
   readonly row: AnyOp | Refused;
   readonly struct: AnyStruct | null;
   /** The handler follows the pointer itself. */
   readonly follows: boolean;
-  readonly handler: AnyHandler | undefined;
   readonly batch: AnyBatchHandler | undefined;
-  readonly countIndex: number;
-  readonly continuedBit: number;
+  readonly #handler: AnyHandler | undefined;
+  /** What handlers get: getters of the call's raw numbers, made once for all calls. */
+  readonly #args: AnyArgs;
+  readonly #element: AnyArgs;
+  readonly #pointerIndex: number;
+  readonly #countIndex: number;
+  readonly #continuedBit: number;
 
-  constructor(name: string, row: AnyOp | Refused, handler: unknown, paramNames: readonly string[]) {
+  constructor(name: string, row: AnyOp | Refused, handler: unknown, { names, pointerIndex, readers }: RegisterLayout) {
     this.name = name;
     this.row = row;
     this.struct = row.kind === 'op' ? row.arg : null;
     this.follows = row.kind === 'op' && row.follows !== undefined;
     const isBatch = row.kind === 'op' && row.count !== undefined;
-    this.handler = row.kind === 'op' && !isBatch ? (handler as AnyHandler) : undefined;
+    this.#handler = row.kind === 'op' && !isBatch ? (handler as AnyHandler) : undefined;
     this.batch = isBatch ? (handler as AnyBatchHandler) : undefined;
-    this.countIndex = isBatch ? paramNames.indexOf(row.count) : -1;
-    this.continuedBit = row.kind === 'op' ? row.continuedBit : 0;
-    if (isBatch && this.countIndex < 0) throw new Error(`bug: ${name} counts by '${row.count}', which is no parameter`);
-    if (this.struct !== null && this.struct.size * (isBatch ? 2 : 1) > RECORD_SIZE) throw new Error(`bug: ${this.struct.name} is too big`);
+    const fields = this.struct?.inReaders(structView, 0) ?? [];
+    this.#args = liveObject(isBatch ? readers : [...readers, ...fields]);
+    this.#element = liveObject(fields);
+    this.#pointerIndex = pointerIndex;
+    this.#countIndex = isBatch ? names.indexOf(row.count) : -1;
+    this.#continuedBit = row.kind === 'op' ? row.continuedBit : 0;
+    if (isBatch && this.#countIndex < 0) throw new Error(`bug: ${name} counts by '${row.count}', which is no parameter`);
+    if (this.struct !== null && this.struct.size > STRUCT_SIZE) throw new Error(`bug: ${this.struct.name} is too big`);
   }
 
-  /** Of a batch: how many elements are left. */
-  countOf(record: CallRecord): number {
-    const count = record.words[this.countIndex * 2]!;
-    return count >= this.continuedBit ? count - this.continuedBit : count;
-  }
-}
-
-export class Implementation {
-  readonly row: Hypercall;
-  readonly #registers: readonly RegisterRow[];
-  readonly #cmdIndex: number;
-  readonly #argIndex: number;
-  readonly #single: CompiledOp | undefined;
-  readonly #ops: (CompiledOp | undefined)[] = [];
-  readonly #before: AnyBefore | undefined;
-  readonly #cmdMask: number;
-
-  constructor(row: Hypercall, handlers: unknown, before: unknown) {
-    const names = Object.keys(row.params);
-    const all = Object.entries(row.params).map(([name, type], index) => ({ name, type, index }));
-    this.row = row;
-    this.#cmdIndex = names.indexOf('cmd');
-    this.#argIndex = all.findIndex(({ type }) => isArgumentPointer(type));
-    this.#registers = all.filter(({ index }) => index !== this.#cmdIndex && index !== this.#argIndex);
-    this.#before = before as AnyBefore | undefined;
-    this.#cmdMask = row.cmdMask;
-    if (hasOps(row.body)) {
-      for (const [name, op] of Object.entries(row.body)) {
-        this.#ops[op.cmd] = new CompiledOp(`${row.name}.${name}`, op, (handlers as AnyArgs)[name], names);
-      }
-    } else {
-      this.#single = new CompiledOp(row.name, row.body, handlers, names);
-    }
+  /** Of a batch: how many elements `words` say are left. */
+  countOf(words: Int32Array): number {
+    const count = words[this.#countIndex * 2]! >>> 0;
+    return count >= this.#continuedBit ? count - this.#continuedBit : count;
   }
 
-  /** The op that `record` names, for the dispatcher and the trace. */
-  opOf(record: CallRecord): CompiledOp | undefined {
-    return this.#single ?? this.#ops[record.words[this.#cmdIndex * 2]! & this.#cmdMask];
-  }
-
-  /** Does the call. */
   run(call: Call, record: CallRecord): Outcome {
-    const registers = this.#registers;
-    let args = NO_REGISTERS;
-    if (registers.length > 0) {
-      args = {};
-      for (let i = 0; i < registers.length; i++) {
-        const register = registers[i]!;
-        args[register.name] = register.type.read(record.argView, register.index * 8);
-      }
-    }
-    if (this.#before !== undefined) {
-      const refusal = this.#before(call, args);
-      if (refusal !== undefined) return errnoValue(refusal);
-    }
-    const op = this.opOf(record);
-    if (op === undefined) return ENOSYS;
-    if (op.row.kind === 'refused') {
-      const isReadable = op.row.reads === 0 || copyFromGuest(call.host, record.args[this.#argIndex]!, record.bytes, 0, op.row.reads);
-      return isReadable ? errnoValue(op.row.errno) : EFAULT;
-    }
-    if (op.batch !== undefined) return this.#runBatch(call, record, op, op.batch, args);
-
-    const struct = op.struct;
-    const handler = op.handler!;
-    if (struct === null) return outcomeOf(handler(call, args));
-    const pointer = record.args[this.#argIndex]!;
-    if (struct.hasIn) {
-      if (!copyFromGuest(call.host, pointer, record.bytes, 0, struct.size)) return EFAULT;
-      args = struct.decode(record.view, 0, args === NO_REGISTERS ? {} : args) as AnyArgs;
-    } else {
-      record.bytes.fill(0, 0, struct.size);
-    }
-    record.hasStruct = true;
-    const result = handler(call, args);
+    if (this.batch !== undefined) return this.#runBatch(call, record, this.batch);
+    const handler = this.#handler;
+    if (handler === undefined) return this.#refuse(call);
+    const { struct } = this;
+    if (struct === null) return outcomeOf(handler(call, this.#args));
+    const { size } = struct;
+    const low = registerWords[this.#pointerIndex * 2]!;
+    const high = registerWords[this.#pointerIndex * 2 + 1]!;
+    if (!struct.hasIn) structBytes.fill(0, 0, size);
+    else if (!readStruct(call.host, low, high, 0, size)) return EFAULT;
+    record.keepStruct(size);
+    const result = handler(call, this.#args);
     if (typeof result !== 'object') return outcomeOf(result);
-    struct.encode(record.view, 0, result);
-    return copyToGuest(call.host, pointer, record.bytes, 0, struct.size) ? 0 : EFAULT;
+    struct.encode(structView, 0, result);
+    record.keepStruct(size);
+    return writeStruct(call.host, low, high, 0, 0, size) ? 0 : EFAULT;
   }
 
-  #runBatch(call: Call, record: CallRecord, op: CompiledOp, batch: AnyBatchHandler, registers: AnyArgs): Outcome {
-    const struct = op.struct!;
+  #refuse(call: Call): Outcome {
+    const { errno, reads } = this.row as Refused;
+    const at = this.#pointerIndex * 2;
+    return reads === 0 || readStruct(call.host, registerWords[at]!, registerWords[at + 1]!, 0, reads) ? errnoValue(errno) : EFAULT;
+  }
+
+  #runBatch(call: Call, record: CallRecord, batch: AnyBatchHandler): Outcome {
+    const struct = this.struct!;
+    const { host } = call;
     const { size, outStart, outEnd } = struct;
-    const start = record.args[this.#argIndex]!;
-    const count = op.countOf(record);
-    if (!isGuestArray(call.host, start, count, size)) return EFAULT;
-    const refusal = batch.begin?.(call, registers);
+    const low = registerWords[this.#pointerIndex * 2]!;
+    const high = registerWords[this.#pointerIndex * 2 + 1]!;
+    const count = this.countOf(registerWords);
+    if (!isGuestArrayAt(host, high)) return EFAULT;
+    const refusal = batch.begin?.(call, this.#args);
     if (refusal !== undefined) return outcomeOf(refusal);
 
     const slice = Math.min(count, BATCH_SLICE);
     let outcome: Outcome = 0;
     let done = 0;
-    for (; done < slice && outcome === 0; done++) {
-      const pointer = done === 0 ? start : BigInt.asUintN(64, start + BigInt(done * size));
-      const base = done === 0 ? 0 : size;
-      if (!copyFromGuest(call.host, start, record.bytes, base, size, done * size)) {
+    for (; done < slice; done++) {
+      if (!readStruct(host, low, high, done * size, size)) {
         outcome = EFAULT;
         break;
       }
-      record.hasStruct = true;
-      const result = batch.each(call, struct.decode(record.view, base) as AnyArgs, registers, pointer);
-      if (typeof result === 'object') {
-        struct.encode(record.view, base, result);
-        if (!copyToGuest(call.host, start, record.bytes, base + outStart, outEnd - outStart, done * size + outStart)) outcome = EFAULT;
-      } else {
+      if (done === 0) record.keepStruct(size);
+      const result = batch.each(call, this.#element, this.#args, done);
+      if (typeof result === 'object' || result === WRITTEN) {
+        if (typeof result === 'object') struct.encode(structView, 0, result);
+        if (done === 0) record.keepStruct(size);
+        if (!writeStruct(host, low, high, done * size, outStart, outEnd)) outcome = EFAULT;
+      } else if (result !== undefined) {
         outcome = outcomeOf(result);
       }
       if (outcome !== 0) break;
     }
-    batch.end?.(call, registers, done);
+    batch.end?.(call, this.#args, done);
     if ((outcome !== 0 && outcome !== MADE_AGAIN) || done === count) return outcome;
-    call.args[this.#argIndex] = start + BigInt(done * size);
-    call.args[op.countIndex] = BigInt(count - done + op.continuedBit);
+    registers[this.#pointerIndex] = registers[this.#pointerIndex]! + BigInt(done * size);
+    registers[this.#countIndex] = BigInt(count - done + this.#continuedBit);
     return MADE_AGAIN;
+  }
+}
+
+export class Implementation {
+  readonly row: Hypercall;
+  readonly paramCount: number;
+  readonly isForPv: boolean;
+  readonly isForPvh: boolean;
+  readonly #cmdIndex: number;
+  readonly #single: CompiledOp | undefined;
+  readonly #ops: (CompiledOp | undefined)[] = [];
+  readonly #before: AnyBefore | undefined;
+  readonly #beforeArgs: AnyArgs;
+  readonly #cmdMask: number;
+
+  constructor(row: Hypercall, handlers: unknown, before: unknown) {
+    const names = Object.keys(row.params);
+    const types = Object.values(row.params);
+    const pointerIndex = types.findIndex(isArgumentPointer);
+    const readers = names.flatMap(
+      (name, index): Readers => (name === 'cmd' || index === pointerIndex ? [] : [[name, types[index]!.reader(registerView, index * 8)]]),
+    );
+    const layout: RegisterLayout = { names, pointerIndex, readers };
+    this.row = row;
+    this.paramCount = names.length;
+    this.isForPv = row.guests.pv64 === true;
+    this.isForPvh = row.guests.pvh === true;
+    this.#cmdIndex = names.indexOf('cmd');
+    this.#before = before as AnyBefore | undefined;
+    this.#beforeArgs = liveObject(readers);
+    this.#cmdMask = row.cmdMask;
+    if (hasOps(row.body)) {
+      for (const [name, op] of Object.entries(row.body)) {
+        this.#ops[op.cmd] = new CompiledOp(`${row.name}.${name}`, op, (handlers as Record<string, unknown>)[name], layout);
+      }
+    } else {
+      this.#single = new CompiledOp(row.name, row.body, handlers, layout);
+    }
+  }
+
+  /** The op that the registers in `words` name, for the call that runs and for the trace. */
+  opOf(words: Int32Array): CompiledOp | undefined {
+    return this.#single ?? this.#ops[words[this.#cmdIndex * 2]! & this.#cmdMask];
+  }
+
+  /** Does the call. */
+  run(call: Call, record: CallRecord): Outcome {
+    if (this.#before !== undefined) {
+      const refusal = this.#before(call, this.#beforeArgs);
+      if (refusal !== undefined) return errnoValue(refusal);
+    }
+    const op = this.opOf(registerWords);
+    return op === undefined ? ENOSYS : op.run(call, record);
   }
 }
 

@@ -16,7 +16,7 @@ import type { Implementation } from './implement.ts';
 export function formatCall(record: CallRecord, implementation: Implementation | undefined): string {
   if (implementation === undefined) return `hypercall ${record.nr}(${[...record.args].map(hex).join(', ')})${resultOf(record, '')}`;
   const { row } = implementation;
-  const op = implementation.opOf(record);
+  const op = implementation.opOf(record.words);
   const struct = record.hasStruct ? (op?.struct ?? null) : null;
   const isBatch = op?.batch !== undefined;
   const shown: string[] = [];
@@ -24,11 +24,13 @@ export function formatCall(record: CallRecord, implementation: Implementation | 
     if (name === 'cmd' && op !== undefined) return;
     const value = type.read(record.argView, index * 8);
     if (!isArgumentPointer(type)) shown.push(type.format(value));
-    else if (struct?.hasIn) shown.push(formatFirst(struct.formatIn(struct.read(record.view, 0)), isBatch ? op.countOf(record) : undefined));
+    else if (struct?.hasIn)
+      shown.push(formatFirst(struct.formatIn(struct.read(record.view, 0)), isBatch ? op.countOf(record.words) : undefined));
     else if (op === undefined || op.struct?.hasIn || op.follows) shown.push(type.format(value));
   });
   const isDone = record.state === 'done' && typeof record.result === 'number' && record.result >= 0;
-  const out = struct?.hasOut && isDone && !(isBatch && op.countOf(record) === 0) ? ` ${struct.formatOut(struct.read(record.view, 0))}` : '';
+  const out =
+    struct?.hasOut && isDone && !(isBatch && op.countOf(record.words) === 0) ? ` ${struct.formatOut(struct.read(record.view, 0))}` : '';
   return `${op?.name ?? row.name}(${shown.join(', ')})${resultOf(record, out)}`;
 }
 

@@ -133,7 +133,7 @@ export class Checker implements Observer {
 /** `event_channel_op.send`, or the call's alone where the operation is unknown. */
 function nameOf(record: CallRecord): string {
   const implementation = implementations[record.nr];
-  return implementation === undefined ? `hypercall ${record.nr}` : (implementation.opOf(record)?.name ?? implementation.row.name);
+  return implementation === undefined ? `hypercall ${record.nr}` : (implementation.opOf(record.words)?.name ?? implementation.row.name);
 }
 
 function unusualCall({ domain }: Vcpu, record: CallRecord): string | undefined {
@@ -141,7 +141,7 @@ function unusualCall({ domain }: Vcpu, record: CallRecord): string | undefined {
   if (implementation === undefined) return `hypercall ${record.nr} is unknown`;
   const { row } = implementation;
   if (row.guests[domain.type === 'pv' ? 'pv64' : 'pvh'] !== true) return `${row.name} is not for this kind of guest`;
-  const op = implementation.opOf(record);
+  const op = implementation.opOf(record.words);
   if (op === undefined) return `${row.name} has no operation ${record.words[0]! | 0}`;
   if (op.row.kind === 'refused' && op.row.errno === 'ENOSYS') return `${op.name} is no longer there`;
   const successor = DEPRECATED[row.name];

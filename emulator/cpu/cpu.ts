@@ -17,6 +17,7 @@ import {
   EFER_LMA,
   EFER_LME,
   EFER_NXE,
+  EFER_SCE,
 } from './control_registers.ts';
 import { toDecodedInstruction } from './decoded_instruction.ts';
 import { Engine, type EngineKind } from './engine.ts';
@@ -52,12 +53,13 @@ import {
   CS_INDEX,
   SS_INDEX,
   State,
-  segmentNames,
+  segmentIndex,
 } from './state.ts';
 import { EngineClock, type EngineStatistics } from './statistics.ts';
 import { systemFunctions } from './system/index.ts';
 import { deliverException, deliverInterrupt, interceptException } from './system/interrupts.ts';
 import { readMsr, writeMsr } from './system/msr.ts';
+import { SYSTEM_SYSCALL } from './system/syscall.ts';
 import { loadFxImage } from './x87_helpers.ts';
 
 export interface CpuOptions {
@@ -88,10 +90,13 @@ export interface CpuOptions {
 const CR0_TRANSLATION = CR0_PE | CR0_WP | CR0_PG;
 const CR4_TRANSLATION = CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP;
 const EFER_TRANSLATION = EFER_LME | EFER_LMA | EFER_NXE;
+const EFER = L.SYSTEM + 8 * L.SYS_EFER;
 const SHADOWS = ACTIVITY_STI | ACTIVITY_MOV_SS;
 const DR6_BS = 0x4000;
 /** Enable bits of the four breakpoints. */
 const DR7_ENABLED = 0xff;
+const STOPPED: Exit = { kind: 'stopped' };
+const BUDGET_SPENT: Exit = { kind: 'budget' };
 /** Exceptions delivered without an instruction retired between them after which `run` returns early. */
 const MAX_IDLE_DELIVERIES = 1000;
 
@@ -122,6 +127,7 @@ export class CpuCore implements Cpu {
   readonly mmu: Mmu;
   readonly #breakpoints = new Breakpoints();
   readonly gpr: BigUint64Array;
+  readonly gprWords: Int32Array;
   readonly #engine: Engine;
   readonly #clock: EngineClock | undefined;
   readonly #modes: ModeTracker;
@@ -161,6 +167,7 @@ export class CpuCore implements Cpu {
     this.#context = this.#bytes.subarray(L.CONTEXT_START, L.CONTEXT_END);
     this.state = new State(buffer);
     this.gpr = this.state.gpr;
+    this.gprWords = this.state.words.subarray(L.GPR >> 2, (L.GPR >> 2) + 32);
     this.#modes = new ModeTracker(this.state);
     const nested = options.nested && { paging: options.nested, onAccess: options.onAccess };
     this.mmu = new Mmu(buffer, memorySize, code, this.#breakpoints, nested);
@@ -305,16 +312,16 @@ export class CpuCore implements Cpu {
   }
 
   getSelector(name: SegmentName): number {
-    return this.#view.getUint16(L.SYSTEM + 8 * (L.SYS_SEGMENT + segmentNames.indexOf(name)), true);
+    return this.#view.getUint16(L.SYSTEM + 8 * (L.SYS_SEGMENT + segmentIndex(name)), true);
   }
   get codeSize(): 16 | 32 | 64 {
     return this.#modes.current.code;
   }
   getSegment(name: SegmentName): Segment {
-    return this.state.getSegment(segmentNames.indexOf(name));
+    return this.state.getSegment(segmentIndex(name));
   }
   setSegment(name: SegmentName, segment: Segment): void {
-    this.state.setSegment(segmentNames.indexOf(name), segment);
+    this.state.setSegment(segmentIndex(name), segment);
     this.modeChanged();
   }
   getDr(index: number): bigint {
@@ -597,7 +604,7 @@ export class CpuCore implements Cpu {
     let isWatched = false;
     this.#isStopRequested = false;
     for (;;) {
-      if (this.#isStopRequested) return { kind: 'stopped' };
+      if (this.#isStopRequested) return STOPPED;
       if (this.#wantsInterruptWindow && this.canTakeInterrupt) {
         this.#wantsInterruptWindow = false;
         return { kind: 'interruptWindow' };
@@ -607,7 +614,7 @@ export class CpuCore implements Cpu {
         if (exit) return exit;
         record = 0;
       }
-      if (this.#retired >= budget) return { kind: 'budget' };
+      if (this.#retired >= budget) return BUDGET_SPENT;
       try {
         if (record === 0) {
           record = isTarget ? 0 : this.#engine.code.remembered();
@@ -652,12 +659,15 @@ export class CpuCore implements Cpu {
         const stopped = view.getInt32(L.STOP_RECORD, true);
         this.state.copy(L.RIP, stopped + L.R_RIP);
         if (reason === L.STOP_SYSTEM) {
+          if (view.getInt32(L.STOP_DETAIL, true) === SYSTEM_SYSCALL && this.#isSyscallForHost) {
+            this.#hostSyscall(stopped);
+            continue;
+          }
           const generation = view.getInt32(L.JUMP_GENERATION, true);
-          const next = this.#nextRip(stopped);
           const exit = this.#system(stopped, isStepping);
           if (exit) return exit;
           // The record behind it, unless the instruction changed the mode, a mapping or RIP.
-          if (this.rip === next && view.getInt32(L.JUMP_GENERATION, true) === generation) record = stopped + L.RECORD_SIZE;
+          if (this.#isRipBehind(stopped) && view.getInt32(L.JUMP_GENERATION, true) === generation) record = stopped + L.RECORD_SIZE;
           continue;
         }
         if (reason === L.STOP_BREAKPOINT) return { kind: 'breakpoint' };
@@ -681,14 +691,16 @@ export class CpuCore implements Cpu {
         // A handler that faults on its own first instruction for ever must not hold the host.
         if (this.#retired !== retiredBefore) deliveries = 0;
         retiredBefore = this.#retired;
-        if (++deliveries > MAX_IDLE_DELIVERIES) return { kind: 'budget' };
+        if (++deliveries > MAX_IDLE_DELIVERIES) return BUDGET_SPENT;
       }
     }
   }
 
-  /** Of the instruction behind a record that is no branch. */
-  #nextRip(record: number): bigint {
-    return this.#view.getBigUint64(record + L.R_RIP_NEXT, true);
+  /** Whether RIP is that of the instruction behind a record that is no branch. */
+  #isRipBehind(record: number): boolean {
+    const { words } = this.state;
+    const next = (record + L.R_RIP_NEXT) >> 2;
+    return words[L.RIP >> 2] === words[next] && words[(L.RIP >> 2) + 1] === words[next + 1];
   }
 
   #locateRip(): { rip: bigint; maddr: number } | undefined {
@@ -724,6 +736,20 @@ export class CpuCore implements Cpu {
       const next = (linear & ~0xfffn) + 4096n;
       return locate(BigInt.asUintN(mode.code === 64 ? 64 : 32, next));
     });
+  }
+
+  get #isSyscallForHost(): boolean {
+    const { host, intercepts } = this;
+    return host.syscall !== undefined && intercepts.syscall && (this.#view.getInt32(EFER, true) & EFER_SCE) !== 0;
+  }
+
+  #hostSyscall(record: number): void {
+    const { state } = this;
+    const length = state.words[(record + L.R_RIP_NEXT) >> 2]! - state.words[(record + L.R_RIP) >> 2]!;
+    state.copy(L.RIP, record + L.R_RIP_NEXT);
+    this.#retired++;
+    this.#clearShadows();
+    this.host.syscall!(length | 0);
   }
 
   #system(record: number, isStepping: boolean): Exit | undefined {

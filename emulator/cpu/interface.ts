@@ -74,6 +74,11 @@ export interface CpuHost {
   cpuid(leaf: number, subleaf: number): { eax: number; ebx: number; ecx: number; edx: number };
   /** RDTSC's value now; `instructions` is the count retired before it. */
   readTsc(instructions: bigint): bigint;
+  /**
+   * Where it is there, an intercepted SYSCALL does not leave the run: the host acts on it, and may `requestStop`. The
+   * instruction, of `length` bytes, has retired; RIP is behind it, RCX and R11 are untouched.
+   */
+  syscall?(length: number): void;
 }
 
 /** Kinds of access to memory; 'execute' is an instruction fetch. */
@@ -104,6 +109,8 @@ export interface Cpu {
   readonly intercepts: Intercepts;
   /** RAX..R15, by the constants above. */
   readonly gpr: BigUint64Array;
+  /** The same as 32-bit halves. */
+  readonly gprWords: Int32Array;
   /** Offset in CS, as software sees it; in 64-bit code the linear address. */
   rip: bigint;
   /** RFLAGS, all 32 bits that exist. */

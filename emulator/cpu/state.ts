@@ -16,6 +16,28 @@ export const ES_INDEX = 0,
   LDTR_INDEX = 6,
   TR_INDEX = 7;
 
+/** Written out, so that it costs nothing where the name is a constant. */
+export function segmentIndex(name: SegmentName): number {
+  switch (name) {
+    case 'es':
+      return ES_INDEX;
+    case 'cs':
+      return CS_INDEX;
+    case 'ss':
+      return SS_INDEX;
+    case 'ds':
+      return DS_INDEX;
+    case 'fs':
+      return FS_INDEX;
+    case 'gs':
+      return GS_INDEX;
+    case 'ldtr':
+      return LDTR_INDEX;
+    case 'tr':
+      return TR_INDEX;
+  }
+}
+
 /** Bits of Segment.attributes. */
 export const ATTR_S = 16,
   ATTR_P = 128,

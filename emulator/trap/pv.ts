@@ -11,7 +11,8 @@ import type { Vcpu } from '../vcpu.ts';
 import { enter, inject, injectPageFault, RFLAGS_RF } from './bounce.ts';
 import { handlePageFault } from './page_fault.ts';
 import { emulateCpuid, emulatePrivileged, finishInstruction, setTaskSwitched } from './privileged.ts';
-import { hex, type TrapHost } from './trap_host.ts';
+import { returnToGuest } from './return.ts';
+import { hex, type RunHost, type TrapHost } from './trap_host.ts';
 
 const VECTOR_DB = 1;
 const VECTOR_BP = 3;
@@ -34,10 +35,15 @@ const CPUID = [0x0f, 0xa2];
 export function handlePvExit(host: TrapHost, vcpu: Vcpu, exit: Exit): void {
   switch (exit.kind) {
     case 'budget':
+    case 'stopped':
       return;
     case 'syscall':
-      if (exit.opcode === 'syscall') handleSyscall(host, vcpu, exit.length);
-      else raiseFault(host, vcpu, VECTOR_UD);
+      if (exit.opcode === 'syscall') {
+        host.cpu.advance(exit.length);
+        handleSyscall(host, vcpu, exit.length);
+      } else {
+        raiseFault(host, vcpu, VECTOR_UD);
+      }
       return;
     case 'exception':
       handleException(host, vcpu, exit);
@@ -63,11 +69,24 @@ function raiseFault(host: TrapHost, vcpu: Vcpu, vector: number, errorCode?: numb
   inject(host, vcpu, vector, errorCode);
 }
 
+/**
+ * A SYSCALL within a run of the core, without a way through the loop (CpuHost.syscall): the guest goes on at once unless
+ * the call gave the loop something to do.
+ */
+export function performSyscall(host: RunHost, length: number): void {
+  const vcpu = host.current;
+  const { news } = host;
+  handleSyscall(host, vcpu, length);
+  host.exitsLeft--;
+  if (host.news !== news || host.exitsLeft <= 0 || !vcpu.isRunnable) host.cpu.requestStop();
+  else returnToGuest(host, vcpu);
+}
+
+/** RIP is behind the SYSCALL. */
 function handleSyscall(host: TrapHost, vcpu: Vcpu, length: number): void {
   const { cpu } = host;
   const pv = pvVcpu.of(vcpu);
   const is32 = cpu.codeSize !== 64;
-  cpu.advance(length);
   cpu.saveReturn();
   const cs = is32 ? FLAT_RING3_CS32 : FLAT_RING3_CS64;
   if (cpu.getSelector('cs') !== cs) cpu.setSegment('cs', flatSegment(cs));

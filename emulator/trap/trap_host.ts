@@ -15,6 +15,14 @@ export interface TrapHost extends Host {
   readonly cpuid: (leaf: number, subleaf: number) => CpuidLeaf;
 }
 
+/** What a system call within a run asks of the loop around the run. */
+export interface RunHost extends TrapHost {
+  /** Another number when timers or the scheduler have something for the loop to look at. */
+  readonly news: number;
+  /** How many more exits, and system calls within runs, until the slice ends. */
+  exitsLeft: number;
+}
+
 // biome-ignore format: in the order of their numbers
 const NAMES = ['#DE', '#DB', 'NMI', '#BP', '#OF', '#BR', '#UD', '#NM', '#DF', 'coprocessor overrun', '#TS', '#NP', '#SS', '#GP', '#PF', 'vector 15', '#MF', '#AC', '#MC', '#XM'];
 

@@ -52,11 +52,21 @@ export interface Struct<F extends Fields> extends Type<AllOf<F>> {
   /** The bytes `[outStart, outEnd)` cover every out field. */
   readonly outStart: number;
   readonly outEnd: number;
-  /** The in fields, added to `into`. */
-  decode(view: DataView, base: number, into?: object): InOf<F>;
+  /** The in fields as getters: each reads what is at its place when it is asked for, so nobody pays for what he does not use. */
+  inReaders(view: DataView, base: number): Readers;
   encode(view: DataView, base: number, value: OutOf<F>): void;
   formatIn(value: object): string;
   formatOut(value: object): string;
+}
+
+/** Getters by their names. */
+export type Readers = readonly (readonly [name: string, get: () => unknown])[];
+
+/** An object whose properties are these getters. */
+export function liveObject(readers: Readers): object {
+  const prototype = {};
+  for (const [name, get] of readers) Object.defineProperty(prototype, name, { get, enumerable: true });
+  return Object.create(prototype);
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: any struct at all
@@ -97,6 +107,15 @@ export function struct<F extends Fields>(name: string, fields: F): Struct<F> {
       row.type.write(view, base + row.offset, value[row.name]);
     }
   };
+  const readers = (view: DataView, base: number, of: readonly FieldRow[]): Readers =>
+    of.map(({ name, type, offset }) => [
+      name,
+      isVariant(type)
+        ? function (this: Record<string, unknown>) {
+            return type.readTagged(view, base + offset, this);
+          }
+        : type.reader(view, base + offset),
+    ]);
   const format = (of: readonly FieldRow[], value: Record<string, unknown>): string =>
     `{${of.map((row) => `${row.name}=${row.type.format(value[row.name])}`).join(' ')}}`;
 
@@ -112,8 +131,12 @@ export function struct<F extends Fields>(name: string, fields: F): Struct<F> {
     outEnd: outs.length > 0 ? Math.max(...outs.map((row) => row.offset + row.type.size)) : 0,
     read: (view, base) => read(view, base, values, {}) as AllOf<F>,
     write: (view, base, value) => write(view, base, values, value),
+    reader: (view, base) => {
+      const fields = liveObject(readers(view, base, values)) as AllOf<F>;
+      return () => fields;
+    },
     format: (value) => format(values, value),
-    decode: (view, base, into = {}) => read(view, base, ins, into as Record<string, unknown>) as InOf<F>,
+    inReaders: (view, base) => readers(view, base, ins),
     encode: (view, base, value) => write(view, base, outs, value),
     formatIn: (value) => format(ins, value as Record<string, unknown>),
     formatOut: (value) => format(outs, value as Record<string, unknown>),
@@ -121,6 +144,10 @@ export function struct<F extends Fields>(name: string, fields: F): Struct<F> {
 }
 
 type Members = Readonly<Record<string, readonly [tag: number | readonly number[], type: Type<unknown>]>>;
+
+function withoutTag(): never {
+  throw new Error('bug: a union was read without its tag');
+}
 
 /** One member of the union, by name: `{ unbound: { dom: 0 } }`; undefined when the tag names none. */
 export type VariantValue<M extends Members> = { [K in keyof M]: { readonly [_ in K]: ValueOf<M[K][1]> } }[keyof M] | undefined;
@@ -145,9 +172,8 @@ export function variant<const M extends Members>(tag: string, members: M): Type<
     size: Math.max(...list.map(([, [, type]]) => type.size)),
     align: Math.max(...list.map(([, [, type]]) => type.align)),
     members,
-    read: () => {
-      throw new Error('bug: a union was read without its tag');
-    },
+    read: withoutTag,
+    reader: withoutTag,
     readTagged(view, offset, siblings) {
       const member = byTag.get(Number(siblings[tag]));
       return (member === undefined ? undefined : { [member[0]]: member[1].read(view, offset) }) as VariantValue<M>;

@@ -10,6 +10,8 @@ export interface Type<T> {
   readonly align: number;
   read(view: DataView, offset: number): T;
   write(view: DataView, offset: number, value: T): void;
+  /** Reads what is at one place, each time anew. */
+  reader(view: DataView, offset: number): () => T;
   format(value: T): string;
 }
 
@@ -21,26 +23,28 @@ function scalar<T extends number | bigint>(
   size: number,
   read: (view: DataView, offset: number) => T,
   write: (view: DataView, offset: number, value: T) => void,
+  reader: (view: DataView, offset: number) => () => T,
 ): Type<T> {
-  return { name, size, align: size, read, write, format: (value) => String(value) };
+  return { name, size, align: size, read, write, reader, format: (value) => String(value) };
 }
 
+// Readers are written out: V8 compiles each of these functions for itself, and what all types shared for none of them.
 // biome-ignore format: one type a line
-export const u8 = scalar<number>('uint8_t', 1, (v, o) => v.getUint8(o), (v, o, x) => v.setUint8(o, x));
+export const u8 = scalar<number>('uint8_t', 1, (v, o) => v.getUint8(o), (v, o, x) => v.setUint8(o, x), (v, o) => () => v.getUint8(o));
 // biome-ignore format: one type a line
-export const u16 = scalar<number>('uint16_t', 2, (v, o) => v.getUint16(o, true), (v, o, x) => v.setUint16(o, x, true));
+export const u16 = scalar<number>('uint16_t', 2, (v, o) => v.getUint16(o, true), (v, o, x) => v.setUint16(o, x, true), (v, o) => () => v.getUint16(o, true));
 // biome-ignore format: one type a line
-export const i16 = scalar<number>('int16_t', 2, (v, o) => v.getInt16(o, true), (v, o, x) => v.setInt16(o, x, true));
+export const i16 = scalar<number>('int16_t', 2, (v, o) => v.getInt16(o, true), (v, o, x) => v.setInt16(o, x, true), (v, o) => () => v.getInt16(o, true));
 // biome-ignore format: one type a line
-export const u32 = scalar<number>('uint32_t', 4, (v, o) => v.getUint32(o, true), (v, o, x) => v.setUint32(o, x, true));
+export const u32 = scalar<number>('uint32_t', 4, (v, o) => v.getUint32(o, true), (v, o, x) => v.setUint32(o, x, true), (v, o) => () => v.getUint32(o, true));
 // biome-ignore format: one type a line
-export const i32 = scalar<number>('int32_t', 4, (v, o) => v.getInt32(o, true), (v, o, x) => v.setInt32(o, x, true));
+export const i32 = scalar<number>('int32_t', 4, (v, o) => v.getInt32(o, true), (v, o, x) => v.setInt32(o, x, true), (v, o) => () => v.getInt32(o, true));
 // biome-ignore format: one type a line
-export const i8 = scalar<number>('int8_t', 1, (v, o) => v.getInt8(o), (v, o, x) => v.setInt8(o, x));
+export const i8 = scalar<number>('int8_t', 1, (v, o) => v.getInt8(o), (v, o, x) => v.setInt8(o, x), (v, o) => () => v.getInt8(o));
 // biome-ignore format: one type a line
-export const u64 = scalar<bigint>('uint64_t', 8, (v, o) => v.getBigUint64(o, true), (v, o, x) => v.setBigUint64(o, x, true));
+export const u64 = scalar<bigint>('uint64_t', 8, (v, o) => v.getBigUint64(o, true), (v, o, x) => v.setBigUint64(o, x, true), (v, o) => () => v.getBigUint64(o, true));
 // biome-ignore format: one type a line
-export const i64 = scalar<bigint>('int64_t', 8, (v, o) => v.getBigInt64(o, true), (v, o, x) => v.setBigInt64(o, x, true));
+export const i64 = scalar<bigint>('int64_t', 8, (v, o) => v.getBigInt64(o, true), (v, o, x) => v.setBigInt64(o, x, true), (v, o) => () => v.getBigInt64(o, true));
 
 /** The same bits under a typedef's name, shown by `format`. */
 export function typedef<T>(name: string, type: Type<T>, format: (value: T) => string = type.format): Type<T> {
@@ -80,6 +84,9 @@ export const void_: Type<never> = {
   },
   write: () => {
     throw new Error('bug: a void was written');
+  },
+  reader: () => {
+    throw new Error('bug: a void is read');
   },
   format: () => '',
 };
@@ -123,6 +130,9 @@ export function array<T>(element: Type<T>, count: number): Type<readonly T[]> {
       if (values.length !== count) throw new Error(`bug: ${values.length} values for ${this.name}`);
       for (let i = 0; i < count; i++) element.write(view, offset + i * element.size, values[i]!);
     },
+    reader(view, offset) {
+      return () => this.read(view, offset);
+    },
     format: (values) => `[${values.map((value) => element.format(value)).join(' ')}]`,
   };
 }
@@ -144,6 +154,9 @@ export function chars(size: number): Type<string> {
     },
     write(view, offset, text) {
       for (let i = 0; i < size; i++) view.setUint8(offset + i, i < size - 1 && i < text.length ? text.charCodeAt(i) & 0xff : 0);
+    },
+    reader(view, offset) {
+      return () => this.read(view, offset);
     },
     format: (text) => JSON.stringify(text),
   };

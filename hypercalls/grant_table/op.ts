@@ -63,12 +63,12 @@ const grantTableOp = implement(
     map_grant_ref: { each: mapGrantRef },
 
     unmap_grant_ref: {
-      each: (call, element) => ({ status: unmap(call, { ...element, new_addr: 0n }) }),
+      each: (call, { handle, host_addr, dev_bus_addr }) => ({ status: unmap(call, { handle, host_addr, dev_bus_addr, new_addr: 0n }) }),
       end: flushTlbs,
     },
 
     unmap_and_replace: {
-      each: (call, element) => ({ status: unmap(call, { ...element, dev_bus_addr: 0n }) }),
+      each: (call, { handle, host_addr, new_addr }) => ({ status: unmap(call, { handle, host_addr, dev_bus_addr: 0n, new_addr }) }),
       end: flushTlbs,
     },
 

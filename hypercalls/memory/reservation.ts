@@ -26,7 +26,7 @@ export function changeReservation(call: Call, change: Change): number | typeof A
   const command = call.args[0]!;
   const start = Number(BigInt.asUintN(32, command >> BigInt(MEMOP_EXTENT_SHIFT)));
   if (!copyFromGuest(host, call.args[1]!, bytes)) return start;
-  const { extent_start, nr_extents, extent_order, mem_flags, domid } = xen_memory_reservation.decode(view, 0);
+  const { extent_start, nr_extents, extent_order, mem_flags, domid } = xen_memory_reservation.read(view, 0);
   if (nr_extents > MAX_EXTENTS || BigInt(start) >= nr_extents) return start;
   const domain = domid === DOMID_SELF ? call.domain : host.domains.get(domid);
   if (domain === undefined || (domain !== call.domain && !call.domain.isInitial)) return start;
