@@ -26,6 +26,8 @@ export interface BlockMode extends DecodeMode {
 /** A basic block as the interpreter has it. */
 export interface CodeBlock {
   readonly rip: bigint;
+  /** RIP's page number. */
+  readonly ripPage: number;
   readonly modeKey: number;
   /** Bytes [start, end) of RAM on the first page, and the count on the second (0: none) at its maddr. */
   readonly start: number;
@@ -72,6 +74,10 @@ export class CodeCache implements CodePages {
   /** Whether the host has a breakpoint at a RIP of the present mode. */
   isBreakpoint: (rip: bigint) => boolean = noBreakpoint;
   decoded = 0;
+
+  get hasBreakpoints(): boolean {
+    return this.isBreakpoint !== noBreakpoint;
+  }
 
   constructor(options: {
     view: DataView;
@@ -318,6 +324,7 @@ export class CodeCache implements CodePages {
     const pageEnd = maddr - (maddr % 4096) + 4096;
     const block: CodeBlock = {
       rip,
+      ripPage: Number(rip >> 12n),
       modeKey: mode.key,
       start: maddr,
       end: maddr,
@@ -338,7 +345,7 @@ export class CodeCache implements CodePages {
     let decoded = 0;
     const startLow = Number(BigInt.asUintN(32, rip));
     const startHigh = Number(BigInt.asIntN(32, rip >> 32n));
-    const hasBreakpoints = this.isBreakpoint !== noBreakpoint;
+    const { hasBreakpoints } = this;
     while (block.count < MAX_BLOCK && at < end) {
       const low = (startLow + decoded) | 0;
       const high = startLow + decoded >= 2 ** 32 ? (startHigh + 1) | 0 : startHigh;

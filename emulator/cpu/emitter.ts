@@ -305,6 +305,7 @@ export abstract class Emitter {
     }
     const isChecked = this.shape.alignCheck && op.align === 1 && op.size > 1;
     const align = op.align > 1 ? op.align : isChecked ? Math.min(op.size, 8) : 1;
+    this.beginAccess();
     this.push(op.addr).tee(address).op('i32.wrap_i64');
     f.i32(TLB_SHIFT)
       .op('i32.shr_u')
@@ -337,6 +338,8 @@ export abstract class Emitter {
         .op('i32.add');
     this.access(out, address, descriptor, translated);
   }
+
+  protected beginAccess(): void {}
 
   /** The TLB's verdict is pushed: puts where to access into `out`, which `translated` pushes after a hit. */
   protected access(out: number, address: number, descriptor: number, translated: () => FunctionBody): void {

@@ -133,6 +133,8 @@ export const SIDE_END = SIDE + (RECORDS_END - RECORDS) / 4;
 
 export const RAM = SIDE_END;
 export const WASM_PAGE = 65536;
+/** Of guests. */
+export const PAGE_SIZE = 4096;
 
 /** Fields of a record. */
 export const R_HANDLER = 0;

@@ -27,8 +27,13 @@ const kindNumbers: Partial<Record<FlagKind, number>> = { add: ADD, sub: SUB, log
 const code = (kind: number, size: Size): number => (kind << 2) | (31 - Math.clz32(size));
 const FIRST_STEP = code(INC, 1);
 
+/** The last operation as the `kind` local has it, where translation knows it. */
+export type KnownFlags = number;
+export const UNKNOWN_FLAGS: KnownFlags = -1;
+const kindOf = (known: KnownFlags): number => known >> 2;
+
 /** (kind, a, b) -> auxiliary word; without CF for INC and DEC. */
-export const FLAG_AUX_SIGNATURE: Signature = { params: ['i32', 'i64', 'i64'], results: ['i32'] };
+const FLAG_AUX_SIGNATURE: Signature = { params: ['i32', 'i64', 'i64'], results: ['i32'] };
 /** (kind, a, b, and those of the older operation) -> nothing: memory holds the flags. */
 export const SAVE_FLAGS_SIGNATURE: Signature = { params: ['i32', 'i64', 'i64', 'i32', 'i64', 'i64'], results: [] };
 
@@ -113,8 +118,10 @@ export class LazyFlags implements FlagsEmitter {
   readonly #last: Operation;
   /** Before the last INC and DEC; only meaningful when the last is one. */
   readonly #older: Operation;
-  /** The last operation, where translation knows it. */
-  known: { kind: number; size: Size } | undefined;
+  #known: KnownFlags = UNKNOWN_FLAGS;
+  /** Whether `known` has made a difference, and whether it has been set. */
+  wasAsked = false;
+  hasChanged = false;
 
   constructor(f: FunctionBody, saveImport: number) {
     this.#f = f;
@@ -122,6 +129,15 @@ export class LazyFlags implements FlagsEmitter {
     this.#memory = new MemoryFlags(f);
     this.#last = { kind: f.local('i32'), a: f.local('i64'), b: f.local('i64') };
     this.#older = { kind: f.local('i32'), a: f.local('i64'), b: f.local('i64') };
+  }
+
+  get known(): KnownFlags {
+    this.wasAsked = true;
+    return this.#known;
+  }
+  set known(known: KnownFlags) {
+    this.hasChanged = true;
+    this.#known = known;
   }
 
   /** Puts the flags back into memory. */
@@ -133,7 +149,7 @@ export class LazyFlags implements FlagsEmitter {
 
   /** As `save`; they are found there from now on. */
   toMemory(): void {
-    if (this.known?.kind === MEMORY) return;
+    if (this.known >= 0 && kindOf(this.known) === MEMORY) return;
     this.save();
     this.inMemory();
   }
@@ -145,11 +161,11 @@ export class LazyFlags implements FlagsEmitter {
 
   /** Control flow joins: what was known may not hold. */
   forget(): void {
-    this.known = undefined;
+    this.known = UNKNOWN_FLAGS;
   }
 
   #note(kind: number, size: Size): void {
-    this.known = { kind, size };
+    this.known = code(kind, size);
     this.#f.i32(code(kind, size)).set(this.#last.kind);
   }
 
@@ -179,9 +195,9 @@ export class LazyFlags implements FlagsEmitter {
   #keepCarry(): void {
     const f = this.#f;
     const known = this.known;
-    if (known && known.kind >= INC) return;
+    if (known >= FIRST_STEP) return;
     for (const field of ['a', 'b', 'kind'] as const) {
-      if (known) f.get(this.#last[field]);
+      if (known >= 0) f.get(this.#last[field]);
       else f.get(this.#older[field]).get(this.#last[field]).get(this.#last.kind).i32(FIRST_STEP).op('i32.ge_u').select();
       f.set(this.#older[field]);
     }
@@ -224,8 +240,9 @@ export class LazyFlags implements FlagsEmitter {
   #knownCond(cc: number): boolean {
     const f = this.#f;
     const known = this.known;
-    if (!known || known.kind === MEMORY) return false;
-    const { kind, size } = known;
+    const kind = kindOf(known);
+    if (known < 0 || kind === MEMORY) return false;
+    const size = (1 << (known & 3)) as Size;
     const { a, b } = this.#last;
     const signed = (local: number): FunctionBody => signExtend(f.get(local), size);
     const pushResult = (): FunctionBody => {

@@ -1,50 +1,51 @@
 /**
- * Emits the instructions of a region: guest registers that its loops use and the flags are locals, fields of
- * instructions are constants.
+ * Puts instructions into a region: copies their templates (region_template.ts) and takes the steps in them. Guest registers
+ * that its loops use and the flags are locals, fields of instructions are constants.
  */
 import type { Insn } from './decoder.ts';
-import { Emitter } from './emitter.ts';
-import { jumpCacheEntry, LOOKUP_RECORD } from './interpreter.ts';
-import type { Op, RegRef, Value } from './ir.ts';
+import { jumpCacheEntryOf } from './interpreter.ts';
 import * as L from './layout.ts';
-import type { LazyFlags } from './lazy_flags.ts';
 import type { RegionInsn } from './region_shape.ts';
-import type { Size } from './shape.ts';
-import type { FunctionBody } from './wasm_writer.ts';
+import * as T from './region_template.ts';
+import { type FunctionBody, putSigned, putSignedHalves, putUnsigned } from './wasm_writer.ts';
 
-/** Scratch registers of a region function. */
-export interface Frame {
+/** What the instructions of a region share. */
+export interface Frame extends T.FrameLocals {
   readonly f: FunctionBody;
-  readonly entry: number;
-  readonly budget: number;
-  readonly out: number;
   /** Address of the TLB set in use: the privilege cannot change inside a region. */
   readonly tlbSet: number;
-  /** Locals of the registers that have one; the others lie in the register file. */
-  readonly gpr: Map<number, number>;
-  readonly xmm: Map<number, number>;
-  /** Those whose local something has changed: exits put them back. */
-  readonly writtenGpr: Set<number>;
-  readonly writtenXmm: Set<number>;
-  readonly flags: LazyFlags;
-  readonly blockAt: Map<bigint, number>;
+  /** By register, its local, or -1 for those that lie in the register file. */
+  readonly gpr: number[];
+  readonly xmm: number[];
+  /** Those whose local something has changed, as bits: exits put them back. */
+  writtenGpr: number;
+  writtenXmm: number;
+  /** Locals of temporaries, by type and number. */
+  readonly temps: readonly number[][];
+  /** The page that the region lies in. */
+  readonly pageLow: number;
+  readonly pageHigh: number;
+  /** Blocks by their offset in it. */
+  readonly blockAt: ReadonlyMap<number, number>;
   /** Index of this region's function, as its ENTER records name it. */
   readonly functionIndex: number;
+  /** The open block behind which everything is put back, and the loop that goes to the block that `entry` names. */
+  exitLabel: number;
+  outerLabel: number;
+  /** The open block that takes how many instructions were left when an access missed; -1: there is none. */
+  missLabel: number;
   /** Branches to a block from the code of another. */
   goTo(block: number): void;
-  /** Leaves with `out` set. */
-  exit(): void;
-  /** Branches to whatever block `entry` says. */
-  reenter(): void;
 }
 
 /** Goes on at an address: a block of the region, or the record that the jump cache has for it. */
-export function leaveTo(frame: Frame, rip: bigint): void {
+export function leaveTo(frame: Frame, low: number, high: number): void {
   const { f, out } = frame;
-  const block = frame.blockAt.get(rip);
+  const isInPage = high === frame.pageHigh && low >>> 12 === frame.pageLow >>> 12;
+  const block = isInPage ? frame.blockAt.get(low & 0xfff) : undefined;
   if (block !== undefined) return frame.goTo(block);
-  const slot = jumpCacheEntry(rip);
-  f.i32(0).mem('i64.load', slot).i64(rip).op('i64.eq');
+  const slot = jumpCacheEntryOf(low, high);
+  f.i32(0).mem('i64.load', slot).i64Halves(low, high).op('i64.eq');
   f.i32(0)
     .mem('i32.load', slot + 12)
     .i32(0)
@@ -55,275 +56,380 @@ export function leaveTo(frame: Frame, rip: bigint): void {
   f.i32(0)
     .mem('i32.load', slot + 8)
     .set(out);
-  frame.exit();
+  f.brTo(frame.exitLabel);
   f.end();
-  f.i32(0).i64(rip).mem('i64.store', L.RIP);
-  askLookup(frame);
+  f.i32(0).i64Halves(low, high).mem('i64.store', L.RIP);
+  T.askLookup(f, out);
+  f.brTo(frame.exitLabel);
 }
 
-/** Leaves with nobody knowing the record at RIP. */
-function askLookup({ f, out, exit }: Frame): void {
-  f.i32(0).i32(0).mem('i32.store', L.LINK_FROM);
-  f.i32(LOOKUP_RECORD).set(out);
-  exit();
+/** Goes on behind an instruction. */
+export function leaveToNext(frame: Frame, insn: Insn): void {
+  const low = (insn.ripLow >>> 0) + insn.length;
+  const carries = low >= 2 ** 32 && insn.shape.mode === 64;
+  leaveTo(frame, low | 0, carries ? (insn.ripHigh + 1) | 0 : insn.ripHigh);
 }
 
-export function loadRegisters({ f, gpr, xmm }: Frame): void {
-  for (const [number, local] of gpr)
+export function loadGpr({ f, gpr }: Frame): void {
+  gpr.forEach((local, number) => {
+    if (local < 0) return;
     f.i32(0)
       .mem('i64.load', L.GPR + 8 * number)
       .set(local);
-  for (const [number, local] of xmm)
+  });
+}
+
+export function loadXmm({ f, xmm }: Frame): void {
+  xmm.forEach((local, number) => {
+    if (local < 0) return;
     f.i32(0)
       .mem('v128.load', L.XMM + 16 * number)
       .set(local);
+  });
 }
 
-/** Register number behind a reference, and whether it is AH..BH. */
-export function gprOf(insn: Insn, ref: RegRef): { number: number; isHigh: boolean } {
-  if (typeof ref === 'number') return { number: ref, isHigh: false };
-  const offset = ref === 'reg' ? insn.reg : insn.rm;
-  return { number: offset >> 3, isHigh: (offset & 7) === 1 };
+/** Puts those of the registers back that are bits of `which`. */
+export function storeGpr({ f, gpr }: Frame, which: number): void {
+  gpr.forEach((local, number) => {
+    if (local < 0 || ((which >> number) & 1) === 0) return;
+    f.i32(0)
+      .get(local)
+      .mem('i64.store', L.GPR + 8 * number);
+  });
 }
 
-export function xmmOf(insn: Insn, ref: RegRef): number {
-  return typeof ref === 'number' ? ref : (ref === 'reg' ? insn.reg : insn.rm) >> 4;
+export function storeXmm({ f, xmm }: Frame, which: number): void {
+  xmm.forEach((local, number) => {
+    if (local < 0 || ((which >> number) & 1) === 0) return;
+    f.i32(0)
+      .get(local)
+      .mem('v128.store', L.XMM + 16 * number);
+  });
 }
 
-export class RegionEmitter extends Emitter {
-  protected readonly flags: LazyFlags;
-  readonly #frame: Frame;
-  readonly #insn: Insn;
-  readonly #record: number;
-  /** Instructions of the block from this one on. */
-  readonly #left: number;
-  #isOpen = true;
+const ALL = -1;
 
-  constructor({ insn, record }: RegionInsn, frame: Frame, left: number) {
-    super(insn.shape, frame.f);
-    this.flags = frame.flags;
-    this.#frame = frame;
-    this.#insn = insn;
-    this.#record = record;
-    this.#left = left;
+/** Offset in the register file of the register behind a step's code: 8 bytes each, and one for AH..BH. */
+function gprOffset(insn: Insn, code: number): number {
+  const ref = T.refOf(code & ((1 << T.REF_SIZE) - 1));
+  return ref === 'reg' ? insn.reg : ref === 'rm' ? insn.rm : ref << 3;
+}
+
+/** The number of the general register. */
+export const gprOf = (insn: Insn, code: number): number => gprOffset(insn, code) >> 3;
+
+/** The number of the vector register. */
+export const xmmOf = (insn: Insn, code: number): number => {
+  const ref = T.refOf(code);
+  return ref === 'reg' ? insn.reg >> 4 : ref === 'rm' ? insn.rm >> 4 : ref;
+};
+
+function tempLocal({ f, temps }: Frame, code: number): number {
+  const ofType = temps[code & 7]!;
+  const number = code >> 3;
+  while (ofType.length <= number) ofType.push(f.local(T.tempTypes[code & 7]!));
+  return ofType[number]!;
+}
+
+const OPCODE = {
+  br: 0x0c,
+  brIf: 0x0d,
+  drop: 0x1a,
+  get: 0x20,
+  set: 0x21,
+  i32: 0x41,
+  i64: 0x42,
+  if: 0x04,
+  end: 0x0b,
+  i32Eqz: 0x45,
+  i32Add: 0x6a,
+  i64Add: 0x7c,
+  i64And: 0x83,
+  i64Or: 0x84,
+  i64Shl: 0x86,
+  i64ShrU: 0x88,
+  wrap: 0xa7,
+  extendU: 0xad,
+} as const;
+const NO_RESULT = 0x40;
+/** Loads and stores of i64 by log2 of the size in memory; a write of 4 bytes clears the upper half. */
+const loads = [0x31, 0x33, 0x35, 0x29],
+  stores = [0x3c, 0x3d, 0x37, 0x37];
+
+/** Bytes that a step takes at most, if it writes them itself. */
+const STEP_BYTES = 32;
+
+/** Puts a load or store of the register file at a place; its address, 0, is pushed. */
+function putAccess(bytes: Uint8Array, place: number, opcode: number, offset: number): number {
+  bytes[place] = opcode;
+  bytes[place + 1] = 0;
+  return putUnsigned(bytes, place + 2, offset);
+}
+
+/** Cuts what is pushed to a size. */
+function putMask(bytes: Uint8Array, place: number, size: number): number {
+  let at = place;
+  if (size === 4) {
+    bytes[at++] = OPCODE.wrap;
+    bytes[at++] = OPCODE.extendU;
+  } else if (size < 4) {
+    bytes[at++] = OPCODE.i64;
+    at = putSigned(bytes, at, size === 2 ? 0xffff : 0xff);
+    bytes[at++] = OPCODE.i64And;
   }
+  return at;
+}
 
-  /** After the operations: whether execution falls through to the next instruction. */
-  finish(): boolean {
-    return this.#isOpen;
+/** Pushes `size` bytes of the register at an offset in the register file. */
+function putGetReg({ gpr }: Frame, bytes: Uint8Array, place: number, offset: number, size: number): number {
+  let at = place;
+  const local = gpr[offset >> 3]!;
+  if (local < 0) {
+    bytes[at++] = OPCODE.i32;
+    bytes[at++] = 0;
+    return putAccess(bytes, at, loads[31 - Math.clz32(size)]!, L.GPR + offset);
   }
-
-  get #ripNext(): bigint {
-    return BigInt.asUintN(this.shape.mode === 64 ? 64 : 32, this.#insn.rip + BigInt(this.#insn.length));
+  bytes[at++] = OPCODE.get;
+  at = putUnsigned(bytes, at, local);
+  if ((offset & 7) === 1) {
+    bytes[at++] = OPCODE.i64;
+    bytes[at++] = 8;
+    bytes[at++] = OPCODE.i64ShrU;
   }
+  return putMask(bytes, at, size);
+}
 
-  #refund(count: number): void {
-    const { budget } = this.#frame;
-    if (count > 0) this.f.get(budget).i32(count).op('i32.add').set(budget);
+/** Writes the pushed value, below which an address lies if the register has no local. */
+function putSetReg(frame: Frame, bytes: Uint8Array, place: number, offset: number, size: number): number {
+  let at = place;
+  const local = frame.gpr[offset >> 3]!;
+  if (local < 0) {
+    if (size === 4) at = putMask(bytes, at, 4);
+    return putAccess(bytes, at, stores[31 - Math.clz32(size)]!, L.GPR + offset);
   }
-
-  protected record(): FunctionBody {
-    return this.f.i32(this.#record);
+  frame.writtenGpr |= 1 << (offset >> 3);
+  at = putMask(bytes, at, size);
+  if (size < 4) {
+    const isHigh = (offset & 7) === 1;
+    if (isHigh) {
+      bytes[at++] = OPCODE.i64;
+      bytes[at++] = 8;
+      bytes[at++] = OPCODE.i64Shl;
+    }
+    bytes[at++] = OPCODE.get;
+    at = putUnsigned(bytes, at, local);
+    bytes[at++] = OPCODE.i64;
+    at = putSigned(bytes, at, isHigh ? ~0xff00 : size === 2 ? ~0xffff : ~0xff);
+    bytes[at++] = OPCODE.i64And;
+    bytes[at++] = OPCODE.i64Or;
   }
+  bytes[at++] = OPCODE.set;
+  return putUnsigned(bytes, at, local);
+}
 
-  protected field(field: 'imm' | 'rip' | 'ripNext'): void {
-    this.f.i64(field === 'imm' ? this.#insn.imm : field === 'rip' ? this.#insn.rip : this.#ripNext);
+/** Pushes the address form's offset, cut to the address size. */
+function putOffset(frame: Frame, bytes: Uint8Array, place: number, insn: Insn): number {
+  let at = place;
+  const { baseNumber, indexNumber, scale, disp } = insn;
+  const { ea, addressSize } = insn.shape;
+  if (ea === 'rip') at = putRip(bytes, at, insn, insn.length + disp);
+  else if (baseNumber >= 0) {
+    at = putGetReg(frame, bytes, at, baseNumber << 3, 8);
+    if (disp !== 0) {
+      bytes[at++] = OPCODE.i64;
+      at = putSigned(bytes, at, disp);
+      bytes[at++] = OPCODE.i64Add;
+    }
+  } else {
+    bytes[at++] = OPCODE.i64;
+    at = putSigned(bytes, at, disp);
   }
-
-  /** Pushes all 64 bits of a register. */
-  #readGpr(number: number): FunctionBody {
-    const local = this.#frame.gpr.get(number);
-    return local === undefined ? this.state('i64.load', L.GPR + 8 * number) : this.f.get(local);
+  if (indexNumber >= 0) {
+    at = putGetReg(frame, bytes, at, indexNumber << 3, 8);
+    if (scale > 0) {
+      bytes[at++] = OPCODE.i64;
+      bytes[at++] = scale;
+      bytes[at++] = OPCODE.i64Shl;
+    }
+    bytes[at++] = OPCODE.i64Add;
   }
+  return putMask(bytes, at, addressSize);
+}
 
-  protected getReg(ref: RegRef, size: Size): void {
-    const { f } = this;
-    const { number, isHigh } = gprOf(this.#insn, ref);
-    this.#readGpr(number);
-    if (isHigh) f.i64(8n).op('i64.shr_u');
-    if (size < 8) f.i64((1n << BigInt(size * 8)) - 1n).op('i64.and');
+/** Pushes an instruction's address and something. */
+function putRip(bytes: Uint8Array, place: number, { ripLow, ripHigh, shape }: Insn, plus: number): number {
+  const low = (ripLow >>> 0) + plus;
+  bytes[place] = OPCODE.i64;
+  return putSignedHalves(bytes, place + 1, low | 0, shape.mode === 64 ? (ripHigh + Math.floor(low / 2 ** 32)) | 0 : 0);
+}
+
+/** Counts instructions as not executed. */
+function putRefund({ budget }: Frame, bytes: Uint8Array, place: number, count: number): number {
+  let at = place;
+  bytes[at++] = OPCODE.get;
+  at = putUnsigned(bytes, at, budget);
+  bytes[at++] = OPCODE.i32;
+  at = putSigned(bytes, at, count);
+  bytes[at++] = OPCODE.i32Add;
+  bytes[at++] = OPCODE.set;
+  return putUnsigned(bytes, at, budget);
+}
+
+/** Leaves before an instruction unless something else than 0 is pushed; `depth` blocks are open. */
+function putMiss(frame: Frame, bytes: Uint8Array, place: number, record: number, left: number, depth: number): number {
+  let at = place;
+  bytes[at++] = OPCODE.i32Eqz;
+  if (frame.missLabel >= 0) {
+    bytes[at++] = OPCODE.brIf;
+    at = putUnsigned(bytes, at, depth - frame.missLabel);
+    bytes[at++] = OPCODE.drop;
+    return at;
   }
+  bytes[at++] = OPCODE.if;
+  bytes[at++] = NO_RESULT;
+  at = putRefund(frame, bytes, at, left);
+  bytes[at++] = OPCODE.i32;
+  at = putSigned(bytes, at, record);
+  bytes[at++] = OPCODE.set;
+  at = putUnsigned(bytes, at, frame.out);
+  bytes[at++] = OPCODE.br;
+  at = putUnsigned(bytes, at, depth + 1 - frame.exitLabel);
+  bytes[at++] = OPCODE.end;
+  return at;
+}
 
-  protected setReg(ref: RegRef, size: Size, value: Value): void {
-    const { f } = this;
-    const { number, isHigh } = gprOf(this.#insn, ref);
-    const local = this.#frame.gpr.get(number);
-    const mask = (1n << BigInt(size * 8)) - 1n;
-    if (local === undefined) {
-      f.i32(0);
-      this.push(value);
-      if (size === 4) f.i64(mask).op('i64.and');
-      f.mem(size === 1 ? 'i64.store8' : size === 2 ? 'i64.store16' : 'i64.store', L.GPR + 8 * number + Number(isHigh));
+/** `left`: instructions of the block from this one on. Returns whether execution falls through to the next one. */
+export function emitInsn({ insn, record, template }: RegionInsn, frame: Frame, left: number): boolean {
+  const { f, flags } = frame;
+  const { bytes: source, steps, fallsThrough, flagsAfter } = template.code(flags.known);
+  const { code, depth } = f;
+  let bytes = code.reserve(source.length + (steps.length / 3) * STEP_BYTES);
+  let at = code.length;
+  let done = 0;
+  for (let i = 0; i < steps.length; i += 3) {
+    const end = steps[i]!;
+    while (done < end) bytes[at++] = source[done++]!;
+    const step = steps[i + 1]!;
+    const argument = steps[i + 2]!;
+    switch (step) {
+      case T.STEP_TEMP:
+        at = putUnsigned(bytes, at, tempLocal(frame, argument));
+        break;
+      case T.STEP_GET_REG:
+        at = putGetReg(frame, bytes, at, gprOffset(insn, argument), argument >> T.REF_SIZE);
+        break;
+      case T.STEP_BEGIN_SET_REG:
+        if (frame.gpr[gprOf(insn, argument)]! >= 0) break;
+        bytes[at++] = OPCODE.i32;
+        bytes[at++] = 0;
+        break;
+      case T.STEP_SET_REG:
+        at = putSetReg(frame, bytes, at, gprOffset(insn, argument), argument >> T.REF_SIZE);
+        break;
+      case T.STEP_MMX_ADDRESS:
+        bytes[at++] = OPCODE.i32;
+        at = putSigned(bytes, at, xmmOf(insn, argument) << 4);
+        break;
+      case T.STEP_OFFSET:
+        at = putOffset(frame, bytes, at, insn);
+        break;
+      case T.STEP_IMM:
+        bytes[at++] = OPCODE.i64;
+        at = putSignedHalves(bytes, at, insn.immLow, insn.immHigh);
+        break;
+      case T.STEP_RIP:
+        at = putRip(bytes, at, insn, 0);
+        break;
+      case T.STEP_RIP_NEXT:
+        at = putRip(bytes, at, insn, insn.length);
+        break;
+      case T.STEP_RECORD:
+        bytes[at++] = OPCODE.i32;
+        at = putSigned(bytes, at, record);
+        break;
+      case T.STEP_REFUND:
+        at = putRefund(frame, bytes, at, left);
+        break;
+      case T.STEP_BEGIN_ACCESS:
+        if (frame.missLabel < 0) break;
+        bytes[at++] = OPCODE.i32;
+        at = putSigned(bytes, at, left);
+        break;
+      case T.STEP_MISS:
+        at = putMiss(frame, bytes, at, record, left, depth + argument);
+        break;
+      case T.STEP_EXIT:
+        bytes[at++] = OPCODE.br;
+        at = putUnsigned(bytes, at, depth + argument - frame.exitLabel);
+        break;
+      case T.STEP_REENTER:
+        bytes[at++] = OPCODE.br;
+        at = putUnsigned(bytes, at, depth + argument - frame.outerLabel);
+        break;
+      case T.STEP_TLB:
+        at = putUnsigned(bytes, at, frame.tlbSet + argument);
+        break;
+      case T.STEP_FUNCTION:
+        bytes[at++] = OPCODE.i32;
+        at = putSigned(bytes, at, frame.functionIndex);
+        break;
+      default:
+        code.length = at;
+        f.depth = depth;
+        takeStep(step, argument, insn, frame);
+        bytes = code.reserve(source.length - done + (steps.length / 3) * STEP_BYTES);
+        at = code.length;
+    }
+  }
+  while (done < source.length) bytes[at++] = source[done++]!;
+  code.length = at;
+  f.depth = depth;
+  if (flagsAfter !== 'same') flags.known = flagsAfter;
+  return fallsThrough;
+}
+
+/** The steps that are rare or large. */
+function takeStep(step: number, argument: number, insn: Insn, frame: Frame): void {
+  const { f } = frame;
+  switch (step) {
+    case T.STEP_GET_XMM: {
+      const number = xmmOf(insn, argument);
+      const local = frame.xmm[number]!;
+      if (local < 0) f.i32(0).mem('v128.load', L.XMM + 16 * number);
+      else f.get(local);
       return;
     }
-    this.push(value);
-    if (size < 8) f.i64(mask).op('i64.and');
-    if (size < 4) {
-      if (isHigh) f.i64(8n).op('i64.shl');
-      f.get(local)
-        .i64(~(isHigh ? mask << 8n : mask))
-        .op('i64.and')
-        .op('i64.or');
+    case T.STEP_BEGIN_SET_XMM:
+      if (frame.xmm[xmmOf(insn, argument)]! < 0) f.i32(0);
+      return;
+    case T.STEP_SET_XMM: {
+      const number = xmmOf(insn, argument);
+      const local = frame.xmm[number]!;
+      if (local < 0) f.mem('v128.store', L.XMM + 16 * number);
+      else {
+        f.set(local);
+        frame.writtenXmm |= 1 << number;
+      }
+      return;
     }
-    f.set(local);
-    this.#frame.writtenGpr.add(number);
-  }
-
-  protected getXmm(ref: RegRef): void {
-    const number = xmmOf(this.#insn, ref);
-    const local = this.#frame.xmm.get(number);
-    if (local === undefined) this.state('v128.load', L.XMM + 16 * number);
-    else this.f.get(local);
-  }
-
-  protected setXmm(ref: RegRef, value: Value): void {
-    const number = xmmOf(this.#insn, ref);
-    const local = this.#frame.xmm.get(number);
-    if (local === undefined) this.setState('v128.store', L.XMM + 16 * number, () => this.push(value));
-    else {
-      this.push(value).set(local);
-      this.#frame.writtenXmm.add(number);
-    }
-  }
-
-  protected mmxAddress(ref: RegRef): FunctionBody {
-    return this.f.i32(typeof ref === 'number' ? ref * 16 : ref === 'reg' ? this.#insn.reg : this.#insn.rm);
-  }
-
-  protected offset(): void {
-    const { f } = this;
-    const { baseNumber, indexNumber, scale, disp } = this.#insn;
-    const { ea, addressSize } = this.shape;
-    if (ea === 'rip') f.i64(this.#ripNext + BigInt(disp));
-    else if (baseNumber >= 0) {
-      this.#readGpr(baseNumber);
-      if (disp !== 0) f.i64(BigInt(disp)).op('i64.add');
-    } else f.i64(BigInt(disp));
-    if (indexNumber >= 0) {
-      this.#readGpr(indexNumber);
-      if (scale > 0) f.i64(BigInt(scale)).op('i64.shl');
-      f.op('i64.add');
-    }
-    if (addressSize < 8) f.i64(addressSize === 4 ? 0xffff_ffffn : 0xffffn).op('i64.and');
-  }
-
-  protected leaveStopped(): void {
-    this.#refund(this.#left);
-    this.f.i32(0).set(this.#frame.out);
-    this.#frame.exit();
-  }
-
-  protected override tlbKind(kind: number): number {
-    return this.#frame.tlbSet + kind;
-  }
-
-  /**
-   * A miss is the interpreter's business: it runs this instruction, whatever that does to the TLB or to code. So a region
-   * holds no call that all its registers would have to be saved around, never sees SCRATCH, and never changes code.
-   */
-  protected override access(out: number, _address: number, _descriptor: number, translated: () => FunctionBody): void {
-    const { f } = this;
-    f.op('i32.eqz').if();
-    this.#refund(this.#left);
-    this.record().set(this.#frame.out);
-    this.#frame.exit();
-    f.end();
-    translated().set(out);
-  }
-
-  protected override stored(): void {}
-
-  /** Only x87 helpers look at or change registers beside their arguments. */
-  protected override beforeHelper(): void {
-    if (!this.#insn.row.attributes.has('x87')) return;
-    const { f } = this;
-    for (const [number, local] of this.#frame.gpr)
-      f.i32(0)
-        .get(local)
-        .mem('i64.store', L.GPR + 8 * number);
-    for (const [number, local] of this.#helperXmm())
-      f.i32(0)
-        .get(local)
-        .mem('v128.store', L.XMM + 16 * number);
-    this.flags.toMemory();
-  }
-
-  protected override afterHelper(): void {
-    if (!this.#insn.row.attributes.has('x87')) return;
-    loadRegisters({ ...this.#frame, xmm: this.#helperXmm() });
-    this.flags.inMemory();
-  }
-
-  /** The XMM registers that a helper sees: FXSAVE and FXRSTOR have all of them. */
-  #helperXmm(): Frame['xmm'] {
-    return /^fx(save|rstor)$/.test(this.#insn.row.mnemonic) ? this.#frame.xmm : new Map();
-  }
-
-  protected override branch(cond: Value): void {
-    super.branch(cond);
-    this.#isOpen = true;
-  }
-
-  protected override conditional(op: Extract<Op, { k: 'if' }>): void {
-    const wasOpen = this.#isOpen;
-    const known = this.flags.known;
-    this.push(op.cond).if();
-    this.list(op.ifTrue);
-    if (op.ifFalse.length > 0) {
-      this.f.else();
-      this.flags.known = known;
-      this.list(op.ifFalse);
-    }
-    this.f.end();
-    this.#isOpen = wasOpen;
-    this.flags.forget();
-  }
-
-  protected jump(target: Value | 'imm' | 'next' | 'self'): void {
-    const { f } = this;
-    this.#isOpen = false;
-    if (typeof target === 'string') {
-      const rip = target === 'imm' ? this.#insn.imm : target === 'next' ? this.#ripNext : this.#insn.rip;
-      return leaveTo(this.#frame, rip);
-    }
-    const rip = f.local('i64');
-    const slot = f.local('i32');
-    const { out, entry, functionIndex } = this.#frame;
-    this.push(target).tee(rip).op('i32.wrap_i64').get(rip).i64(12n).op('i64.shr_u').op('i32.wrap_i64').op('i32.xor');
-    f.i32(L.JUMP_CACHE_ENTRIES - 1)
-      .op('i32.and')
-      .i32(4)
-      .op('i32.shl')
-      .tee(slot);
-    f.mem('i64.load', L.JUMP_CACHE).get(rip).op('i64.eq');
-    f.get(slot)
-      .mem('i32.load', L.JUMP_CACHE + 12)
-      .i32(0)
-      .mem('i32.load', L.JUMP_GENERATION)
-      .op('i32.eq')
-      .op('i32.and')
-      .if();
-    // A record that enters this very region is a branch; anything else leaves.
-    f.get(slot)
-      .mem('i32.load', L.JUMP_CACHE + 8)
-      .tee(out)
-      .mem('i32.load16_u', L.R_HANDLER)
-      .i32(L.HANDLER_ENTER)
-      .op('i32.eq')
-      .if();
-    f.get(out).i32(L.RECORDS).op('i32.sub').i32(2).op('i32.shr_u').tee(slot);
-    f.mem('i32.load', L.SIDE + 4)
-      .i32(functionIndex)
-      .op('i32.eq')
-      .if();
-    f.get(slot)
-      .mem('i32.load16_u', L.SIDE + 2)
-      .set(entry);
-    this.#frame.reenter();
-    f.end().end();
-    this.#frame.exit();
-    f.end();
-    f.i32(0).get(rip).mem('i64.store', L.RIP);
-    askLookup(this.#frame);
+    case T.STEP_LEAVE_TO_IMM:
+      f.depth += argument;
+      return leaveTo(frame, insn.immLow, insn.immHigh);
+    case T.STEP_LEAVE_TO_NEXT:
+      f.depth += argument;
+      return leaveToNext(frame, insn);
+    case T.STEP_LEAVE_TO_SELF:
+      f.depth += argument;
+      return leaveTo(frame, insn.ripLow, insn.ripHigh);
+    case T.STEP_SAVE_REGISTERS:
+      storeGpr(frame, ALL);
+      if (argument === 1) storeXmm(frame, ALL);
+      return;
+    case T.STEP_LOAD_REGISTERS:
+      loadGpr(frame);
+      if (argument === 1) loadXmm(frame);
+      return;
+    default:
+      throw new Error(`bug: no step ${step}`);
   }
 }

@@ -1,27 +1,46 @@
 /**
- * The control flow of a region: its blocks, where they lead, which of them are loops and where it can be entered.
+ * The control flow of a region: its blocks, where they lead, which of them are loops and where it can be entered. Offsets
+ * are from the start of the page that it lies in.
  */
 import type { Insn } from './decoder.ts';
-import type { Op } from './ir.ts';
+import type { RegionTemplate } from './region_template.ts';
 
 export interface RegionInsn {
   readonly insn: Insn;
-  readonly ops: readonly Op[];
+  readonly template: RegionTemplate;
   readonly record: number;
+  /** Where its immediate leads, if it is a direct branch within the page; else -1. */
+  readonly target: number;
 }
 
-export interface RegionBlock {
-  readonly rip: bigint;
-  readonly record: number;
+/** A basic block. */
+export interface PageBlock {
+  readonly offset: number;
   readonly insns: readonly RegionInsn[];
-  /** Where execution goes on after the last instruction, unless that jumps. */
-  readonly next: bigint;
+  /** Of the instruction behind it. */
+  readonly next: number;
+}
+
+export interface RegionBlock extends PageBlock {
+  /** The interpreter's. */
+  readonly record: number;
   /** Wanted as an entry although branches inside the region lead to it. */
   readonly isEntry: boolean;
 }
 
+/** Where a block leads within the page, as far as that is known at translation. */
+export function successors({ insns, offset, next }: PageBlock): number[] {
+  const { target, template } = insns.at(-1)!;
+  const targets: number[] = [];
+  if (template.flow.toNext) targets.push(next);
+  if (target >= 0) targets.push(target);
+  // What repeats itself is a block of its own.
+  if (template.flow.toSelf) targets.push(offset);
+  return targets;
+}
+
 /** Header to last block, properly nested: an interval that crosses another is widened to hold it. */
-export function findLoops(edges: readonly [number, number][]): Map<number, number> {
+export function findLoops(edges: readonly (readonly [number, number])[]): Map<number, number> {
   const ends = new Map<number, number>();
   for (const [from, to] of edges) if (to <= from) ends.set(to, Math.max(ends.get(to) ?? 0, from));
   for (let isStable = false; !isStable; ) {
@@ -45,7 +64,7 @@ export function findLoops(edges: readonly [number, number][]): Map<number, numbe
  */
 export function findEntries(
   blocks: readonly RegionBlock[],
-  edges: readonly [number, number][],
+  edges: readonly (readonly [number, number])[],
   loopEnds: ReadonlyMap<number, number>,
 ): ReadonlySet<number> {
   const entries = new Set<number>(loopEnds.keys());
@@ -58,25 +77,4 @@ export function findEntries(
     if (isEntry || !reached.has(i)) entries.add(i);
   });
   return entries;
-}
-
-/** Where a block leads, as far as that is known at translation. */
-export function successors({ insns, next, rip }: Pick<RegionBlock, 'insns' | 'next' | 'rip'>): bigint[] {
-  const last = insns.at(-1);
-  if (!last) return [next];
-  const end = last.ops.at(-1);
-  const targets = end?.k === 'jump' || (end?.k === 'fault' && !end.cond) ? [] : [next];
-  const walk = (ops: readonly Op[]): void => {
-    for (const op of ops) {
-      if (op.k === 'branch' || (op.k === 'jump' && op.target === 'imm')) targets.push(last.insn.imm);
-      else if (op.k === 'jump' && op.target === 'self') targets.push(rip);
-      else if (op.k === 'jump' && op.target === 'next') targets.push(next);
-      else if (op.k === 'if') {
-        walk(op.ifTrue);
-        walk(op.ifFalse);
-      }
-    }
-  };
-  walk(last.ops);
-  return targets;
 }

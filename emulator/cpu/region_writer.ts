@@ -3,28 +3,35 @@
  * branches, and one exit at the end puts everything back. region_emitter.ts writes what is inside a block.
  */
 import { HANDLER_SIGNATURE, handlerImports } from './emitter.ts';
-import type { Op } from './ir.ts';
 import * as L from './layout.ts';
-import { LazyFlags, SAVE_FLAGS_SIGNATURE } from './lazy_flags.ts';
-import { type Frame, gprOf, leaveTo, loadRegisters, RegionEmitter, xmmOf } from './region_emitter.ts';
+import { SAVE_FLAGS_SIGNATURE } from './lazy_flags.ts';
+import { emitInsn, type Frame, gprOf, leaveToNext, loadGpr, loadXmm, storeGpr, storeXmm, xmmOf } from './region_emitter.ts';
 import { findEntries, findLoops, type RegionBlock, type RegionInsn, successors } from './region_shape.ts';
-import { FunctionBody, type ImportedFunction, type Signature } from './wasm_writer.ts';
-
-/** (entry block) -> next record, or 0: like a handler, but for as many instructions as REMAINING allows. */
-export const REGION_SIGNATURE: Signature = HANDLER_SIGNATURE;
+import { makeFrameLocals, tempTypes } from './region_template.ts';
+import { type EncodedFunction, FunctionBody, type ImportedFunction } from './wasm_writer.ts';
 
 export const regionImports: readonly ImportedFunction[] = [...handlerImports, { name: 'saveFlags', signature: SAVE_FLAGS_SIGNATURE }];
-const IMPORT_SAVE_FLAGS = handlerImports.length;
+export const IMPORT_SAVE_FLAGS = handlerImports.length;
+
+/** Where regions lie, and for whom. */
+export interface RegionPage {
+  /** RIP of its first byte, in halves. */
+  readonly low: number;
+  readonly high: number;
+  readonly isUser: boolean;
+}
 
 export interface EmittedRegion {
-  readonly body: FunctionBody;
+  readonly body: EncodedFunction;
   /** By block: the number to enter it by, or undefined where it cannot be entered. */
   readonly entries: readonly (number | undefined)[];
 }
 
-export function emitRegion(blocks: readonly RegionBlock[], functionIndex: number, isUser: boolean): EmittedRegion {
-  const writer = new RegionWriter(blocks, functionIndex, isUser);
-  return { body: writer.write(), entries: writer.entries };
+/** The function is (entry block) -> next record, or 0: like a handler, but for as many instructions as REMAINING allows. */
+export function emitRegion(blocks: readonly RegionBlock[], functionIndex: number, page: RegionPage): EmittedRegion {
+  const writer = new RegionWriter(blocks, functionIndex, page);
+  const code = writer.write().encode();
+  return { body: { signature: HANDLER_SIGNATURE, encode: () => code }, entries: writer.entries };
 }
 
 /** A stretch of blocks that is laid out together: the whole region, or the body of a loop. */
@@ -40,100 +47,90 @@ interface Scope {
   current: number;
 }
 
+/** One for all regions: it has grown to what they need. */
+const body = new FunctionBody(HANDLER_SIGNATURE);
+
 class RegionWriter {
   readonly #blocks: readonly RegionBlock[];
-  readonly #f = new FunctionBody(REGION_SIGNATURE);
+  readonly #f = body;
   readonly #frame: Frame;
   readonly #loopEnds: Map<number, number>;
   readonly #scopes: Scope[] = [];
   /** As EmittedRegion has them. */
   readonly entries: readonly (number | undefined)[];
-  #exitLabel = 0;
-  #outerLabel = 0;
 
-  constructor(blocks: readonly RegionBlock[], functionIndex: number, isUser: boolean) {
+  constructor(blocks: readonly RegionBlock[], functionIndex: number, page: RegionPage) {
     this.#blocks = blocks;
     const f = this.#f;
-    const blockAt = new Map(blocks.map((block, i) => [block.rip, i]));
-    const edges = blocks.flatMap((block, from) =>
-      successors(block).flatMap((rip): [number, number][] => {
-        const to = blockAt.get(rip);
-        return to === undefined ? [] : [[from, to]];
-      }),
-    );
+    f.restart();
+    const blockAt = new Map(blocks.map((block, i) => [block.offset, i]));
+    const edges: [number, number][] = [];
+    blocks.forEach((block, from) => {
+      for (const offset of successors(block)) {
+        const to = blockAt.get(offset);
+        if (to !== undefined) edges.push([from, to]);
+      }
+    });
     this.#loopEnds = findLoops(edges);
     let count = 0;
     const isEntry = findEntries(blocks, edges, this.#loopEnds);
     this.entries = blocks.map((_, i) => (isEntry.has(i) ? count++ : undefined));
     this.#frame = {
+      ...makeFrameLocals(f, IMPORT_SAVE_FLAGS),
       f,
-      entry: 0,
-      budget: f.local('i32'),
-      out: f.local('i32'),
-      tlbSet: isUser ? L.TLB_USER : L.TLB_SUPERVISOR,
-      gpr: new Map(),
-      xmm: new Map(),
-      writtenGpr: new Set(),
-      writtenXmm: new Set(),
-      flags: new LazyFlags(f, IMPORT_SAVE_FLAGS),
+      tlbSet: page.isUser ? L.TLB_USER : L.TLB_SUPERVISOR,
+      gpr: new Array<number>(16).fill(-1),
+      xmm: new Array<number>(16).fill(-1),
+      writtenGpr: 0,
+      writtenXmm: 0,
+      temps: tempTypes.map(() => []),
+      pageLow: page.low,
+      pageHigh: page.high,
       blockAt,
       functionIndex,
+      exitLabel: 0,
+      outerLabel: 0,
+      missLabel: -1,
       goTo: (block) => this.#goTo(block),
-      exit: () => f.brTo(this.#exitLabel),
-      reenter: () => f.brTo(this.#outerLabel),
     };
     // Outside loops a register is used where it lies: what is not repeated is not worth its share of every exit.
-    const isLooped = (block: number): boolean => [...this.#loopEnds].some(([head, end]) => head <= block && block <= end);
+    let looped = -1;
     blocks.forEach(({ insns }, i) => {
-      if (isLooped(i)) for (const insn of insns) this.#findRegisters(insn);
+      looped = Math.max(looped, this.#loopEnds.get(i) ?? -1);
+      if (i <= looped) for (const insn of insns) this.#findRegisters(insn);
     });
   }
 
   /** Gives every register that an instruction touches a local. */
-  #findRegisters({ insn, ops }: RegionInsn): void {
+  #findRegisters({ insn, template }: RegionInsn): void {
     const { gpr, xmm, f } = this.#frame;
     const useGpr = (number: number): void => {
-      if (!gpr.has(number)) gpr.set(number, f.local('i64'));
+      if (gpr[number]! < 0) gpr[number] = f.local('i64');
     };
-    const useXmm = (number: number): void => {
-      if (!xmm.has(number)) xmm.set(number, f.local('v128'));
-    };
-    const walk = (list: readonly Op[]): void => {
-      for (const op of list) {
-        if (op.k === 'getReg' || op.k === 'setReg') {
-          useGpr(gprOf(insn, op.ref).number);
-        } else if (op.k === 'getXmm' || op.k === 'setXmm') {
-          useXmm(xmmOf(insn, op.ref));
-        } else if (op.k === 'ea' || op.k === 'offset') {
-          if (insn.baseNumber >= 0 && insn.shape.ea !== 'rip') useGpr(insn.baseNumber);
-          if (insn.indexNumber >= 0) useGpr(insn.indexNumber);
-        } else if (op.k === 'if') {
-          walk(op.ifTrue);
-          walk(op.ifFalse);
-        }
-      }
-    };
-    walk(ops);
+    for (const code of template.gprs) useGpr(gprOf(insn, code));
+    for (const code of template.xmms) {
+      const number = xmmOf(insn, code);
+      if (xmm[number]! < 0) xmm[number] = f.local('v128');
+    }
+    if (!template.usesAddress) return;
+    if (insn.baseNumber >= 0 && insn.shape.ea !== 'rip') useGpr(insn.baseNumber);
+    if (insn.indexNumber >= 0) useGpr(insn.indexNumber);
   }
 
   write(): FunctionBody {
     const f = this.#f;
-    const { budget, out, gpr, xmm, writtenGpr, writtenXmm, flags } = this.#frame;
+    const frame = this.#frame;
+    const { budget, out, flags } = frame;
     f.i32(0).mem('i32.load', L.REMAINING).set(budget);
-    loadRegisters(this.#frame);
-    this.#exitLabel = f.block().depth;
-    this.#outerLabel = f.loop().depth;
-    this.#emitScope(0, this.#blocks.length - 1, this.#outerLabel);
+    loadGpr(frame);
+    loadXmm(frame);
+    frame.exitLabel = f.block().depth;
+    frame.outerLabel = f.loop().depth;
+    this.#emitScope(0, this.#blocks.length - 1, frame.outerLabel);
     f.unreachable();
     f.end().end();
-    for (const number of writtenGpr)
-      f.i32(0)
-        .get(gpr.get(number)!)
-        .mem('i64.store', L.GPR + 8 * number);
-    for (const number of writtenXmm)
-      f.i32(0)
-        .get(xmm.get(number)!)
-        .mem('v128.store', L.XMM + 16 * number);
+    storeGpr(frame, frame.writtenGpr);
+    storeXmm(frame, frame.writtenXmm);
     flags.save();
     f.i32(0).get(budget).mem('i32.store', L.REMAINING);
     return f.get(out);
@@ -212,25 +209,42 @@ class RegionWriter {
 
   #emitBlock(index: number): void {
     const f = this.#f;
-    const { budget, out, flags } = this.#frame;
-    const block = this.#blocks[index]!;
-    const count = block.insns.length;
+    const frame = this.#frame;
+    const { budget, out, flags } = frame;
+    const { insns, record } = this.#blocks[index]!;
+    const count = insns.length;
     flags.forget();
-    if (count > 0) {
-      f.get(budget).i32(count).op('i32.lt_s').if();
-      f.i32(block.record).set(out);
-      this.#frame.exit();
-      f.end();
-      f.get(budget).i32(count).op('i32.sub').set(budget);
-    }
+    f.get(budget).i32(count).op('i32.lt_s').if();
+    f.i32(record).set(out).brTo(frame.exitLabel);
+    f.end();
+    f.get(budget).i32(count).op('i32.sub').set(budget);
+    const hasMissLabel = needsMissLabel(insns);
+    if (hasMissLabel) frame.missLabel = f.block('i32').depth;
     let isOpen = true;
-    block.insns.forEach((member, i) => {
-      const mark = f.localMark;
-      const emitter = new RegionEmitter(member, this.#frame, count - i);
-      emitter.list(member.ops);
-      isOpen = emitter.finish();
-      f.recycleLocals(mark);
+    insns.forEach((member, i) => {
+      isOpen = emitInsn(member, frame, count - i);
     });
-    if (isOpen) leaveTo(this.#frame, block.next);
+    if (isOpen) leaveToNext(frame, insns.at(-1)!.insn);
+    if (!hasMissLabel) return;
+    f.end();
+    frame.missLabel = -1;
+    f.tee(out).get(budget).op('i32.add').set(budget);
+    f.i32(insns.at(-1)!.record + L.RECORD_SIZE)
+      .get(out)
+      .i32(Math.log2(L.RECORD_SIZE))
+      .op('i32.shl')
+      .op('i32.sub')
+      .set(out);
+    f.brTo(frame.exitLabel);
   }
+}
+
+/** Whether one way out serves all of a block's accesses: there are several, and records in sequence. */
+function needsMissLabel(insns: readonly RegionInsn[]): boolean {
+  let accesses = 0;
+  for (let i = 0; i < insns.length; i++) {
+    accesses += insns[i]!.template.accesses;
+    if (insns[i]!.record !== insns[0]!.record + i * L.RECORD_SIZE) return false;
+  }
+  return accesses > 1;
 }

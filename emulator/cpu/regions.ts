@@ -1,13 +1,17 @@
 /**
- * The second tier: finds pages where time is spent, translates their code to regions (region_emitter.ts) and lets the
- * interpreter's records enter them. A region dies with the first of its blocks; the interpreter goes on without it.
+ * The second tier: finds pages where time is spent, translates their code to regions (page_code.ts finds them,
+ * region_writer.ts writes them) and lets the interpreter's records enter them. A region dies with the first of its blocks;
+ * the interpreter goes on without it.
  */
 import { type BlockMode, type CodeBlock, type CodeCache, sideOf } from './code_cache.ts';
 import type { Decoder } from './decoder.ts';
 import * as L from './layout.ts';
-import { endOf, findBlocks, groupBlocks, PAGE_SIZE, type PageBlock, type PageInsn } from './page_code.ts';
-import type { RegionBlock, RegionInsn } from './region_shape.ts';
-import { type EmittedRegion, emitRegion, regionImports } from './region_writer.ts';
+import { PAGE_SIZE } from './layout.ts';
+import { findBlocks, groupBlocks } from './page_code.ts';
+import type { PageBlock, RegionBlock, RegionInsn } from './region_shape.ts';
+import { RegionTemplate } from './region_template.ts';
+import { type EmittedRegion, emitRegion, IMPORT_SAVE_FLAGS, type RegionPage, regionImports } from './region_writer.ts';
+import type { Shape } from './shape.ts';
 import type { Templates } from './templates.ts';
 import { buildModule } from './wasm_writer.ts';
 
@@ -17,6 +21,14 @@ export interface Region {
   readonly blocks: readonly CodeBlock[];
   readonly module: RegionModule;
   readonly instructions: number;
+}
+
+/** A page of code in one mode, and the interpreter's blocks there. */
+interface CodePage extends RegionPage {
+  /** RIP and maddr of its first byte. */
+  readonly rip: bigint;
+  readonly maddr: number;
+  readonly mode: BlockMode;
 }
 
 /** What is to become a region, and the interpreter's blocks that hold its code. */
@@ -56,7 +68,6 @@ const MAX_PAGES = 1 << 16;
 /** Instructions between samples while code is cold. */
 export const SAMPLE_INSTRUCTIONS = 10_000;
 const MAX_INSNS = 800;
-const PAGE = 4096n;
 
 export class Regions {
   readonly #view: DataView;
@@ -68,9 +79,10 @@ export class Regions {
   readonly #imports: Record<string, unknown>;
   readonly #memoryPages: number;
   /** By linear page: samples since it was last translated, and the number of the last. */
-  #samples = new Map<bigint, { count: number; last: number; translations: number }>();
+  #samples = new Map<number, { count: number; last: number; translations: number }>();
   #sampled = 0;
   #regions = new Set<Region>();
+  readonly #regionTemplates = new Map<Shape, RegionTemplate>();
   /** Places in the function table. */
   readonly #freeIndices = Array.from({ length: L.MAX_REGIONS }, (_, i) => L.FIRST_REGION + L.MAX_REGIONS - 1 - i);
   translations = 0;
@@ -111,65 +123,54 @@ export class Regions {
   /** Interpreted code at `rip` (whose byte lies at `maddr`) was found running; translates when that happens often. */
   sample(rip: bigint, maddr: number, mode: BlockMode): void {
     if (!isTranslatable(rip, maddr, mode)) return;
-    const holders = this.#code
-      .blocksIn(Math.floor(maddr / 4096), mode.key)
-      .filter((block) => block.region && this.#regions.has(block.region) && holds(block, rip));
+    const offset = maddr % PAGE_SIZE;
+    const low = Number(BigInt.asIntN(32, rip)) & -PAGE_SIZE;
+    const high = Number(BigInt.asIntN(32, rip >> 32n));
+    const page: CodePage = { rip: rip - BigInt(offset), maddr: maddr - offset, low, high, isUser: mode.isUser, mode };
+    const known = this.#known(page);
+    const holders = known.filter(({ region, start, end }) => region && this.#regions.has(region) && start <= maddr && maddr < end);
     if (holders.length > 0) {
       const unentered = holders.filter(({ record }) => !this.#isEntered(record));
       if (unentered.length < holders.length) return;
       for (const block of unentered) block.isEntry = true;
     }
-    const page = rip / PAGE;
+    const number = (high >>> 0) * 2 ** 20 + (low >>> 12);
     const now = ++this.#sampled;
-    const seen = this.#samples.get(page) ?? { count: 0, last: now, translations: 0 };
+    const seen = this.#samples.get(number) ?? { count: 0, last: now, translations: 0 };
     if (this.#samples.size >= MAX_PAGES) this.#samples.clear();
-    this.#samples.set(page, seen);
-    const known = this.#known(page * PAGE, maddr - (maddr % PAGE_SIZE), mode).reduce((sum, block) => sum + block.instructions, 0);
-    const wanted = (HOT + known / INSTRUCTIONS_PER_SAMPLE) * 2 ** Math.min(seen.translations, MAX_DOUBLINGS);
+    this.#samples.set(number, seen);
+    let instructions = 0;
+    for (const block of known) instructions += block.instructions;
+    const wanted = (HOT + instructions / INSTRUCTIONS_PER_SAMPLE) * 2 ** Math.min(seen.translations, MAX_DOUBLINGS);
     seen.count = seen.count * 2 ** ((seen.last - now) / HALF_LIFE) + 1;
     seen.last = now;
     if (seen.count < wanted) return;
     seen.count = 0;
     seen.translations++;
-    this.#translate(rip, maddr, mode);
+    this.#translate(page, known, offset);
   }
 
-  #translate(rip: bigint, maddr: number, mode: BlockMode): void {
-    const frame = maddr - (maddr % PAGE_SIZE);
-    const page = rip - (rip % PAGE);
-    const known = this.#known(page, frame, mode);
-    const targets = known.filter((block) => block.isTarget).map((block) => block.start - frame);
-    const records = this.#code.recordsOf(known);
-    const found = findBlocks(
-      {
-        rip: page,
-        roots: targets.length > 0 ? targets : [maddr - frame],
-        isKnown: (offset) => records[offset] !== 0,
-        decode: (offset) => this.#decode(page + BigInt(offset), frame + offset, mode),
-      },
-      MAX_INSNS,
-    );
+  /** Translates what the interpreter knows of a page; execution is at an offset in it. */
+  #translate(page: CodePage, known: readonly CodeBlock[], at: number): void {
+    const { rip, maddr, mode } = page;
+    const targets = known.filter((block) => block.isTarget).map((block) => block.start - maddr);
+    const found = findBlocks({ roots: targets.length > 0 ? targets : [at], decode: this.#decoderOf(page, known) }, MAX_INSNS);
     if (found.length === 0) return;
     // Every block of a region starts one of the interpreter's.
-    for (const { offset } of found) this.#code.blockAt(page + BigInt(offset), frame + offset, mode);
-    const members = this.#known(page, frame, mode);
-    const blockAt = new Map(members.map((block) => [block.start - frame, block]));
-    const parts = groupBlocks(found, page, SMALL).map((group) => ({
-      members: members.filter((block) => isIn(group, block.start - frame)),
-      blocks: group.map(({ offset, insns, next }): RegionBlock => {
-        const { rip, record, isEntry } = blockAt.get(offset)!;
-        let at = offset;
-        const withRecords = insns.map(({ insn, ops }): RegionInsn => {
-          const member = { insn, ops, record: records[at]! };
-          at += insn.length;
-          return member;
-        });
-        return { rip, record, isEntry, insns: withRecords, next: page + BigInt(next) };
-      }),
-    }));
+    const blockAt = new Map(found.map(({ offset }) => [offset, this.#code.blockAt(rip + BigInt(offset), maddr + offset, mode)]));
+    const members = this.#known(page);
+    const parts = groupBlocks(found, SMALL).map((group): Part => {
+      return {
+        members: members.filter((block) => isIn(group, block.start - maddr)),
+        blocks: group.map((block): RegionBlock => {
+          const { record, isEntry } = blockAt.get(block.offset)!;
+          return { ...block, record, isEntry };
+        }),
+      };
+    });
     this.#compile(
       parts.filter((part) => !this.#isThere(part)),
-      mode,
+      page,
     );
   }
 
@@ -181,12 +182,12 @@ export class Regions {
   }
 
   /** Makes the parts functions of one module. Where modules must not be compiled at once, they come when they are ready. */
-  #compile(parts: readonly Part[], mode: BlockMode): void {
+  #compile(parts: readonly Part[], page: RegionPage): void {
     if (parts.length === 0) return;
     this.#makeRoom(parts.length);
     const emitted = parts.map((part): EmittedPart => {
       const functionIndex = this.#freeIndices.pop()!;
-      return { ...part, functionIndex, ...emitRegion(part.blocks, functionIndex, mode.isUser) };
+      return { ...part, functionIndex, ...emitRegion(part.blocks, functionIndex, page) };
     });
     const bytes = buildModule({
       imports: regionImports,
@@ -250,16 +251,35 @@ export class Regions {
   }
 
   /** The interpreter's blocks that lie in one page. */
-  #known(page: bigint, frame: number, mode: BlockMode): readonly CodeBlock[] {
-    return this.#code.blocksIn(frame / PAGE_SIZE, mode.key).filter((block) => block.rip / PAGE === page / PAGE && block.secondSize === 0);
+  #known({ rip, maddr, mode }: CodePage): readonly CodeBlock[] {
+    const number = Number(rip >> 12n);
+    return this.#code.blocksIn(maddr / PAGE_SIZE, mode.key).filter((block) => block.ripPage === number && block.secondSize === 0);
   }
 
-  #decode(rip: bigint, maddr: number, mode: BlockMode): PageInsn | undefined {
-    const pageEnd = maddr - (maddr % PAGE_SIZE) + PAGE_SIZE;
-    const insn = this.#decoder.decode(this.#ram.subarray(0, pageEnd), maddr, rip, mode);
-    if (typeof insn === 'string' || mode.substitute(insn.row) || this.#code.isBreakpoint(rip)) return undefined;
-    const ops = this.#templates.ops(insn.shape);
-    return { insn, ops, end: endOf(insn, ops) };
+  /** What decodes the instructions of a page that the interpreter knows. */
+  #decoderOf({ rip, maddr, low, high, mode }: CodePage, known: readonly CodeBlock[]): (offset: number) => RegionInsn | undefined {
+    const records = this.#code.recordsOf(known);
+    const bytes = this.#ram.subarray(0, maddr + PAGE_SIZE);
+    const { hasBreakpoints } = this.#code;
+    return (offset) => {
+      const record = records[offset]!;
+      if (record === 0) return undefined;
+      const insn = this.#decoder.decodeAt(bytes, maddr + offset, low + offset, high, mode);
+      if (typeof insn === 'string' || mode.substitute(insn.row)) return undefined;
+      if (hasBreakpoints && this.#code.isBreakpoint(rip + BigInt(offset))) return undefined;
+      const template = this.#template(insn.shape);
+      const isInPage = template.flow.toTarget && insn.immHigh === high && insn.immLow >>> 12 === low >>> 12;
+      return { insn, template, record, target: isInPage ? insn.immLow & 0xfff : -1 };
+    };
+  }
+
+  #template(shape: Shape): RegionTemplate {
+    let template = this.#regionTemplates.get(shape);
+    if (!template) {
+      template = new RegionTemplate(shape, this.#templates.ops(shape), IMPORT_SAVE_FLAGS);
+      this.#regionTemplates.set(shape, template);
+    }
+    return template;
   }
 
   /** The region's blocks are interpreted again. */
@@ -289,7 +309,7 @@ export class Regions {
 
 /** 64-bit code, and 32-bit code of flat segments: RIP and its place agree about pages, and no limit ends a block. */
 function isTranslatable(rip: bigint, maddr: number, mode: BlockMode): boolean {
-  if (mode.code === 16 || Number(rip % PAGE) !== maddr % PAGE_SIZE) return false;
+  if (mode.code === 16 || (Number(BigInt.asUintN(32, rip)) - maddr) % PAGE_SIZE !== 0) return false;
   return mode.code === 64 || mode.codeLimit === 0xffff_ffff;
 }
 
@@ -299,8 +319,4 @@ function isIn(blocks: readonly PageBlock[], offset: number): boolean {
 
 function instructionsOf(blocks: readonly RegionBlock[]): number {
   return blocks.reduce((sum, { insns }) => sum + insns.length, 0);
-}
-
-function holds(block: CodeBlock, rip: bigint): boolean {
-  return block.rip <= rip && rip < block.rip + BigInt(block.end - block.start);
 }

@@ -7,7 +7,7 @@ import { type Ty, wasmOpcodes } from './wasm_opcodes.ts';
 const typeCodes: Record<Ty, number> = { i32: 0x7f, i64: 0x7e, f32: 0x7d, f64: 0x7c, v128: 0x7b };
 
 /** Bytes that grow. */
-class Bytes {
+export class Bytes {
   #bytes = new Uint8Array(256);
   length = 0;
 
@@ -22,6 +22,19 @@ class Bytes {
     this.length += bytes.length;
   }
 
+  /** For a writer of many bytes at once: where they are, with room for `count` more from `length` on, which it moves. */
+  reserve(count: number): Uint8Array {
+    if (this.length + count > this.#bytes.length) this.#grow(count);
+    return this.#bytes;
+  }
+
+  get last(): number {
+    return this.#bytes[this.length - 1]!;
+  }
+  set last(value: number) {
+    this.#bytes[this.length - 1] = value;
+  }
+
   #grow(count: number): void {
     const bytes = new Uint8Array(Math.max(this.#bytes.length * 2, this.length + count));
     bytes.set(this.#bytes);
@@ -29,16 +42,14 @@ class Bytes {
   }
 
   unsigned(value: number): void {
-    let rest = value;
-    for (; rest >= 128; rest = Math.floor(rest / 128)) this.byte((rest % 128) | 0x80);
-    this.byte(rest);
+    const bytes = this.reserve(5);
+    this.length = putUnsigned(bytes, this.length, value);
   }
 
   /** A signed number of 32 bits. */
   signed(value: number): void {
-    let rest = value;
-    for (; rest < -64 || rest > 63; rest >>= 7) this.byte((rest & 0x7f) | 0x80);
-    this.byte(rest & 0x7f);
+    const bytes = this.reserve(5);
+    this.length = putSigned(bytes, this.length, value);
   }
 
   signed64(value: bigint): void {
@@ -49,15 +60,51 @@ class Bytes {
     this.byte(Number(rest & 0x7fn));
   }
 
+  /** A signed number of 64 bits in halves. */
+  signedHalves(low: number, high: number): void {
+    const bytes = this.reserve(10);
+    this.length = putSignedHalves(bytes, this.length, low, high);
+  }
+
   take(): Uint8Array {
     return this.#bytes.subarray(0, this.length);
   }
 }
 
-export function unsignedLeb(value: number): number[] {
-  const bytes = new Bytes();
-  bytes.unsigned(value);
-  return [...bytes.take()];
+/** Puts an unsigned number of 32 bits at a place with room for it; returns the place behind it. */
+export function putUnsigned(bytes: Uint8Array, place: number, value: number): number {
+  let at = place;
+  let rest = value;
+  for (; rest > 127; rest >>>= 7) bytes[at++] = (rest & 0x7f) | 0x80;
+  bytes[at++] = rest;
+  return at;
+}
+
+/** The same of a signed number of 32 bits. */
+export function putSigned(bytes: Uint8Array, place: number, value: number): number {
+  let at = place;
+  let rest = value;
+  for (; rest < -64 || rest > 63; rest >>= 7) bytes[at++] = (rest & 0x7f) | 0x80;
+  bytes[at++] = rest & 0x7f;
+  return at;
+}
+
+/** The same of one of 64 bits in halves. */
+export function putSignedHalves(bytes: Uint8Array, place: number, low: number, high: number): number {
+  let at = place;
+  let restLow = low | 0;
+  let restHigh = high | 0;
+  while (restHigh !== restLow >> 31) {
+    bytes[at++] = (restLow & 0x7f) | 0x80;
+    restLow = (restLow >>> 7) | (restHigh << 25);
+    restHigh >>= 7;
+  }
+  return putSigned(bytes, at, restLow);
+}
+
+function unsignedLeb(value: number): number[] {
+  const bytes = new Uint8Array(5);
+  return [...bytes.subarray(0, putUnsigned(bytes, 0, value))];
 }
 
 export interface Signature {
@@ -67,8 +114,9 @@ export interface Signature {
 
 export class FunctionBody {
   readonly signature: Signature;
-  readonly #code = new Bytes();
-  readonly #locals: Ty[] = [];
+  /** What has been written: whoever writes there leaves no block open. */
+  readonly code = new Bytes();
+  #locals: Ty[] = [];
   /** Locals that `recycleLocals` has freed, by type. */
   #free: Partial<Record<Ty, number[]>> = {};
   #used: [Ty, number][] = [];
@@ -77,6 +125,15 @@ export class FunctionBody {
 
   constructor(signature: Signature) {
     this.signature = signature;
+  }
+
+  /** Starts another function of the same signature. */
+  restart(): void {
+    this.code.length = 0;
+    this.#locals = [];
+    this.#free = {};
+    this.#used = [];
+    this.depth = 0;
   }
 
   local(ty: Ty): number {
@@ -102,16 +159,21 @@ export class FunctionBody {
   }
 
   #with(opcode: number, operand: number): this {
-    this.#code.byte(opcode);
-    this.#code.unsigned(operand);
+    this.code.byte(opcode);
+    this.code.unsigned(operand);
     return this;
+  }
+
+  #opcode(bytes: readonly number[]): void {
+    if (bytes.length === 1) this.code.byte(bytes[0]!);
+    else this.code.append(bytes);
   }
 
   op(name: string, lane?: number): this {
     const opcode = wasmOpcodes.get(name);
     if (!opcode) throw new Error(`bug: no WebAssembly instruction ${name}`);
-    for (const byte of opcode.code) this.#code.byte(byte);
-    if (opcode.hasLane) this.#code.byte(lane ?? 0);
+    this.#opcode(opcode.code);
+    if (opcode.hasLane) this.code.byte(lane ?? 0);
     return this;
   }
 
@@ -119,38 +181,44 @@ export class FunctionBody {
   mem(name: string, offset = 0): this {
     const opcode = wasmOpcodes.get(name);
     if (!opcode) throw new Error(`bug: no WebAssembly instruction ${name}`);
-    for (const byte of opcode.code) this.#code.byte(byte);
+    this.#opcode(opcode.code);
     return this.#with(0, offset);
   }
 
   shuffle(lanes: readonly number[]): this {
-    this.#code.append([0xfd, 0x0d, ...lanes]);
+    this.code.append([0xfd, 0x0d, ...lanes]);
     return this;
   }
 
   i32(value: number): this {
-    this.#code.byte(0x41);
-    this.#code.signed(value | 0);
+    this.code.byte(0x41);
+    this.code.signed(value | 0);
     return this;
   }
   i64(value: bigint): this {
-    this.#code.byte(0x42);
-    this.#code.signed64(BigInt.asIntN(64, value));
+    this.code.byte(0x42);
+    this.code.signed64(BigInt.asIntN(64, value));
+    return this;
+  }
+  /** The same of a value's halves. */
+  i64Halves(low: number, high: number): this {
+    this.code.byte(0x42);
+    this.code.signedHalves(low, high);
     return this;
   }
   f32(value: number): this {
-    this.#code.byte(0x43);
-    this.#code.append(new Uint8Array(new Float32Array([value]).buffer));
+    this.code.byte(0x43);
+    this.code.append(new Uint8Array(new Float32Array([value]).buffer));
     return this;
   }
   f64(value: number): this {
-    this.#code.byte(0x44);
-    this.#code.append(new Uint8Array(new Float64Array([value]).buffer));
+    this.code.byte(0x44);
+    this.code.append(new Uint8Array(new Float64Array([value]).buffer));
     return this;
   }
   v128(low: bigint, high: bigint): this {
-    this.#code.append([0xfd, 0x0c]);
-    this.#code.append(new Uint8Array(new BigUint64Array([BigInt.asUintN(64, low), BigInt.asUintN(64, high)]).buffer));
+    this.code.append([0xfd, 0x0c]);
+    this.code.append(new Uint8Array(new BigUint64Array([BigInt.asUintN(64, low), BigInt.asUintN(64, high)]).buffer));
     return this;
   }
   get(local: number): this {
@@ -166,47 +234,47 @@ export class FunctionBody {
     return this.#with(0x10, index);
   }
   callIndirect(type: number): this {
-    this.#with(0x11, type).#code.byte(0);
+    this.#with(0x11, type).code.byte(0);
     return this;
   }
   select(): this {
-    this.#code.byte(0x1b);
+    this.code.byte(0x1b);
     return this;
   }
   return(): this {
-    this.#code.byte(0x0f);
+    this.code.byte(0x0f);
     return this;
   }
   drop(): this {
-    this.#code.byte(0x1a);
+    this.code.byte(0x1a);
     return this;
   }
   unreachable(): this {
-    this.#code.byte(0x00);
+    this.code.byte(0x00);
     return this;
   }
-  block(): this {
+  #open(opcode: number, result: Ty | undefined): this {
     this.depth++;
-    this.#code.append([0x02, 0x40]);
+    this.code.byte(opcode);
+    this.code.byte(result ? typeCodes[result] : 0x40);
     return this;
+  }
+  block(result?: Ty): this {
+    return this.#open(0x02, result);
   }
   loop(): this {
-    this.depth++;
-    this.#code.append([0x03, 0x40]);
-    return this;
+    return this.#open(0x03, undefined);
   }
   if(result?: Ty): this {
-    this.depth++;
-    this.#code.append([0x04, result ? typeCodes[result] : 0x40]);
-    return this;
+    return this.#open(0x04, result);
   }
   else(): this {
-    this.#code.byte(0x05);
+    this.code.byte(0x05);
     return this;
   }
   end(): this {
     this.depth--;
-    this.#code.byte(0x0b);
+    this.code.byte(0x0b);
     return this;
   }
   br(depth: number): this {
@@ -218,8 +286,8 @@ export class FunctionBody {
   }
   brTable(depths: readonly number[], otherwise: number): this {
     this.#with(0x0e, depths.length);
-    for (const depth of depths) this.#code.unsigned(depth);
-    this.#code.unsigned(otherwise);
+    for (const depth of depths) this.code.unsigned(depth);
+    this.code.unsigned(otherwise);
     return this;
   }
   brIf(depth: number): this {
@@ -234,15 +302,14 @@ export class FunctionBody {
       if (last && last[1] === ty) last[0]++;
       else groups.push([1, ty]);
     }
-    const bytes = new Bytes();
-    bytes.unsigned(groups.length);
-    for (const [count, ty] of groups) {
-      bytes.unsigned(count);
-      bytes.byte(typeCodes[ty]);
-    }
-    bytes.append(this.#code.take());
-    bytes.byte(0x0b);
-    return bytes.take();
+    const head = groups.flatMap(([count, ty]) => [...unsignedLeb(count), typeCodes[ty]]);
+    const locals = [...unsignedLeb(groups.length), ...head];
+    const code = this.code.take();
+    const bytes = new Uint8Array(locals.length + code.length + 1);
+    bytes.set(locals);
+    bytes.set(code, locals.length);
+    bytes[bytes.length - 1] = 0x0b;
+    return bytes;
   }
 }
 
@@ -251,12 +318,15 @@ export interface ImportedFunction {
   readonly signature: Signature;
 }
 
-export interface ModuleParts {
+/** FunctionBody's end, or what was kept of it. */
+export type EncodedFunction = Pick<FunctionBody, 'signature' | 'encode'>;
+
+interface ModuleParts {
   /** Function imports from module 'e'; they take function indices 0, 1, ... */
   readonly imports: readonly ImportedFunction[];
   /** Signatures for `callIndirect`, by index into this list. */
   readonly indirect: readonly Signature[];
-  readonly functions: readonly { readonly body: FunctionBody; readonly export: string }[];
+  readonly functions: readonly { readonly body: EncodedFunction; readonly export: string }[];
   readonly memoryPages: number;
 }
 

@@ -1,0 +1,452 @@
+/**
+ * A template as the second tier has it: an instruction's meaning for one shape as WebAssembly, with steps at the places
+ * where registers, constants and ways out go. It is written once for a shape (and for what is known of the flags, if it
+ * asks for them); region_emitter.ts copies it for each instruction and takes the steps.
+ */
+import { Emitter, HANDLER_SIGNATURE } from './emitter.ts';
+import { LOOKUP_RECORD } from './interpreter.ts';
+import type { Op, RegRef, Value } from './ir.ts';
+import * as L from './layout.ts';
+import { type KnownFlags, LazyFlags } from './lazy_flags.ts';
+import type { Row } from './row.ts';
+import type { Shape, Size } from './shape.ts';
+import type { Ty } from './wasm_opcodes.ts';
+import { FunctionBody } from './wasm_writer.ts';
+
+/** Steps, and their arguments. A register is named by `refCode`, with its size from bit REF_SIZE on. */
+export const STEP_TEMP = 0, // type in three bits, and the how manieth of it: the local of a temporary
+  STEP_GET_REG = 1,
+  STEP_BEGIN_SET_REG = 2,
+  STEP_SET_REG = 3, // the value is pushed between the two
+  STEP_GET_XMM = 4,
+  STEP_BEGIN_SET_XMM = 5,
+  STEP_SET_XMM = 6,
+  STEP_MMX_ADDRESS = 7,
+  STEP_OFFSET = 8, // the address form's
+  STEP_IMM = 9,
+  STEP_RIP = 10,
+  STEP_RIP_NEXT = 11,
+  STEP_RECORD = 12,
+  STEP_REFUND = 13, // counts this instruction and those behind it as not executed
+  STEP_EXIT = 14, // open blocks: the depth of a branch
+  STEP_REENTER = 15, // as well
+  STEP_TLB = 16, // offset in the TLB set: an offset in memory
+  STEP_FUNCTION = 17, // pushes the index of the region's function
+  STEP_LEAVE_TO_IMM = 18, // open blocks
+  STEP_LEAVE_TO_NEXT = 19,
+  STEP_LEAVE_TO_SELF = 20,
+  STEP_SAVE_REGISTERS = 21, // 1: those of vectors too
+  STEP_LOAD_REGISTERS = 22,
+  STEP_BEGIN_ACCESS = 23,
+  STEP_MISS = 24; // open blocks: leaves before the instruction if 0 is pushed
+
+const REF_REG = 16,
+  REF_RM = 17;
+export const REF_SIZE = 8;
+
+/** A register's number, or the field that names it. */
+const refCode = (ref: RegRef): number => (ref === 'reg' ? REF_REG : ref === 'rm' ? REF_RM : ref);
+
+/** What a register's code stands for in an instruction. */
+export function refOf(code: number): RegRef {
+  return code === REF_REG ? 'reg' : code === REF_RM ? 'rm' : code;
+}
+
+export interface TemplateCode {
+  readonly bytes: Uint8Array;
+  /** In threes: how many bytes go before, which step, its argument. */
+  readonly steps: readonly number[];
+  readonly fallsThrough: boolean;
+  /** What is known of the flags behind it; 'same' if it leaves them alone. */
+  readonly flagsAfter: KnownFlags | 'same';
+}
+
+/** Locals that every region has, in this order behind its parameter. */
+export interface FrameLocals {
+  readonly entry: number;
+  readonly budget: number;
+  readonly out: number;
+  readonly flags: LazyFlags;
+}
+
+export function makeFrameLocals(f: FunctionBody, saveFlagsImport: number): FrameLocals {
+  return { entry: 0, budget: f.local('i32'), out: f.local('i32'), flags: new LazyFlags(f, saveFlagsImport) };
+}
+
+/** Where an instruction leads, and what it does to the block that it is in. */
+export interface Flow {
+  /** It ends the block 'after' it, or 'before', as only the interpreter can run it. */
+  readonly end: 'no' | 'after' | 'before';
+  /** To the target in its immediate, to itself again, to what follows it. */
+  readonly toTarget: boolean;
+  readonly toSelf: boolean;
+  readonly toNext: boolean;
+  /** Execution comes back behind it later. */
+  readonly isCall: boolean;
+}
+
+function flowOf(row: Row, ops: readonly Op[]): Flow {
+  let toTarget = false,
+    toSelf = false,
+    jumpsToNext = false,
+    isSystem = false;
+  const walk = (list: readonly Op[]): void => {
+    for (const op of list) {
+      if (op.k === 'branch' || (op.k === 'jump' && op.target === 'imm')) toTarget = true;
+      else if (op.k === 'jump' && op.target === 'self') toSelf = true;
+      else if (op.k === 'jump' && op.target === 'next') jumpsToNext = true;
+      else if (op.k === 'system') isSystem = true;
+      else if (op.k === 'if') {
+        walk(op.ifTrue);
+        walk(op.ifFalse);
+      }
+    }
+  };
+  walk(ops);
+  const last = ops.at(-1);
+  const fallsThrough = !(last?.k === 'jump' || (last?.k === 'fault' && !last.cond));
+  const isForInterpreter = isSystem || row.attributes.has('system') || row.attributes.has('end');
+  return {
+    end: isForInterpreter ? 'before' : !fallsThrough || toTarget || toSelf ? 'after' : 'no',
+    toTarget,
+    toSelf,
+    toNext: fallsThrough || jumpsToNext,
+    isCall: row.mnemonic === 'call',
+  };
+}
+
+export class RegionTemplate {
+  readonly shape: Shape;
+  readonly ops: readonly Op[];
+  readonly flow: Flow;
+  /** The general and vector registers that it touches, by their codes. */
+  readonly gprs: readonly number[];
+  readonly xmms: readonly number[];
+  readonly usesAddress: boolean;
+  readonly accesses: number;
+  readonly #saveFlagsImport: number;
+  /** By what is known of the flags before it. */
+  readonly #codes = new Map<KnownFlags, TemplateCode>();
+  /** Where that does not matter. */
+  #code: TemplateCode | undefined;
+
+  constructor(shape: Shape, ops: readonly Op[], saveFlagsImport: number) {
+    this.shape = shape;
+    this.ops = ops;
+    this.flow = flowOf(shape.row, ops);
+    this.#saveFlagsImport = saveFlagsImport;
+    const gprs = new Set<number>();
+    const xmms = new Set<number>();
+    let usesAddress = false;
+    let accesses = 0;
+    const walk = (list: readonly Op[]): void => {
+      for (const op of list) {
+        if (op.k === 'getReg' || op.k === 'setReg') gprs.add(refCode(op.ref));
+        else if (op.k === 'getXmm' || op.k === 'setXmm') xmms.add(refCode(op.ref));
+        else if (op.k === 'ea' || op.k === 'offset') usesAddress = true;
+        else if (op.k === 'ptr') accesses++;
+        else if (op.k === 'if') {
+          walk(op.ifTrue);
+          walk(op.ifFalse);
+        }
+      }
+    };
+    walk(ops);
+    this.gprs = [...gprs];
+    this.xmms = [...xmms];
+    this.usesAddress = usesAddress;
+    this.accesses = accesses;
+  }
+
+  code(known: KnownFlags): TemplateCode {
+    return this.#code ?? this.#codes.get(known) ?? this.#write(known);
+  }
+
+  #write(known: KnownFlags): TemplateCode {
+    const body = new TemplateBody();
+    const frame = makeFrameLocals(body, this.#saveFlagsImport);
+    body.startTemps();
+    frame.flags.known = known;
+    frame.flags.hasChanged = false;
+    const emitter = new TemplateEmitter(this.shape, body, frame);
+    emitter.list(this.ops);
+    const { wasAsked, hasChanged } = frame.flags;
+    const flagsAfter = hasChanged ? frame.flags.known : 'same';
+    const code: TemplateCode = { ...body.finish(), fallsThrough: emitter.fallsThrough, flagsAfter };
+    if (wasAsked) this.#codes.set(known, code);
+    else this.#code = code;
+    return code;
+  }
+}
+
+/** Types of temporaries by their numbers in steps. */
+export const tempTypes: readonly Ty[] = ['i32', 'i64', 'f32', 'f64', 'v128'];
+
+/** Numbers of temporaries, which have locals only in a region; offsets in a TLB set, whose place only a region knows. */
+const FIRST_TEMP = 1 << 16;
+const IN_TLB_SET = 2 ** 40;
+
+/** Opcodes for locals. */
+const GET = 0x20,
+  SET = 0x21,
+  TEE = 0x22,
+  DROP = 0x1a;
+
+class TemplateBody extends FunctionBody {
+  readonly #steps: number[] = [];
+  /** Temporaries of each type. */
+  readonly #temps = tempTypes.map(() => 0);
+  /** Those that are read. */
+  readonly #read = new Set<number>();
+  #hasTemps = false;
+
+  constructor() {
+    super(HANDLER_SIGNATURE);
+  }
+
+  startTemps(): void {
+    this.#hasTemps = true;
+  }
+
+  step(kind: number, argument = 0): this {
+    this.#steps.push(this.code.length, kind, argument);
+    return this;
+  }
+
+  override local(ty: Ty): number {
+    if (!this.#hasTemps) return super.local(ty);
+    const type = tempTypes.indexOf(ty);
+    return FIRST_TEMP + (type | (this.#temps[type]!++ << 3));
+  }
+
+  #access(opcode: number, local: number): this {
+    this.code.byte(opcode);
+    if (local >= FIRST_TEMP) return this.step(STEP_TEMP, local - FIRST_TEMP);
+    this.code.unsigned(local);
+    return this;
+  }
+  /** What was just put into a temporary stays on the stack as well. */
+  override get(local: number): this {
+    const steps = this.#steps;
+    if (local >= FIRST_TEMP) {
+      const [place, kind, argument] = steps.slice(-3);
+      const isLast = place === this.code.length && kind === STEP_TEMP && argument === local - FIRST_TEMP;
+      if (isLast && this.code.last === SET) {
+        this.code.last = TEE;
+        return this;
+      }
+      this.#read.add(local - FIRST_TEMP);
+    }
+    return this.#access(GET, local);
+  }
+  override set(local: number): this {
+    return this.#access(SET, local);
+  }
+  override tee(local: number): this {
+    return this.#access(TEE, local);
+  }
+
+  override mem(name: string, offset = 0): this {
+    if (offset < IN_TLB_SET) return super.mem(name, offset);
+    super.mem(name, 0);
+    this.code.length--;
+    return this.step(STEP_TLB, offset - IN_TLB_SET);
+  }
+
+  /** Without writes to temporaries that nothing reads. */
+  finish(): Pick<TemplateCode, 'bytes' | 'steps'> {
+    const written = this.code.take();
+    const bytes: number[] = [];
+    const steps: number[] = [];
+    let done = 0;
+    for (let i = 0; i < this.#steps.length; i += 3) {
+      const [place, kind, argument] = this.#steps.slice(i, i + 3) as [number, number, number];
+      bytes.push(...written.subarray(done, place));
+      done = place;
+      const isDead = kind === STEP_TEMP && !this.#read.has(argument);
+      if (!isDead) steps.push(bytes.length, kind, argument);
+      else if (bytes.pop() === SET) bytes.push(DROP);
+    }
+    bytes.push(...written.subarray(done));
+    return { bytes: Uint8Array.from(bytes), steps };
+  }
+}
+
+class TemplateEmitter extends Emitter {
+  declare protected readonly f: TemplateBody;
+  protected readonly flags: LazyFlags;
+  readonly #frame: FrameLocals;
+  fallsThrough = true;
+
+  constructor(shape: Shape, body: TemplateBody, frame: FrameLocals) {
+    super(shape, body);
+    this.#frame = frame;
+    this.flags = frame.flags;
+  }
+
+  protected record(): FunctionBody {
+    return this.f.step(STEP_RECORD);
+  }
+
+  protected field(field: 'imm' | 'rip' | 'ripNext'): void {
+    this.f.step(field === 'imm' ? STEP_IMM : field === 'rip' ? STEP_RIP : STEP_RIP_NEXT);
+  }
+
+  protected getReg(ref: RegRef, size: Size): void {
+    this.f.step(STEP_GET_REG, refCode(ref) | (size << REF_SIZE));
+  }
+
+  protected setReg(ref: RegRef, size: Size, value: Value): void {
+    const register = refCode(ref) | (size << REF_SIZE);
+    this.f.step(STEP_BEGIN_SET_REG, register);
+    this.push(value);
+    this.f.step(STEP_SET_REG, register);
+  }
+
+  protected getXmm(ref: RegRef): void {
+    this.f.step(STEP_GET_XMM, refCode(ref));
+  }
+
+  protected setXmm(ref: RegRef, value: Value): void {
+    this.f.step(STEP_BEGIN_SET_XMM, refCode(ref));
+    this.push(value);
+    this.f.step(STEP_SET_XMM, refCode(ref));
+  }
+
+  protected mmxAddress(ref: RegRef): FunctionBody {
+    return this.f.step(STEP_MMX_ADDRESS, refCode(ref));
+  }
+
+  protected offset(): void {
+    this.f.step(STEP_OFFSET);
+  }
+
+  #exit(): void {
+    this.f.step(STEP_EXIT, this.f.depth);
+  }
+
+  protected leaveStopped(): void {
+    this.f.step(STEP_REFUND).i32(0).set(this.#frame.out);
+    this.#exit();
+  }
+
+  protected override tlbKind(kind: number): number {
+    return IN_TLB_SET + kind;
+  }
+
+  /**
+   * A miss is the interpreter's business: it runs this instruction, whatever that does to the TLB or to code. So a region
+   * holds no call that all its registers would have to be saved around, never sees SCRATCH, and never changes code.
+   */
+  protected override access(out: number, _address: number, _descriptor: number, translated: () => FunctionBody): void {
+    this.f.step(STEP_MISS, this.f.depth);
+    translated().set(out);
+  }
+
+  protected override beginAccess(): void {
+    this.f.step(STEP_BEGIN_ACCESS);
+  }
+
+  /** V8's first compiler is quicker with two short instructions than with a long constant. */
+  protected override compute(op: Op): void {
+    const mask = op.k === 'wasm' && op.name === 'i64.and' ? this.inline.get(op.args[1]!.id) : undefined;
+    if (op.k !== 'wasm' || mask?.k !== 'const' || mask.value !== 0xffff_ffffn) return super.compute(op);
+    this.inline.delete(op.args[1]!.id);
+    this.push(op.args[0]!).op('i32.wrap_i64').op('i64.extend_i32_u');
+  }
+
+  protected override stored(): void {}
+
+  /** Only x87 helpers look at or change registers beside their arguments. */
+  protected override beforeHelper(): void {
+    if (!this.shape.row.attributes.has('x87')) return;
+    this.f.step(STEP_SAVE_REGISTERS, this.#helperXmm);
+    this.flags.toMemory();
+  }
+
+  protected override afterHelper(): void {
+    if (!this.shape.row.attributes.has('x87')) return;
+    this.f.step(STEP_LOAD_REGISTERS, this.#helperXmm);
+    this.flags.inMemory();
+  }
+
+  /** Whether a helper sees the XMM registers: FXSAVE and FXRSTOR have all of them. */
+  get #helperXmm(): number {
+    return Number(/^fx(save|rstor)$/.test(this.shape.row.mnemonic));
+  }
+
+  protected override branch(cond: Value): void {
+    super.branch(cond);
+    this.fallsThrough = true;
+  }
+
+  protected override conditional(op: Extract<Op, { k: 'if' }>): void {
+    const wasOpen = this.fallsThrough;
+    const known = this.flags.known;
+    this.push(op.cond).if();
+    this.list(op.ifTrue);
+    if (op.ifFalse.length > 0) {
+      this.f.else();
+      this.flags.known = known;
+      this.list(op.ifFalse);
+    }
+    this.f.end();
+    this.fallsThrough = wasOpen;
+    this.flags.forget();
+  }
+
+  protected jump(target: Value | 'imm' | 'next' | 'self'): void {
+    const { f } = this;
+    this.fallsThrough = false;
+    if (typeof target === 'string') {
+      f.step(target === 'imm' ? STEP_LEAVE_TO_IMM : target === 'next' ? STEP_LEAVE_TO_NEXT : STEP_LEAVE_TO_SELF, f.depth);
+      return;
+    }
+    const rip = f.local('i64');
+    const slot = f.local('i32');
+    const { out, entry } = this.#frame;
+    this.push(target).tee(rip).op('i32.wrap_i64').get(rip).i64(12n).op('i64.shr_u').op('i32.wrap_i64').op('i32.xor');
+    f.i32(L.JUMP_CACHE_ENTRIES - 1)
+      .op('i32.and')
+      .i32(4)
+      .op('i32.shl')
+      .tee(slot);
+    f.mem('i64.load', L.JUMP_CACHE).get(rip).op('i64.eq');
+    f.get(slot)
+      .mem('i32.load', L.JUMP_CACHE + 12)
+      .i32(0)
+      .mem('i32.load', L.JUMP_GENERATION)
+      .op('i32.eq')
+      .op('i32.and')
+      .if();
+    // A record that enters this very region is a branch; anything else leaves.
+    f.get(slot)
+      .mem('i32.load', L.JUMP_CACHE + 8)
+      .tee(out)
+      .mem('i32.load16_u', L.R_HANDLER)
+      .i32(L.HANDLER_ENTER)
+      .op('i32.eq')
+      .if();
+    f.get(out).i32(L.RECORDS).op('i32.sub').i32(2).op('i32.shr_u').tee(slot);
+    f.mem('i32.load', L.SIDE + 4)
+      .step(STEP_FUNCTION)
+      .op('i32.eq')
+      .if();
+    f.get(slot)
+      .mem('i32.load16_u', L.SIDE + 2)
+      .set(entry)
+      .step(STEP_REENTER, f.depth);
+    f.end().end();
+    this.#exit();
+    f.end();
+    f.i32(0).get(rip).mem('i64.store', L.RIP);
+    askLookup(f, out);
+    this.#exit();
+  }
+}
+
+/** Nobody knows the record at RIP: a lookup is what comes next. */
+export function askLookup(f: FunctionBody, out: number): void {
+  f.i32(0).i32(0).mem('i32.store', L.LINK_FROM);
+  f.i32(LOOKUP_RECORD).set(out);
+}
