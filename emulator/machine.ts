@@ -67,6 +67,8 @@ export interface DomainSpec {
   name: string;
   isInitial: boolean;
   memorySize: number;
+  /** Up to which it may grow when the toolstack lets it; default memorySize. */
+  maxMemorySize?: number;
   /** Default 1. */
   vcpus?: number;
   cmdline?: string;
@@ -194,6 +196,7 @@ export class Machine implements RunHost {
   createPvDomain(image: Uint8Array, spec: DomainSpec): Domain | ImageError {
     const id = spec.isInitial ? 0 : this.#nextDomid++;
     const pages = Math.floor(spec.memorySize / PAGE_SIZE);
+    const { maxMemorySize = spec.memorySize } = spec;
     const maxPages = spec.isInitial ? pages : pages + MAXMEM_SLACK;
     const domain = new Domain({ id, type: 'pv', name: spec.name, isInitial: spec.isInitial, maxPages });
     for (let vcpuId = 0; vcpuId < (spec.vcpus ?? 1); vcpuId++) domain.vcpus.push(new Vcpu(domain, vcpuId));
@@ -221,6 +224,7 @@ export class Machine implements RunHost {
       populateDomainTree(this.xenstore, domain, {
         uuid,
         memoryKib: spec.memorySize / 1024,
+        maxMemoryKib: maxMemorySize / 1024,
         vcpus: domain.vcpus.length,
         ...(spec.kernelPath !== undefined && { kernel: spec.kernelPath }),
         ...(spec.cmdline !== undefined && { cmdline: spec.cmdline }),
@@ -228,7 +232,7 @@ export class Machine implements RunHost {
         store: { port: xenstore.port, mfn: boot.xenstoreMfn },
         console: { port: consolePort.port, mfn: boot.consoleMfn },
       });
-      setMemoryMap(domain, pages);
+      setMemoryMap(domain, Math.floor(maxMemorySize / PAGE_SIZE));
       seedGrant(this, domain, GNTTAB_RESERVED_CONSOLE, this.domains.get(0)!, boot.consoleMfn);
       seedGrant(this, domain, GNTTAB_RESERVED_XENSTORE, this.domains.get(0)!, boot.xenstoreMfn);
       xenstoreRing = new XenstoreRing(this.xenstore, domain, this.memory.ram, boot.xenstoreMfn, xenstore.notify);

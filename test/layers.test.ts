@@ -19,7 +19,9 @@ const LAYERS: readonly { name: string; files: RegExp; mayImport: readonly string
   { name: 'trap',      files: /^emulator\/trap\//,                    mayImport: ['abi', 'hypercalls', ...CORE] },
   { name: 'machine',   files: /^emulator\/[a-z_]+\.ts$/,              mayImport: ['abi', 'hypercalls', 'firmware', 'trap', ...CORE] },
   { name: 'check',     files: /^emulator\/check\//,                   mayImport: ['abi', 'hypercalls', 'firmware', ...CORE] },
-  { name: 'cli',       files: /^emulator\/(cli|toolstack)\//,         mayImport: ['abi', 'hypercalls', 'firmware', 'trap', 'machine', 'check', ...CORE], mayUseNode: true },
+  { name: 'toolstack', files: /^emulator\/toolstack\/(?!socket)/,    mayImport: ['abi', 'hypercalls', 'firmware', 'machine', ...CORE] },
+  { name: 'socket',    files: /^emulator\/toolstack\/socket/,        mayImport: ['toolstack'], mayUseNode: true },
+  { name: 'cli',       files: /^emulator\/cli\//,                     mayImport: ['abi', 'hypercalls', 'firmware', 'trap', 'machine', 'check', 'toolstack', 'socket', ...CORE], mayUseNode: true },
 ];
 
 const layerOf = (path: string) => LAYERS.find(({ files }) => files.test(path));

@@ -2,11 +2,15 @@
 import { Command, CommanderError } from 'commander';
 import packageJson from '../../package.json' with { type: 'json' };
 import { addConformCommand } from './conform_command.ts';
+import { addHostCommand } from './host_command.ts';
 import { addRunOptions, type RunOptions } from './options.ts';
 import { runCommand } from './run_command.ts';
 import { UserError } from './user_error.ts';
+import { addVerbs, verbs } from './verbs/verbs.ts';
 
 const EXIT_USAGE = 1;
+/** As xl. */
+const EXIT_VERB_USAGE = 2;
 const EXIT_BUG = 70;
 
 const program = new Command('beneath')
@@ -18,11 +22,8 @@ const program = new Command('beneath')
   .exitOverride()
   .configureOutput({ outputError: (text, write) => write(`beneath: ${oneLine(text)}; see beneath --help\n`) });
 
-addRunOptions(program.command('run').argument('<kernel>', 'image of an x86-64 Xen PV kernel'))
+const run = addRunOptions(program.command('run').argument('<kernel>', 'image of an x86-64 Xen PV kernel'))
   .description('boot a kernel as a Xen PV guest with this terminal as its console (Ctrl-] leaves)')
-  .helpOption('-h, --help', 'print this')
-  .exitOverride()
-  .configureOutput({ outputError: (text, write) => write(`beneath: ${oneLine(text)}; see beneath run --help\n`) })
   .addHelpText(
     'after',
     '\nExit status: 0 the guest powered off, 1 usage or image error, 3 the guest crashed, 4 time or instruction limit, 5 --check found mistakes.',
@@ -31,10 +32,21 @@ addRunOptions(program.command('run').argument('<kernel>', 'image of an x86-64 Xe
     process.exitCode = await runCommand(kernel, options);
   });
 
-addConformCommand(program)
-  .helpOption('-h, --help', 'print this')
-  .exitOverride()
-  .configureOutput({ outputError: (text, write) => write(`beneath: ${oneLine(text)}; see beneath conform --help\n`) });
+configure(run);
+configure(addConformCommand(program));
+configure(addHostCommand(program));
+addVerbs(program, configure);
+
+function configure(command: Command): void {
+  command
+    .helpOption('-h, --help', 'print this')
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(`beneath: ${oneLine(text)}; see beneath ${command.name()} --help\n`) });
+}
+
+function usageStatus(): number {
+  return verbs.some(({ name }) => name === process.argv[2]) ? EXIT_VERB_USAGE : EXIT_USAGE;
+}
 
 function oneLine(text: string): string {
   return text
@@ -47,7 +59,7 @@ function oneLine(text: string): string {
 try {
   await program.parseAsync();
 } catch (error) {
-  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE;
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : usageStatus();
   else if (error instanceof UserError) {
     process.stderr.write(`beneath: ${error.message}\n`);
     process.exitCode = EXIT_USAGE;

@@ -1,7 +1,7 @@
 /** `--disk`: a raw image in a file as a disk, opened for the whole run and safe on its medium when closed. */
 import { closeSync, fstatSync, fsyncSync, openSync, readSync, writeSync } from 'node:fs';
 import { type Disk, SECTOR_SIZE } from '../../hypercalls/block/disk.ts';
-import type { DiskOption } from './options.ts';
+import type { DiskDescription } from '../toolstack/disk_spec.ts';
 import { reasonOf } from './read_file.ts';
 import { UserError } from './user_error.ts';
 
@@ -13,7 +13,7 @@ export class DiskFile implements Disk {
   readonly #path: string;
   readonly #file: number;
 
-  constructor({ path, isReadonly }: DiskOption) {
+  constructor({ path, isReadonly }: DiskDescription) {
     this.#path = path;
     this.isReadonly = isReadonly;
     let size = 0;

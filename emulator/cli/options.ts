@@ -4,7 +4,8 @@
  */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { MAX_GUEST_CMDLINE } from '../../firmware/start_info.ts';
-import { diskName, virtualDevice } from '../../hypercalls/block/device_tree.ts';
+import { type DiskDescription, parseDisk } from '../toolstack/disk_spec.ts';
+import { parseMemory } from '../toolstack/size.ts';
 
 export interface TraceOption {
   readonly kinds: ReadonlySet<TraceKind>;
@@ -15,13 +16,6 @@ export interface TraceOption {
 const TRACE_KINDS = ['hypercalls', 'traps', 'exits'] as const;
 export type TraceKind = (typeof TRACE_KINDS)[number];
 
-export interface DiskOption {
-  readonly path: string;
-  /** `xvda` and so on. */
-  readonly name: string;
-  readonly isReadonly: boolean;
-}
-
 export interface RunOptions {
   readonly as: 'domU' | 'dom0';
   /** Bytes. */
@@ -29,7 +23,7 @@ export interface RunOptions {
   readonly vcpus: number;
   readonly cmdline: string;
   readonly ramdisk?: string;
-  readonly disk: readonly DiskOption[];
+  readonly disk: readonly DiskDescription[];
   /** Seconds. */
   readonly timeout?: number;
   readonly maxInstructions?: number;
@@ -41,18 +35,12 @@ export interface RunOptions {
   readonly check?: boolean;
 }
 
-const MIB = 1024 * 1024;
-const UNITS: Readonly<Record<string, number>> = { K: 1024, M: MIB, G: 1024 * MIB };
-const MIN_MEMORY = 4 * MIB;
-const MAX_MEMORY = 3 * UNITS.G!;
+const DEFAULT_MEMORY = 128 * 1024 * 1024;
 const MAX_VCPUS = 128;
 
-function parseMemory(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)([KMG])?i?B?$/i.exec(text.trim());
-  if (match === null) throw new InvalidArgumentError('Write a size such as 128M or 1G (a number alone means MiB).');
-  const size = Number(match[1]) * UNITS[(match[2] ?? 'M').toUpperCase()]!;
-  if (size < MIN_MEMORY || size > MAX_MEMORY) throw new InvalidArgumentError('Give from 4M to 3G.');
-  if (size % 4096 !== 0) throw new InvalidArgumentError('Give whole pages of 4K.');
+function parseSize(text: string): number {
+  const size = parseMemory(text);
+  if (typeof size === 'string') throw new InvalidArgumentError(size);
   return size;
 }
 
@@ -91,34 +79,23 @@ function parseTrace(text: string): TraceOption {
   return { kinds: new Set(words as TraceKind[]), file };
 }
 
-/** `FILE[,ro]`, or more of xl's positional words behind FILE: `raw`, the name, `rw`. A disk without a name gets the next free one. */
-function parseDisk(text: string, disks: readonly DiskOption[]): DiskOption[] {
-  const [path, ...words] = text.split(',').map((word) => word.trim());
-  if (path === undefined || path === '') throw new InvalidArgumentError('Name a file: FILE, FILE,ro or FILE,raw,xvda,rw.');
-  let name: string | undefined;
-  let isReadonly = false;
-  for (const word of words.filter((word) => word !== '' && word !== 'raw')) {
-    if (/^(ro?|wr?|rw)$/.test(word)) isReadonly = word === 'r' || word === 'ro';
-    else if (virtualDevice(word) !== undefined) name = word;
-    else throw new InvalidArgumentError(`'${word}' is none of ro, rw, raw, or a name such as xvda.`);
-  }
-  const isTaken = (wanted: string): boolean => disks.some((disk) => disk.name === wanted);
-  if (name !== undefined && isTaken(name)) throw new InvalidArgumentError(`There is a disk ${name} already.`);
-  for (let index = 0; name === undefined; index++) if (!isTaken(diskName(index))) name = diskName(index);
-  return [...disks, { path, name, isReadonly }];
+function parseDisks(text: string, disks: readonly DiskDescription[]): DiskDescription[] {
+  const disk = parseDisk(text, disks);
+  if (typeof disk === 'string') throw new InvalidArgumentError(disk);
+  return [...disks, disk];
 }
 
 /** Adds the flags to `command`. */
 export function addRunOptions(command: Command): Command {
   return command
     .addOption(new Option('--as <kind>', 'boot it as an ordinary guest or as the initial domain').choices(['domU', 'dom0']).default('domU'))
-    .addOption(new Option('--memory <size>', "the guest's memory").argParser(parseMemory).default(128 * MIB, '128M'))
+    .addOption(new Option('--memory <size>', "the guest's memory").argParser(parseSize).default(DEFAULT_MEMORY, '128M'))
     .addOption(new Option('--vcpus <count>', 'virtual CPUs').argParser(parseVcpus).default(1))
     .addOption(new Option('--cmdline <text>', "the kernel's command line").argParser(parseCmdline).default('', 'empty'))
     .addOption(new Option('--ramdisk <file>', 'give it this ramdisk (its first boot module)'))
     .addOption(
       new Option('--disk <file[,ro]>', 'a raw disk image as its next disk, xvda first; may be repeated')
-        .argParser(parseDisk)
+        .argParser(parseDisks)
         .default([], 'none'),
     )
     .addOption(new Option('--timeout <seconds>', 'stop after so long').argParser(parseSeconds))

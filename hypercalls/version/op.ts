@@ -6,11 +6,20 @@ import { VMASST_TYPE } from '../abi/xen_calls.ts';
 import { copyToGuest, readU32 } from '../guest_memory.ts';
 import { implement } from '../implement.ts';
 
-const VERSION = (4 << 16) | 17;
-const HYPERVISOR_VIRT_START = 0xffff_8000_0000_0000n;
+export const VERSION = (4 << 16) | 17;
+export const HYPERVISOR_VIRT_START = 0xffff_8000_0000_0000n;
 const DENIED = new Uint8Array([...'<denied>\0'].map((c) => c.charCodeAt(0)));
 const EMPTY = new Uint8Array(1);
-const BUILD_ID = bytesOf('151b373fd64b321593bf987fd923cd10dabadac4');
+export const BUILD_ID_TEXT = '151b373fd64b321593bf987fd923cd10dabadac4';
+const BUILD_ID = bytesOf(BUILD_ID_TEXT);
+export const EXTRAVERSION = '.7';
+export const COMPILE_INFO = {
+  compiler: 'x86_64-linux-gnu-gcc (Debian 12.2.0-14+deb12u1) 12.2.0',
+  compile_by: 'pkg-xen-devel',
+  compile_domain: 'lists.alioth.debian.org',
+  compile_date: 'Wed Nov  4 16:52:28 UTC 2026',
+};
+export const CAPABILITIES = 'xen-3.0-x86_64 hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64 ';
 
 /** The UUID that the toolstack gave the domain. */
 export const domainHandle = defineSlot<Domain, Uint8Array>(() => new Uint8Array(16));
@@ -47,14 +56,9 @@ function featuresOf(domain: Domain): number {
 
 const version = implement(xen_version, {
   version: () => VERSION,
-  extraversion: () => ({ text: '.7' }),
-  compile_info: () => ({
-    compiler: 'x86_64-linux-gnu-gcc (Debian 12.2.0-14+deb12u1) 12.2.0',
-    compile_by: 'pkg-xen-devel',
-    compile_domain: 'lists.alioth.debian.org',
-    compile_date: 'Wed Nov  4 16:52:28 UTC 2026',
-  }),
-  capabilities: () => ({ text: 'xen-3.0-x86_64 hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64 ' }),
+  extraversion: () => ({ text: EXTRAVERSION }),
+  compile_info: () => COMPILE_INFO,
+  capabilities: () => ({ text: CAPABILITIES }),
   changeset: () => ({ text: '' }),
   platform_parameters: () => ({ virt_start: HYPERVISOR_VIRT_START }),
   get_features: (call, { submap_idx }) => (submap_idx === 0 ? { submap: featuresOf(call.domain) } : 'EINVAL'),

@@ -12,6 +12,8 @@ export interface RingAddress {
 
 export interface DomainTreeOptions {
   readonly memoryKib: number;
+  /** Default memoryKib. */
+  readonly maxMemoryKib?: number;
   readonly vcpus: number;
   readonly store: RingAddress;
   readonly console: RingAddress;
@@ -29,7 +31,7 @@ export function populateDomainTree(
   options: DomainTreeOptions,
 ): void {
   const { id, name } = domain;
-  const { memoryKib, vcpus, kernel, cmdline, ramdisk, uuid = uuidOf(id, name), startTime = '0.00' } = options;
+  const { memoryKib, maxMemoryKib = memoryKib, vcpus, kernel, cmdline, ramdisk, uuid = uuidOf(id, name), startTime = '0.00' } = options;
   const home = domainPath(id);
   const vm = `/vm/${uuid}`;
   const backend = `${domainPath(0)}/backend/console/${id}/0`;
@@ -55,7 +57,7 @@ export function populateDomainTree(
   for (let vcpu = 0; vcpu < vcpus; vcpu++) put(`${home}/cpu/${vcpu}/availability`, 'online');
   putBelow(home, {
     memory: '',
-    'memory/static-max': memoryKib,
+    'memory/static-max': maxMemoryKib,
     'memory/target': memoryKib,
     'memory/videoram': 0,
     device: '',

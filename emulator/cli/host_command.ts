@@ -1,0 +1,131 @@
+/** `beneath host HOST.toml`: a host of domains that lives until a signal ends it, with a control socket for the other verbs. */
+import { hostname, machine, release, version } from 'node:os';
+import { dirname, parse, resolve } from 'node:path';
+import type { Command } from 'commander';
+import type { Domain } from '../domain.ts';
+import { HostFileError, readHostFile } from '../toolstack/host_file.ts';
+import type { DomainDescription } from '../toolstack/host_keys.ts';
+import { settleEnds } from '../toolstack/lifecycle.ts';
+import type { Host } from '../toolstack/requests.ts';
+import { type ControlSocket, serve } from '../toolstack/socket_server.ts';
+import { Toolstack } from '../toolstack/toolstack.ts';
+import { ToolstackError } from '../toolstack/toolstack_error.ts';
+import { bugReport } from './crash_report.ts';
+import { hostFiles } from './host_files.ts';
+import { HostLoop } from './host_loop.ts';
+import { readUserFile } from './read_file.ts';
+import { UserError } from './user_error.ts';
+
+interface HostOptions {
+  readonly name?: string;
+  readonly quiet?: boolean;
+}
+
+const EXIT_BUG = 70;
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+export function addHostCommand(program: Command): Command {
+  return program
+    .command('host')
+    .argument('<file>', 'HOST.toml: the host and its domains')
+    .description('boot the domains of a host file and keep them running; the other commands talk to it (Ctrl-C ends it)')
+    .option('--name <name>', 'the name that --host of the other commands means; default: [host] name, or that of the file')
+    .option('-q, --quiet', 'do not show what the domains print')
+    .addHelpText('after', '\nExit status: 0 ended by a signal, 1 usage or host file error.')
+    .action(async (file: string, options: HostOptions) => {
+      try {
+        process.exitCode = await hostCommand(file, options);
+      } catch (error) {
+        if (error instanceof ToolstackError || error instanceof HostFileError) throw new UserError(error.message);
+        throw error;
+      }
+    });
+}
+
+async function hostCommand(file: string, options: HostOptions): Promise<number> {
+  const description = readHostFile(file, Buffer.from(readUserFile(file, 'host file')).toString());
+  const name = options.name ?? description.name ?? parse(file).name;
+  if (!/^[\w.+-]{1,64}$/.test(name)) throw new UserError(`--name ${name}: a name is made of letters, digits and . _ + -`);
+  const say = (line: string): void => void process.stderr.write(`beneath: ${line}\n`);
+  const toolstack = makeToolstack(file, {
+    description,
+    say,
+    output: options.quiet ? undefined : new LineWriter(),
+  });
+  const loop = new HostLoop(toolstack.machine, () => settleEnds(toolstack));
+  const host: Host = {
+    toolstack,
+    systemName: { host: hostname(), release: release(), version: version(), machine: machine() },
+    resolvePath: resolve,
+  };
+  const socket = await serve(name, host, () => loop.wake());
+  const onSignal = (): void => loop.stop();
+  for (const signal of SIGNALS) process.on(signal, onSignal);
+  try {
+    for (const domain of description.domains) toolstack.create(inFolder(dirname(file), domain));
+    say(`host '${name}' runs with ${description.domains.length} domains; ${commandFor(name)} shows them`);
+    await loop.run();
+    toolstack.close();
+    say(`host '${name}' has ended`);
+    return 0;
+  } catch (error) {
+    if (error instanceof ToolstackError) {
+      toolstack.close();
+      throw error;
+    }
+    process.stderr.write(await bugReport(toolstack.machine, error));
+    return EXIT_BUG;
+  } finally {
+    for (const signal of SIGNALS) process.off(signal, onSignal);
+    end(socket);
+  }
+}
+
+const commandFor = (name: string): string => `beneath list --host ${name}`;
+
+function end(socket: ControlSocket): void {
+  socket.close();
+}
+
+function makeToolstack(
+  file: string,
+  {
+    description,
+    say,
+    output,
+  }: { description: ReturnType<typeof readHostFile>; say: (line: string) => void; output: LineWriter | undefined },
+): Toolstack {
+  try {
+    return new Toolstack(description, {
+      files: hostFiles,
+      wallClockAtStart: BigInt(Date.now()) * 1_000_000n,
+      report: say,
+      ...(output && { output: (domain, bytes) => output.write(domain, bytes) }),
+    });
+  } catch (error) {
+    if (error instanceof RangeError)
+      throw new UserError(`${file}: memory = ${description.memory / 1024 / 1024}M: this computer does not give so much; ask for less`);
+    throw error;
+  }
+}
+
+/** With its paths as they are meant in a file of `folder`. */
+function inFolder(folder: string, domain: DomainDescription): DomainDescription {
+  return {
+    ...domain,
+    kernel: resolve(folder, domain.kernel),
+    ramdisk: domain.ramdisk === undefined ? undefined : resolve(folder, domain.ramdisk),
+    disk: domain.disk.map((disk) => ({ ...disk, path: resolve(folder, disk.path) })),
+  };
+}
+
+/** What the domains print, line by line, so that each line says whose it is. */
+class LineWriter {
+  readonly #begun = new Map<Domain, string>();
+
+  write(domain: Domain, bytes: Uint8Array): void {
+    const lines = ((this.#begun.get(domain) ?? '') + Buffer.from(bytes).toString('latin1')).split('\n');
+    this.#begun.set(domain, lines.pop()!);
+    for (const line of lines) process.stdout.write(`${domain.name}: ${line.replace(/\r$/, '')}\n`, 'latin1');
+  }
+}

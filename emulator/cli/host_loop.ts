@@ -1,0 +1,85 @@
+/**
+ * Drives a host's machine beside everything else that this process does: slices of a few milliseconds, and between them the
+ * event loop. While all wait it sleeps, until the next timer or until somebody comes.
+ */
+import type { Machine } from '../machine.ts';
+import { runSlice } from '../run.ts';
+
+const FIRST_SLICE = 50_000;
+const MAX_SLICE = 50_000_000;
+const SLICE_MS = 4;
+/** The longest sleep of an idle host: setTimeout has 31 bits. */
+const MAX_SLEEP_MS = 0x7fff_ffff;
+
+export class HostLoop {
+  readonly #machine: Machine;
+  readonly #afterSlice: () => void;
+  #isOver = false;
+  #wake: (() => void) | undefined;
+  /** Somebody came while nobody slept. */
+  #isAwaited = false;
+
+  /** `afterSlice` looks at what has happened. */
+  constructor(machine: Machine, afterSlice: () => void) {
+    this.#machine = machine;
+    this.#afterSlice = afterSlice;
+  }
+
+  /** Somebody changed something: it may not sleep on. */
+  wake(): void {
+    this.#isAwaited = true;
+    this.#wake?.();
+  }
+
+  stop(): void {
+    this.#isOver = true;
+    this.wake();
+  }
+
+  /** Until it is stopped. */
+  async run(): Promise<void> {
+    let size = FIRST_SLICE;
+    while (!this.#isOver) {
+      this.#isAwaited = false;
+      const before = performance.now();
+      const slice = runSlice(this.#machine, size, false);
+      this.#afterSlice();
+      const ms = performance.now() - before;
+      if (slice.kind === 'running') {
+        size = fit(size, ms);
+        await new Promise(setImmediate);
+      } else {
+        await this.#sleep(slice.kind === 'idle' ? slice.deadline : undefined);
+      }
+    }
+  }
+
+  /** Sleeps, and lets the time that it took pass for the machine, up to `deadline`. */
+  async #sleep(deadline: bigint | undefined): Promise<void> {
+    const { clock } = this.#machine;
+    const began = performance.now();
+    const now = clock.now();
+    await this.#wait(deadline === undefined ? MAX_SLEEP_MS : Math.max(0, Math.ceil(Number(deadline - now) / 1e6)));
+    const passed = now + BigInt(Math.ceil((performance.now() - began) * 1e6));
+    clock.idleUntil(deadline === undefined || passed < deadline ? passed : deadline);
+  }
+
+  #wait(ms: number): Promise<void> {
+    if (this.#isAwaited) return Promise.resolve();
+    return new Promise((resolve) => {
+      const done = (): void => {
+        clearTimeout(timer);
+        this.#wake = undefined;
+        resolve();
+      };
+      const timer = setTimeout(done, Math.min(ms, MAX_SLEEP_MS));
+      this.#wake = done;
+    });
+  }
+}
+
+/** The size of the next slice, after one that took `ms`. */
+function fit(size: number, ms: number): number {
+  if (ms > SLICE_MS * 1.25) return Math.max(1000, Math.floor(size * Math.max(0.25, SLICE_MS / ms)));
+  return ms < SLICE_MS * 0.75 ? Math.min(MAX_SLICE, size * 2) : size;
+}

@@ -1,0 +1,43 @@
+/** `beneath console`: this terminal as the console of a domain, raw, until Ctrl-] or the domain's end. */
+import type { Client } from '../../toolstack/socket_client.ts';
+import { openKeyboard } from '../keyboard.ts';
+import type { Outcome, Verb } from './verb.ts';
+
+export async function showConsole(client: Client, domain: string): Promise<Outcome | undefined> {
+  let ended: () => void = () => {};
+  const isEnded = new Promise<void>((resolve) => {
+    ended = resolve;
+  });
+  let isOver = false;
+  const stream = await client.viewConsole(
+    domain,
+    (bytes) => void process.stdout.write(bytes),
+    () => {
+      isOver = true;
+      ended();
+    },
+  );
+  const keyboard = openKeyboard((bytes) => stream.type(bytes));
+  try {
+    while (!isOver && !keyboard.wantsToLeave && !keyboard.isOver) await Promise.race([keyboard.wait(undefined), isEnded]);
+    if (keyboard.wantsToLeave) stream.leave();
+    else stream.endInput();
+    if (!keyboard.wantsToLeave) await isEnded;
+  } finally {
+    keyboard.close();
+  }
+  return undefined;
+}
+
+export const consoleVerbs: readonly Verb[] = [
+  {
+    name: 'console',
+    parameters: '<domain>',
+    description: "make this terminal the domain's console (Ctrl-] leaves)",
+    flags: [
+      ['-t <type>', 'which kind: pv, the only one'],
+      ['-n <number>', 'which one: 0, the only one'],
+    ],
+    run: (client, [domain]) => showConsole(client, domain!),
+  },
+];

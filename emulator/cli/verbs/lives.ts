@@ -1,0 +1,137 @@
+/** The verbs that make, end, stop and rename domains (xen:tools/xl/xl_vmcontrol.c). */
+import { readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import type { ListedDomain } from '../../toolstack/requests.ts';
+import type { Client } from '../../toolstack/socket_client.ts';
+import { ToolstackError } from '../../toolstack/toolstack_error.ts';
+import { showConsole } from './console.ts';
+import type { Outcome, Verb } from './verb.ts';
+
+const EXIT_NOT_MADE = 3;
+
+const create: Verb = {
+  name: 'create',
+  parameters: '<file> [settings...]',
+  description: "make a domain from a file of one [[domain]], or of xl.cfg's keys; settings are key=value and go before the file's",
+  flags: [
+    ['-c', 'connect to its console'],
+    ['-p', 'leave it paused'],
+    ['-n, --dryrun', 'only look whether the file is right'],
+    ['-q, --quiet', 'do not say what is read'],
+  ],
+  async run(client, [file, ...settings], flags) {
+    const path = file!;
+    if (flags.quiet !== true) process.stderr.write(`Parsing config from ${path}\n`);
+    let text: string;
+    try {
+      text = readFileSync(path, 'utf8');
+    } catch (error) {
+      const reason = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'No such file or directory' : (error as Error).message;
+      return refused(`Failed to read config file: ${path}: ${reason}`, EXIT_NOT_MADE);
+    }
+    const given = { file: path, folder: path === '/dev/null' ? process.cwd() : resolve(dirname(path)), text, changes: settings };
+    const made = (await client.ask(flags.dryrun === true ? 'check' : 'create', { ...given, paused: flags.p === true })) as { name: string };
+    if (flags.c === true) return showConsole(client, made.name);
+    return { data: made };
+  },
+};
+
+function refused(message: string, status: number): Outcome {
+  process.stderr.write(`${message}\n`);
+  return { data: { error: message }, status };
+}
+
+const simple = (name: string, description: string, flags: Verb['flags'] = []): Verb => ({
+  name,
+  parameters: '<domain>',
+  description,
+  flags,
+  run: async (client, [domain]) => ({ data: await client.ask(name, { domain }) }),
+});
+
+function shuttingDown(name: 'shutdown' | 'reboot', description: string): Verb {
+  const isReboot = name === 'reboot';
+  return {
+    name,
+    parameters: '[domain]',
+    description,
+    flags: [
+      ['-a, --all', 'all domains'],
+      ['-w, --wait', isReboot ? 'wait until they have ended' : 'wait until they have shut down'],
+      ['-F', 'for guests without PV drivers, which there are none of'],
+    ],
+    async run(client, [domain], flags) {
+      if (domain === undefined && flags.all !== true) {
+        return refused('You must specify -a or a domain id.', 1);
+      }
+      const domains = (await client.ask('list', flags.all === true ? {} : { domain })) as ListedDomain[];
+      const status = await askAll(client, name, isReboot, domains);
+      if (status === 0 && flags.wait === true) await waitForAll(client, domains);
+      return { data: domains.map(({ domid }) => ({ id: domid })), status };
+    },
+  };
+}
+
+async function askAll(client: Client, name: string, isReboot: boolean, domains: readonly ListedDomain[]): Promise<number> {
+  let status = 0;
+  for (const { domid } of domains) {
+    process.stderr.write(`${isReboot ? 'Rebooting' : 'Shutting down'} domain ${domid}\n`);
+    try {
+      await client.ask('shutdown', { domain: String(domid), reboot: isReboot });
+    } catch (error) {
+      if (!(error instanceof ToolstackError)) throw error;
+      process.stderr.write(`${error.message}\n${name} failed (rc=${error.code})\n`);
+      status = 1;
+    }
+  }
+  return status;
+}
+
+async function waitForAll(client: Client, domains: readonly ListedDomain[]): Promise<void> {
+  process.stderr.write(`Waiting for ${domains.length} domains\n`);
+  for (const { domid } of domains) {
+    const { reason } = (await client.ask('wait', { domid })) as { reason: number | null };
+    process.stderr.write(
+      reason === null ? `Domain ${domid} has been destroyed\n` : `Domain ${domid} has been shut down, reason code ${reason}\n`,
+    );
+  }
+}
+
+const rename: Verb = {
+  name: 'rename',
+  parameters: '<domain> <new-name>',
+  description: 'give a domain another name',
+  async run(client, [domain, to]) {
+    return { data: await client.ask('rename', { domain, to }) };
+  },
+};
+
+const dumpCore: Verb = {
+  name: 'dump-core',
+  parameters: '<domain> <file>',
+  description: 'write its memory and registers into an ELF core for gdb',
+  async run(client, [domain, file]) {
+    return { data: await client.ask('dump_core', { domain, file: resolve(file!) }) };
+  },
+};
+
+const notYet = (name: string, parameters: string, description: string): Verb => ({
+  name,
+  parameters,
+  description,
+  run: () =>
+    Promise.reject(new ToolstackError(`${name} is not supported yet: a domain lives as long as its host; dump-core keeps its memory`)),
+});
+
+export const lifeVerbs: readonly Verb[] = [
+  create,
+  simple('destroy', 'end a domain at once', [['-f', 'also domain 0, which here is no domain']]),
+  shuttingDown('shutdown', 'ask a domain to shut down'),
+  shuttingDown('reboot', 'ask a domain to reboot'),
+  simple('pause', 'stop a domain until it is unpaused'),
+  simple('unpause', 'let a paused domain go on'),
+  rename,
+  dumpCore,
+  notYet('save', '<domain> <file>', 'keep a domain in a file'),
+  notYet('restore', '<file>', 'let a saved domain go on'),
+];

@@ -1,0 +1,192 @@
+/** `beneath top`: xentop's table (xen:tools/xentop/xentop.c), live on a terminal, or in batches. */
+import type { VcpuInfo } from '../../toolstack/domain_info.ts';
+import type { ListedDomain } from '../../toolstack/requests.ts';
+import type { Client } from '../../toolstack/socket_client.ts';
+import { ToolstackError } from '../../toolstack/toolstack_error.ts';
+import { openKeyboard } from '../keyboard.ts';
+import { type Flags, linesOf, pad, type Verb } from './verb.ts';
+
+interface TopDomain extends ListedDomain {
+  readonly vbds: number;
+  readonly vcpu_times: readonly VcpuInfo[];
+}
+
+interface Snapshot {
+  /** Virtual nanoseconds. */
+  readonly now: number;
+  readonly cpus: number;
+  readonly cpu_khz: number;
+  readonly total_kib: number;
+  readonly free_kib: number;
+  readonly domains: readonly TopDomain[];
+}
+
+const DEFAULT_DELAY_S = 3;
+const SHUTDOWN_CRASH = 3;
+const NAME_WIDTH = 10;
+
+type Column = readonly [name: string, width: number, value: (domain: TopDomain, at: Moment) => string | number];
+
+/** A snapshot and the one before. */
+interface Moment {
+  readonly now: Snapshot;
+  readonly before: Snapshot | undefined;
+}
+
+const percent = (part: number, whole: number): string => (whole > 0 ? (part * 100) / whole : 0).toFixed(1);
+
+/** Of one CPU, since the snapshot before. */
+function cpuPercent({ domid, cpu_time }: TopDomain, { now, before }: Moment): string {
+  const then = before?.domains.find((each) => each.domid === domid);
+  return before === undefined || then === undefined ? '0.0' : percent(cpu_time - then.cpu_time, now.now - before.now);
+}
+
+function stateOf({ dying, shutdown, shutdown_reason, blocked, paused, running }: ListedDomain): string {
+  const crashed = shutdown && shutdown_reason === SHUTDOWN_CRASH;
+  return [
+    dying ? 'd' : '-',
+    shutdown && !crashed ? 's' : '-',
+    blocked ? 'b' : '-',
+    crashed ? 'c' : '-',
+    paused ? 'p' : '-',
+    running ? 'r' : '-',
+  ].join('');
+}
+
+// biome-ignore format: a table
+const COLUMNS: readonly Column[] = [
+  ['STATE',      6, stateOf],
+  ['CPU(sec)',  10, ({ cpu_time }) => Math.floor(cpu_time / 1e9)],
+  ['CPU(%)',     6, cpuPercent],
+  ['MEM(k)',    10, ({ memory_kib }) => memory_kib],
+  ['MEM(%)',     6, ({ memory_kib }, { now }) => percent(memory_kib, now.total_kib)],
+  ['MAXMEM(k)', 10, ({ max_memory_kib }) => max_memory_kib],
+  ['MAXMEM(%)',  9, ({ max_memory_kib }, { now }) => percent(max_memory_kib, now.total_kib)],
+  ['VCPUS',      5, ({ max_vcpus }) => max_vcpus],
+  ['NETS',       4, () => 0],
+  ['NETTX(k)',   8, () => 0],
+  ['NETRX(k)',   8, () => 0],
+  ['VBDS',       4, ({ vbds }) => vbds],
+  ['VBD_OO',     8, () => 0],
+  ['VBD_RD',     8, () => 0],
+  ['VBD_WR',     8, () => 0],
+  ['VBD_RSECT', 10, () => 0],
+  ['VBD_WSECT', 10, () => 0],
+  ['SSID',       4, () => 0],
+];
+
+function header(): string {
+  return [pad('NAME', NAME_WIDTH), ...COLUMNS.map(([name, width], i) => pad(name, i === 0 ? width : width))].join(' ');
+}
+
+function rowsOf(at: Moment, flags: Flags): string[] {
+  const domains = [...at.now.domains].sort((a, b) => (a.name < b.name ? -1 : 1));
+  return domains.flatMap((domain, i) => {
+    const name = flags.fullName === true ? domain.name : domain.name.slice(0, NAME_WIDTH);
+    const row = [pad(name, NAME_WIDTH), ...COLUMNS.map(([, width, value]) => pad(value(domain, at), width))].join(' ');
+    return [...(flags.repeatHeader === true && i > 0 ? [header()] : []), row, ...(flags.vcpus === true ? [vcpuLine(domain)] : [])];
+  });
+}
+
+function vcpuLine({ vcpu_times }: TopDomain): string {
+  const online = vcpu_times.filter((each) => each.online);
+  return `VCPUs(sec): ${online.map(({ vcpu, cpu_time }) => ` ${pad(vcpu, 2)}: ${pad(Math.floor(cpu_time / 1e9), 10)}s`).join('')}`;
+}
+
+/** What xentop shows above the table. */
+function summary({ now: { domains, total_kib, free_kib, cpus, cpu_khz } }: Moment): string[] {
+  const count = (has: (domain: TopDomain) => boolean): number => domains.filter(has).length;
+  const crashed = count((each) => each.shutdown && each.shutdown_reason === SHUTDOWN_CRASH);
+  const states = [
+    `${count((each) => each.running)} running`,
+    `${count((each) => each.blocked)} blocked`,
+    `${count((each) => each.paused)} paused`,
+    `${crashed} crashed`,
+    `${count((each) => each.dying)} dying`,
+    `${count((each) => each.shutdown) - crashed} shutdown`,
+  ];
+  return [
+    `xentop - ${new Date().toTimeString().slice(0, 8)}   Xen 4.17.7`,
+    `${domains.length} domains: ${states.join(', ')} `,
+    `Mem: ${total_kib}k total, ${total_kib - free_kib}k used, ${free_kib}k free    CPUs: ${cpus} @ ${Math.floor(cpu_khz / 1000)}MHz`,
+  ];
+}
+
+/** The rows of a terminal are few: what does not fit is cut, as on xentop's screen. */
+function screen(at: Moment, flags: Flags): string {
+  const { columns = 80, rows = 24 } = process.stdout;
+  const lines = [...summary(at), header(), ...rowsOf(at, flags)].slice(0, rows - 1).map((line) => line.slice(0, columns));
+  return `\x1b[H${lines.map((line) => `${line}\x1b[K\r\n`).join('')}\x1b[J`;
+}
+
+function positive(flags: Flags, name: string, otherwise: number): number {
+  const text = flags[name];
+  if (text === undefined) return otherwise;
+  const value = Number(text);
+  if (!(value > 0 && value <= 1e6)) throw new ToolstackError(`--${name} ${text}: give a number above 0`);
+  return value;
+}
+
+const asData = (at: Moment) => ({
+  ...at.now,
+  domains: at.now.domains.map((domain) => ({ ...domain, cpu_percent: Number(cpuPercent(domain, at)) })),
+});
+
+async function showBatches(client: Client, flags: Flags, iterations: number, delayMs: number): Promise<undefined> {
+  let before: Snapshot | undefined;
+  for (let i = 0; i < iterations; i++) {
+    if (i > 0) await new Promise((resolve) => setTimeout(resolve, delayMs));
+    const now = (await client.ask('top')) as Snapshot;
+    const at = { now, before };
+    process.stdout.write(flags.json === true ? `${JSON.stringify(asData(at))}\n` : linesOf([header(), ...rowsOf(at, flags)]));
+    before = now;
+  }
+  return undefined;
+}
+
+async function showLive(client: Client, flags: Flags, iterations: number, delayMs: number): Promise<undefined> {
+  let wantsToLeave = false;
+  const keyboard = openKeyboard((keys) => {
+    wantsToLeave ||= keys.includes(0x71) || keys.includes(0x03);
+  });
+  process.stdout.write('\x1b[?1049h\x1b[?25l');
+  try {
+    let before: Snapshot | undefined;
+    for (let i = 0; i < iterations && !wantsToLeave && !keyboard.wantsToLeave; i++) {
+      const now = (await client.ask('top')) as Snapshot;
+      process.stdout.write(screen({ now, before }, flags));
+      before = now;
+      const until = performance.now() + delayMs;
+      for (let left = delayMs; left > 0 && !wantsToLeave && !keyboard.wantsToLeave; left = until - performance.now())
+        await keyboard.wait(left);
+    }
+  } finally {
+    process.stdout.write('\x1b[?25h\x1b[?1049l');
+    keyboard.close();
+  }
+  return undefined;
+}
+
+export const topVerbs: readonly Verb[] = [
+  {
+    name: 'top',
+    parameters: '',
+    description: 'watch the domains (q leaves)',
+    flags: [
+      ['-b, --batch', 'print one table after the other'],
+      ['-i, --iterations <count>', 'end after so many; default: never'],
+      ['-d, --delay <seconds>', 'seconds between two; default 3'],
+      ['-v, --vcpus', 'with the time of each vCPU'],
+      ['-n, --networks', 'with networks, of which there are none'],
+      ['-x, --vbds', 'with disks'],
+      ['-r, --repeat-header', 'with the header before each domain'],
+      ['-f, --full-name', 'with whole names'],
+    ],
+    run(client, _parameters, flags) {
+      const iterations = positive(flags, 'iterations', Number.POSITIVE_INFINITY);
+      const delayMs = positive(flags, 'delay', DEFAULT_DELAY_S) * 1000;
+      const isLive = flags.batch !== true && flags.json !== true && process.stdin.isTTY && process.stdout.isTTY;
+      return (isLive ? showLive : showBatches)(client, flags, iterations, delayMs);
+    },
+  },
+];

@@ -1,0 +1,10 @@
+/**
+ * How the command and a host talk: lines of JSON over a socket. A request is `{"operation": NAME, ...arguments}`, its one
+ * answer `{"result": ...}` or `{"error": TEXT, "code": N}`; the next request is looked at when the one before is answered.
+ * After `console` the socket carries `{"input": BASE64}` one way and `{"output": BASE64}` and `{"end": true}` the other.
+ */
+
+/** A request longer than this is refused and its sender cut off. */
+export const MAX_LINE_SIZE = 1024 * 1024;
+
+export type Reply = { readonly result: unknown } | { readonly error: string; readonly code: number };

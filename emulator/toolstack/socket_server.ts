@@ -1,0 +1,185 @@
+/**
+ * A host's end of its control socket. Whatever comes over it (garbage, halves, too much, a hundred at once, a sudden end) is
+ * at worst the end of one connection.
+ */
+import { chmodSync, unlinkSync } from 'node:fs';
+import { createServer, type Server, type Socket } from 'node:net';
+import { MAX_LINE_SIZE, type Reply } from './protocol.ts';
+import { type Arguments, type Host, operations } from './requests.ts';
+import { isAnswered } from './socket_client.ts';
+import { makeSocketFolder, socketPath } from './socket_path.ts';
+import { ERROR_INVAL, ToolstackError } from './toolstack_error.ts';
+
+/** What a console prints is lost for a viewer who leaves so much unread. */
+const MAX_UNREAD = 4 * 1024 * 1024;
+
+export interface ControlSocket {
+  readonly path: string;
+  close(): void;
+}
+
+/** `acted` is called after each request. Refuses a name under which another host answers. */
+export async function serve(name: string, host: Host, acted: () => void): Promise<ControlSocket> {
+  const path = socketPath(name);
+  makeSocketFolder();
+  const sessions = new Set<Session>();
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    const session = new Session(socket, host, acted);
+    sessions.add(session);
+    socket.on('close', () => sessions.delete(session));
+  });
+  if (!(await listen(server, path))) {
+    if (await isAnswered(path)) throw new ToolstackError(`a host '${name}' runs already; give this one another --name`);
+    unlinkSync(path);
+    if (!(await listen(server, path)))
+      throw new ToolstackError(`a host '${name}' was started at the same moment; give this one another --name`);
+  }
+  chmodSync(path, 0o600);
+  return {
+    path,
+    close() {
+      server.close();
+      for (const session of sessions) session.cut();
+    },
+  };
+}
+
+/** False: the path is taken. */
+function listen(server: Server, path: string): Promise<boolean> {
+  const umask = process.umask(0o177);
+  return new Promise<boolean>((resolve, reject) => {
+    const onError = (error: NodeJS.ErrnoException): void => {
+      if (error.code === 'EADDRINUSE') resolve(false);
+      else reject(new ToolstackError(`${path}: the control socket cannot be made: ${error.message}`));
+    };
+    server.once('error', onError);
+    server.listen(path, () => {
+      server.off('error', onError);
+      resolve(true);
+    });
+  }).finally(() => process.umask(umask));
+}
+
+class Session {
+  readonly #socket: Socket;
+  readonly #host: Host;
+  readonly #acted: () => void;
+  readonly #lines: string[] = [];
+  #pending: Buffer[] = [];
+  #pendingSize = 0;
+  #isBusy = false;
+  /** Of a console that is viewed. */
+  #type: ((bytes: Uint8Array) => void) | undefined;
+
+  constructor(socket: Socket, host: Host, acted: () => void) {
+    this.#socket = socket;
+    this.#host = host;
+    this.#acted = acted;
+    socket.on('data', (bytes: Buffer) => this.#take(bytes));
+    socket.on('end', () => this.#finish());
+    socket.on('error', () => socket.destroy());
+  }
+
+  cut(): void {
+    this.#socket.destroy();
+  }
+
+  #take(bytes: Buffer): void {
+    let start = 0;
+    for (let end = bytes.indexOf(0x0a); end >= 0; end = bytes.indexOf(0x0a, start)) {
+      this.#pending.push(bytes.subarray(start, end));
+      this.#lines.push(Buffer.concat(this.#pending).toString());
+      this.#pending = [];
+      this.#pendingSize = 0;
+      start = end + 1;
+    }
+    const rest = bytes.subarray(start);
+    this.#pendingSize += rest.length;
+    if (this.#pendingSize > MAX_LINE_SIZE) {
+      this.#send({ error: `a request has at most ${MAX_LINE_SIZE} bytes`, code: ERROR_INVAL });
+      this.#socket.destroySoon();
+      return;
+    }
+    if (rest.length > 0) this.#pending.push(rest);
+    void this.#work();
+  }
+
+  /** One request after the other; nothing more is read while one is worked on. */
+  async #work(): Promise<void> {
+    if (this.#isBusy) return;
+    this.#isBusy = true;
+    this.#socket.pause();
+    for (let line = this.#lines.shift(); line !== undefined; line = this.#lines.shift()) {
+      if (line.trim() !== '') await this.#answer(line);
+    }
+    this.#isBusy = false;
+    this.#socket.resume();
+  }
+
+  async #answer(line: string): Promise<void> {
+    let request: unknown;
+    try {
+      request = JSON.parse(line);
+    } catch {
+      this.#send({ error: 'this is no JSON', code: ERROR_INVAL });
+      return;
+    }
+    if (typeof request !== 'object' || request === null || Array.isArray(request)) {
+      this.#send({ error: 'a request is an object with an operation', code: ERROR_INVAL });
+      return;
+    }
+    const { operation, input } = request as Arguments;
+    if (this.#type !== undefined && typeof input === 'string') {
+      this.#type(Buffer.from(input, 'base64'));
+      this.#acted();
+      return;
+    }
+    try {
+      const result = await this.#perform(String(operation), request as Arguments);
+      this.#send({ result: result ?? null });
+      if (operation === 'console') this.#view(result as { domid: number });
+    } catch (error) {
+      if (!(error instanceof ToolstackError)) throw error;
+      this.#send({ error: error.message, code: error.code });
+    }
+    this.#acted();
+  }
+
+  async #perform(name: string, given: Arguments): Promise<unknown> {
+    const operation = Object.hasOwn(operations, name) ? operations[name] : undefined;
+    if (operation === undefined) throw new ToolstackError(`there is no operation '${name}'`, ERROR_INVAL);
+    const result = operation(this.#host, given);
+    // What takes time ends only when the domains go on meanwhile.
+    if (result instanceof Promise) this.#acted();
+    return result;
+  }
+
+  #view({ domid }: { readonly domid: number }): void {
+    const { toolstack } = this.#host;
+    const record = toolstack.find(String(domid));
+    if (record === undefined) return;
+    const leave = record.console.view({
+      output: (bytes) => {
+        if (this.#socket.writableLength < MAX_UNREAD) this.#send({ output: Buffer.from(bytes).toString('base64') });
+      },
+      end: () => {
+        this.#type = undefined;
+        this.#send({ end: true });
+      },
+    });
+    this.#type = (bytes) => {
+      if (toolstack.find(String(domid)) === record) toolstack.type(domid, bytes);
+    };
+    this.#socket.on('close', leave);
+  }
+
+  #send(message: Reply | { readonly output: string } | { readonly end: true }): void {
+    if (this.#socket.writable) this.#socket.write(`${JSON.stringify(message)}\n`);
+  }
+
+  /** The other end says no more: it gets what it has asked for. */
+  async #finish(): Promise<void> {
+    await this.#work();
+    this.#socket.end();
+  }
+}

@@ -1,0 +1,242 @@
+/**
+ * The operations on a host and its domains, one layer for all who call them: the verbs of `beneath` over the control socket,
+ * and one day domctl and sysctl. What they refuse is a ToolstackError; how things look on a terminal is the verbs' business.
+ */
+import { ImageError } from '../../firmware/image_error.ts';
+import type { Disk } from '../../hypercalls/block/disk.ts';
+import { domainPath } from '../../hypercalls/xenstore/path.ts';
+import type { Domain } from '../domain.ts';
+import { Machine, type MachineOptions } from '../machine.ts';
+import { ConsoleTap } from './console_tap.ts';
+import { parseCpuList } from './cpu_list.ts';
+import type { DiskDescription } from './disk_spec.ts';
+import type { DomainDescription, HostDescription } from './host_keys.ts';
+import { MessageLog } from './message_log.ts';
+import { type Scheduling, schedulingOf } from './scheduling.ts';
+import { ERROR_INVAL, ToolstackError } from './toolstack_error.ts';
+
+/** A disk that is safe on its medium once it is closed. */
+export interface OpenDisk extends Disk {
+  close(): void;
+}
+
+/** The files of whoever runs the host. What cannot be read, opened or written they say with an error of one line. */
+export interface HostFiles {
+  read(path: string, what: string): Uint8Array;
+  openDisk(disk: DiskDescription): OpenDisk;
+  write(path: string, parts: Iterable<Uint8Array>): void;
+}
+
+export interface ToolstackOptions extends Pick<MachineOptions, 'wallClockAtStart' | 'hostNs' | 'verboseDebug'> {
+  readonly files: HostFiles;
+  /** What domains print, beside the viewers of their consoles. */
+  readonly output?: (domain: Domain, bytes: Uint8Array) => void;
+  /** What a person wants to know of the lives of domains: a line each. */
+  readonly report?: (line: string) => void;
+}
+
+/** What the toolstack keeps of a domain. */
+export interface DomainRecord {
+  readonly domain: Domain;
+  description: DomainDescription;
+  readonly disks: readonly OpenDisk[];
+  readonly console: ConsoleTap;
+  /** Nanoseconds of virtual time. */
+  readonly startedAt: bigint;
+  /** Its end was seen and acted on: it is kept as it is. */
+  isPreserved: boolean;
+}
+
+export class Toolstack {
+  readonly description: HostDescription;
+  readonly machine: Machine;
+  readonly scheduling: Scheduling;
+  readonly log = new MessageLog();
+  readonly files: HostFiles;
+  readonly report: (line: string) => void;
+  readonly #records = new Map<number, DomainRecord>();
+  readonly #endWatchers = new Set<(domid: number, reason: number | undefined) => void>();
+
+  constructor(description: HostDescription, { files, output, report, ...options }: ToolstackOptions) {
+    this.description = description;
+    this.files = files;
+    this.report = report ?? (() => {});
+    this.machine = new Machine({
+      memorySize: description.memory,
+      engine: description.engine,
+      ...options,
+      output: (domain, bytes) => {
+        this.#records.get(domain.id)?.console.output(bytes);
+        output?.(domain, bytes);
+      },
+    });
+    this.scheduling = schedulingOf(this.machine, description);
+    this.log.write(`Xen version 4.17.7 (beneath), ${this.scheduling.cpuCount} CPUs, ${description.memory / 1024 / 1024}MB`);
+  }
+
+  /** By domid, without the host itself. */
+  get records(): DomainRecord[] {
+    return [...this.#records.values()].sort((a, b) => a.domain.id - b.domain.id);
+  }
+
+  record(domid: number): DomainRecord {
+    const record = this.#records.get(domid);
+    if (record === undefined) throw new ToolstackError(`Domain '${domid}' does not exist.`, ERROR_INVAL);
+    return record;
+  }
+
+  /** Whom a person means: a number is a domid, all else a name. undefined: nobody. */
+  find(nameOrId: string): DomainRecord | undefined {
+    if (/^\d+$/.test(nameOrId)) return this.#records.get(Number(nameOrId));
+    return this.records.find(({ domain }) => domain.name === nameOrId);
+  }
+
+  /** Builds the domain, and lets it run unless it shall stay paused. */
+  create(description: DomainDescription, isPaused = false): Domain {
+    const { name, kernel, ramdisk, maxvcpus = description.vcpus } = description;
+    this.#refuseTakenName(name);
+    if (description.cap > 100 * maxvcpus) throw new ToolstackError(capRange(maxvcpus), ERROR_INVAL);
+    const image = this.files.read(kernel, 'kernel');
+    const ramdiskBytes = ramdisk === undefined ? undefined : this.files.read(ramdisk, 'ramdisk');
+    const disks: OpenDisk[] = [];
+    try {
+      for (const disk of description.disk) disks.push(this.files.openDisk(disk));
+      return this.#build(description, image, ramdiskBytes, disks, isPaused);
+    } catch (error) {
+      for (const disk of disks) disk.close();
+      throw error;
+    }
+  }
+
+  #build(
+    description: DomainDescription,
+    image: Uint8Array,
+    ramdisk: Uint8Array | undefined,
+    disks: readonly OpenDisk[],
+    isPaused: boolean,
+  ): Domain {
+    const { name, kernel, maxmem, vcpus, maxvcpus = vcpus, weight, cap } = description;
+    const { machine } = this;
+    const domain = machine.createPvDomain(image, {
+      name,
+      isInitial: false,
+      memorySize: description.memory,
+      vcpus: maxvcpus,
+      cmdline: description.cmdline,
+      kernelPath: kernel,
+      disks: description.disk.map((disk, i) => ({ ...disk, disk: disks[i]! })),
+      ...(maxmem !== undefined && { maxMemorySize: maxmem }),
+      ...(ramdisk && { ramdisk }),
+      ...(description.ramdisk !== undefined && { ramdiskPath: description.ramdisk }),
+    });
+    if (domain instanceof ImageError) throw new ToolstackError(`${kernel}: ${domain.message}`);
+    if (isPaused) machine.pause(domain);
+    const record = { domain, description, disks, console: new ConsoleTap(), startedAt: machine.clock.now(), isPreserved: false };
+    this.#records.set(domain.id, record);
+    for (let vcpu = vcpus; vcpu < maxvcpus; vcpu++) this.#setAvailability(domain, vcpu, false);
+    this.scheduling.adjust(domain, { weight, cap });
+    this.#applyAffinities(domain, description);
+    return domain;
+  }
+
+  #applyAffinities(domain: Domain, { cpus, cpus_soft }: DomainDescription): void {
+    const { scheduling } = this;
+    const listOf = (lists: string | readonly string[], vcpu: number): readonly number[] => {
+      const text = typeof lists === 'string' ? lists : (lists[vcpu] ?? 'all');
+      return parseCpuList(text, scheduling.cpuCount) ?? [];
+    };
+    for (const vcpu of domain.vcpus) {
+      const refusal = scheduling.setAffinity(vcpu, { hard: listOf(cpus, vcpu.id), soft: listOf(cpus_soft, vcpu.id) });
+      if (refusal === undefined) continue;
+      this.report(`Domain ${domain.id} (${domain.name}): cpus names none of the ${scheduling.cpuCount} CPUs; it may run on all`);
+      return;
+    }
+  }
+
+  #refuseTakenName(name: string): void {
+    if (this.find(name) !== undefined) throw new ToolstackError(`Domain with name "${name}" already exists.`, ERROR_INVAL);
+  }
+
+  /** At once, whatever its guest is doing. Its frames that others have mapped are freed when they let go. */
+  destroy(domid: number): void {
+    const record = this.record(domid);
+    const reason = record.domain.shutdownReason;
+    this.machine.destroy(record.domain);
+    this.#records.delete(domid);
+    record.console.end();
+    for (const disk of record.disks) disk.close();
+    for (const watcher of [...this.#endWatchers]) watcher(domid, reason);
+  }
+
+  /** A domain that has shut down stays as it is, and those who wait for its end are told. */
+  preserve(record: DomainRecord): void {
+    record.isPreserved = true;
+    for (const watcher of [...this.#endWatchers]) watcher(record.domain.id, record.domain.shutdownReason);
+  }
+
+  pause(domid: number): void {
+    this.machine.pause(this.record(domid).domain);
+  }
+
+  unpause(domid: number): void {
+    this.machine.unpause(this.record(domid).domain);
+  }
+
+  rename(domid: number, name: string): void {
+    const record = this.record(domid);
+    this.#refuseTakenName(name);
+    const { domain } = record;
+    const { xenstore } = this.machine;
+    domain.name = name;
+    record.description = { ...record.description, name };
+    const home = domainPath(domid);
+    xenstore.write(`${home}/name`, name);
+    xenstore.write(`${xenstore.read(`${home}/vm`)}/name`, name);
+  }
+
+  /** How many vCPUs the guest shall use: it is asked through xenstore. */
+  setVcpus(domid: number, count: number): void {
+    const { domain } = this.record(domid);
+    if (count === 0) throw new ToolstackError('Requested 0 VCPUs!');
+    const most = domain.vcpus.length;
+    if (count > most) throw new ToolstackError(`Requested ${count} VCPUs, however maxcpus is ${most}!`);
+    for (const { id } of domain.vcpus) this.#setAvailability(domain, id, id < count);
+  }
+
+  #setAvailability({ id }: Domain, vcpu: number, isOnline: boolean): void {
+    this.machine.xenstore.write(`${domainPath(id)}/cpu/${vcpu}/availability`, isOnline ? 'online' : 'offline');
+  }
+
+  setSchedule(domid: number, change: { readonly weight?: number; readonly cap?: number }): void {
+    const { domain } = this.record(domid);
+    const { weight, cap } = change;
+    if (weight !== undefined && !(weight >= 1 && weight <= 65535))
+      throw new ToolstackError('Cpu weight out of range, valid values are within range from 1 to 65535', ERROR_INVAL);
+    if (cap !== undefined && !(cap >= 0 && cap <= 100 * domain.vcpus.length))
+      throw new ToolstackError(capRange(domain.vcpus.length), ERROR_INVAL);
+    this.scheduling.adjust(domain, change);
+  }
+
+  setRatelimit(us: number): void {
+    if (this.scheduling.setRatelimit(us) === 'EINVAL')
+      throw new ToolstackError('Ratelimit out of range, valid range is from 100 to 500000', ERROR_INVAL);
+  }
+
+  /** Keys typed at the domain's console. */
+  type(domid: number, bytes: Uint8Array): void {
+    this.machine.consoles.get(this.record(domid).domain.id)?.input(bytes);
+  }
+
+  /** Calls `ended` when a domain is destroyed, or preserved after its end. */
+  onEnd(ended: (domid: number, reason: number | undefined) => void): () => void {
+    this.#endWatchers.add(ended);
+    return () => void this.#endWatchers.delete(ended);
+  }
+
+  /** Ends all domains, so that their disks are as they left them. */
+  close(): void {
+    for (const { domain } of this.records) this.destroy(domain.id);
+  }
+}
+
+const capRange = (vcpus: number): string => `Cpu cap out of range, valid range is from 0 to ${100 * vcpus} for specified number of vcpus`;
