@@ -3,7 +3,8 @@
  * linear address and one mode; it is dropped when its bytes change, by turning its records into jumps to themselves.
  */
 import type { DecodeMode, Decoder, Insn } from './decoder.ts';
-import { FIRST_RECORD, jumpCacheEntry, jumpCacheEntryOf, LOOKUP_RECORD } from './interpreter.ts';
+import { FIRST_RECORD, LOOKUP_RECORD } from './interpreter.ts';
+import { JumpCache } from './jump_cache.ts';
 import * as L from './layout.ts';
 import type { CodePages } from './mmu.ts';
 import type { Region, Regions } from './regions.ts';
@@ -50,6 +51,7 @@ const MAX_BLOCK = 64;
 const noBreakpoint = (): boolean => false;
 
 export class CodeCache implements CodePages {
+  readonly jumps: JumpCache;
   readonly #view: DataView;
   readonly #ram: Uint8Array;
   readonly #decoder: Decoder;
@@ -65,10 +67,6 @@ export class CodeCache implements CodePages {
   /** Instructions that the system unit performs, by record. */
   readonly insns = new Map<number, Insn>();
   #next = FIRST_RECORD;
-  /** Of each mode: the generation of its entries in the jump cache, and whether all lie in pages with global translations. */
-  readonly #jumps = new Map<number, { generation: number; areGlobal: boolean }>();
-  #current = { generation: 0, areGlobal: true };
-  #generations = 0;
   /** The second tier, when there is one. */
   regions: Regions | undefined;
   /** Whether the host has a breakpoint at a RIP of the present mode. */
@@ -89,6 +87,7 @@ export class CodeCache implements CodePages {
     tooLongRow: Row;
   }) {
     this.#view = options.view;
+    this.jumps = new JumpCache(options.view);
     this.#ram = options.ram;
     this.#decoder = options.decoder;
     this.#templates = options.templates;
@@ -97,37 +96,10 @@ export class CodeCache implements CodePages {
     this.#tooLongRow = options.tooLongRow;
     this.#isCode = new Uint8Array(options.ram.length / 4096);
     this.#view.setUint16(LOOKUP_RECORD + L.R_HANDLER, L.HANDLER_LOOKUP, true);
-    this.enterMode(-1, true);
   }
 
   isCodePage(frame: number): boolean {
     return this.#isCode[frame] === 1;
-  }
-
-  /** Empties the jump cache, as mappings have changed; `keepsGlobal`: not those of pages with global translations. */
-  forgetJumps(keepsGlobal = false): void {
-    for (const jumps of this.#jumps.values()) {
-      if (keepsGlobal && jumps.areGlobal) continue;
-      jumps.generation = ++this.#generations;
-      jumps.areGlobal = true;
-    }
-    this.#view.setInt32(L.JUMP_GENERATION, this.#current.generation, true);
-  }
-
-  /** Another mode: what was jumped to in it is known again, unless it is `isFresh`. */
-  enterMode(key: number, isFresh: boolean): void {
-    let jumps = this.#jumps.get(key);
-    if (jumps === undefined || isFresh) {
-      jumps = { generation: ++this.#generations, areGlobal: true };
-      this.#jumps.set(key, jumps);
-    }
-    this.#current = jumps;
-    this.#view.setInt32(L.JUMP_GENERATION, jumps.generation, true);
-  }
-
-  /** Execution has reached a page whose translation is not global. */
-  noteLocalCode(): void {
-    this.#current.areGlobal = false;
   }
 
   /** Bytes of RAM change: drops the blocks that hold them. */
@@ -151,8 +123,7 @@ export class CodeCache implements CodePages {
       view.setUint16(record + L.R_HANDLER, L.HANDLER_GOTO, true);
       view.setInt32(record + L.R_LINK, 0, true);
     }
-    const entry = jumpCacheEntry(block.rip);
-    if (view.getInt32(entry + 8, true) === block.record) view.setInt32(entry + 12, 0, true);
+    this.jumps.remove(block.rip, block.record);
     const list = this.#blocks.get(block.start)!;
     list.splice(list.indexOf(block), 1);
     if (list.length === 0) this.#blocks.delete(block.start);
@@ -173,7 +144,7 @@ export class CodeCache implements CodePages {
     this.#isCode.fill(0);
     this.insns.clear();
     this.#next = FIRST_RECORD;
-    this.forgetJumps();
+    this.jumps.forget();
   }
 
   /**
@@ -260,24 +231,6 @@ export class CodeCache implements CodePages {
     for (const block of found) this.#drop(block);
   }
 
-  /** The record at RIP, where the jump cache has it; 0 where it does not. */
-  remembered(): number {
-    const view = this.#view;
-    const low = view.getInt32(L.RIP, true);
-    const high = view.getInt32(L.RIP + 4, true);
-    const entry = jumpCacheEntryOf(low, high);
-    const isThere =
-      view.getInt32(entry, true) === low &&
-      view.getInt32(entry + 4, true) === high &&
-      view.getInt32(entry + 12, true) === view.getInt32(L.JUMP_GENERATION, true);
-    return isThere ? view.getInt32(entry + 8, true) : 0;
-  }
-
-  /** Whether that many more records fit without dropping everything. */
-  hasRoom(count: number): boolean {
-    return this.#next + 2 * count * L.RECORD_SIZE <= L.RECORDS_END;
-  }
-
   /** The blocks of a mode that start in a frame. */
   blocksIn(frame: number, modeKey: number): readonly CodeBlock[] {
     return (this.#byFrame.get(frame) ?? []).filter((block) => block.modeKey === modeKey && Math.floor(block.start / 4096) === frame);
@@ -303,10 +256,7 @@ export class CodeCache implements CodePages {
 
   #remember(block: CodeBlock, isUnaligned: boolean): void {
     const view = this.#view;
-    const entry = jumpCacheEntry(block.rip);
-    view.setBigUint64(entry, block.rip, true);
-    view.setInt32(entry + 8, block.record, true);
-    view.setInt32(entry + 12, view.getInt32(L.JUMP_GENERATION, true), true);
+    this.jumps.put(block.rip, block.record);
     const from = view.getInt32(L.LINK_FROM, true);
     view.setInt32(L.LINK_FROM, 0, true);
     if (from === 0 || block.secondSize > 0 || isUnaligned) return;

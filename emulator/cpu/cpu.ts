@@ -369,13 +369,13 @@ export class CpuCore implements Cpu {
     this.#configureMmu();
     if (keeps && isSamePcid) return;
     this.mmu.flush(false);
-    this.#engine.code.forgetJumps(true);
+    this.#engine.code.jumps.forget(true);
   }
 
   /** After changes of CS, SS, CPL, CR0, CR4, EFER or RFLAGS.AC. */
   modeChanged(): void {
     this.mmu.selectSet();
-    if (this.#modes.update()) this.#engine.code.enterMode(this.#modes.current.key, this.#modes.current.code !== 64);
+    if (this.#modes.update()) this.#engine.code.jumps.enterMode(this.#modes.current.key, this.#modes.current.code !== 64);
     this.mmu.isNarrow = this.#modes.current.code !== 64;
   }
 
@@ -392,11 +392,11 @@ export class CpuCore implements Cpu {
   }
   flushTlb(options: { global?: boolean } = {}): void {
     this.mmu.flush(options.global ?? false);
-    this.#engine.code.forgetJumps();
+    this.#engine.code.jumps.forget();
   }
   flushTlbPage(vaddr: bigint): void {
     this.mmu.flushPage(vaddr);
-    this.#engine.code.forgetJumps();
+    this.#engine.code.jumps.forget();
   }
 
   decode(bytes: Uint8Array): DecodedInstruction | undefined {
@@ -617,7 +617,7 @@ export class CpuCore implements Cpu {
       if (this.#retired >= budget) return BUDGET_SPENT;
       try {
         if (record === 0) {
-          record = isTarget ? 0 : this.#engine.code.remembered();
+          record = isTarget ? 0 : this.#engine.code.jumps.atRip();
           if (record === 0) record = this.#lookup(isTarget);
           if (this.#retired === 0 && view.getUint16(record + L.R_HANDLER, true) === L.HANDLER_BREAKPOINT) {
             const isFirst = view.getInt32(L.RIP, true) === startLow && view.getInt32(L.RIP + 4, true) === startHigh;
@@ -727,7 +727,7 @@ export class CpuCore implements Cpu {
     if (mode.code !== 64 && rip > BigInt(codeLimit)) throw new Fault(GP, 0);
     const locate = (vaddr: bigint): number => {
       const found = this.mmu.locate(vaddr, 'execute', isUser);
-      if (!this.mmu.isGlobal(vaddr, 'execute', isUser)) this.#engine.code.noteLocalCode();
+      if (!this.mmu.isGlobal(vaddr, 'execute', isUser)) this.#engine.code.jumps.noteLocalCode();
       return found;
     };
     const maddr = locate(linear);

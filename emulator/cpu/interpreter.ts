@@ -5,6 +5,7 @@
  */
 import { HANDLER_SIGNATURE, handlerImports } from './emitter.ts';
 import { emitInline, type Lowered } from './handlers.ts';
+import { pushIsKnown, pushRecord } from './jump_cache.ts';
 import * as L from './layout.ts';
 import { flagAuxFunction, saveFlagsFunction } from './lazy_flags.ts';
 import { buildModule, FunctionBody, type Signature } from './wasm_writer.ts';
@@ -195,28 +196,8 @@ function runFunction(): FunctionBody {
 function find(f: FunctionBody, rip: number, from: number): FunctionBody {
   const entry = f.local('i32');
   const record = f.local('i32');
-  f.get(rip).op('i32.wrap_i64');
-  f.get(rip)
-    .i64(12n)
-    .op('i64.shr_u')
-    .op('i32.wrap_i64')
-    .op('i32.xor')
-    .i32(L.JUMP_CACHE_ENTRIES - 1)
-    .op('i32.and')
-    .i32(4)
-    .op('i32.shl')
-    .tee(entry);
-  f.mem('i64.load', L.JUMP_CACHE).get(rip).op('i64.eq');
-  f.get(entry)
-    .mem('i32.load', L.JUMP_CACHE + 12)
-    .i32(0)
-    .mem('i32.load', L.JUMP_GENERATION)
-    .op('i32.eq')
-    .op('i32.and')
-    .if();
-  f.get(entry)
-    .mem('i32.load', L.JUMP_CACHE + 8)
-    .set(record);
+  pushIsKnown(f, rip, entry).if();
+  pushRecord(f, entry).set(record);
   f.get(from).if();
   f.get(from).mem('i64.load', L.R_RIP).get(rip).op('i64.xor').i64(12n).op('i64.shr_u').op('i64.eqz');
   f.get(record).mem('i32.load8_u', L.R_FLAGS).op('i32.eqz').op('i32.and').if();
@@ -248,15 +229,4 @@ function breakpointFunction(): FunctionBody {
   f.i32(0).get(0).mem('i32.store', L.STOP_RECORD);
   f.i32(0).i32(L.STOP_BREAKPOINT).mem('i32.store', L.STOP_REASON);
   return f.i32(0);
-}
-
-/** Offset in the jump cache of a RIP's entry, as the dispatcher computes it. */
-export function jumpCacheEntry(rip: bigint): number {
-  return jumpCacheEntryOf(Number(BigInt.asIntN(32, rip)), Number(BigInt.asIntN(32, rip >> 32n)));
-}
-
-/** The same of RIP's halves. */
-export function jumpCacheEntryOf(low: number, high: number): number {
-  const page = (low >>> 12) | (high << 20);
-  return L.JUMP_CACHE + (((low ^ page) & (L.JUMP_CACHE_ENTRIES - 1)) << 4);
 }

@@ -115,9 +115,10 @@ export const TLB_OPEN = TLB_SUPERVISOR + TLB_SET_SIZE;
 export const TLB_END = TLB_OPEN + TLB_SET_SIZE;
 
 export const JUMP_CACHE = TLB_END;
-export const JUMP_CACHE_ENTRIES = 16384;
-/** RIP (8), record (4), generation (4): an entry of another generation than JUMP_GENERATION is empty. */
-export const JUMP_CACHE_END = JUMP_CACHE + JUMP_CACHE_ENTRIES * 16;
+export const JUMP_CACHE_ENTRIES = 32768;
+/** jump_cache.ts has the fields. */
+export const JUMP_CACHE_ENTRY_SIZE = 16;
+const JUMP_CACHE_END = JUMP_CACHE + JUMP_CACHE_ENTRIES * JUMP_CACHE_ENTRY_SIZE;
 
 /** A decoded instruction: see record.ts. */
 export const RECORD_SIZE = 32;

@@ -3,7 +3,7 @@
  * that its loops use and the flags are locals, fields of instructions are constants.
  */
 import type { Insn } from './decoder.ts';
-import { jumpCacheEntryOf } from './interpreter.ts';
+import { pushIsKnownAt, pushRecordAt } from './jump_cache.ts';
 import * as L from './layout.ts';
 import type { RegionInsn } from './region_shape.ts';
 import * as T from './region_template.ts';
@@ -44,18 +44,8 @@ export function leaveTo(frame: Frame, low: number, high: number): void {
   const isInPage = high === frame.pageHigh && low >>> 12 === frame.pageLow >>> 12;
   const block = isInPage ? frame.blockAt.get(low & 0xfff) : undefined;
   if (block !== undefined) return frame.goTo(block);
-  const slot = jumpCacheEntryOf(low, high);
-  f.i32(0).mem('i64.load', slot).i64Halves(low, high).op('i64.eq');
-  f.i32(0)
-    .mem('i32.load', slot + 12)
-    .i32(0)
-    .mem('i32.load', L.JUMP_GENERATION)
-    .op('i32.eq')
-    .op('i32.and')
-    .if();
-  f.i32(0)
-    .mem('i32.load', slot + 8)
-    .set(out);
+  pushIsKnownAt(f, low, high).if();
+  pushRecordAt(f, low, high).set(out);
   f.brTo(frame.exitLabel);
   f.end();
   f.i32(0).i64Halves(low, high).mem('i64.store', L.RIP);

@@ -6,6 +6,7 @@
 import { Emitter, HANDLER_SIGNATURE } from './emitter.ts';
 import { LOOKUP_RECORD } from './interpreter.ts';
 import type { Op, RegRef, Value } from './ir.ts';
+import { pushIsKnown, pushRecord } from './jump_cache.ts';
 import * as L from './layout.ts';
 import { type KnownFlags, LazyFlags } from './lazy_flags.ts';
 import type { Row } from './row.ts';
@@ -405,28 +406,10 @@ class TemplateEmitter extends Emitter {
     const rip = f.local('i64');
     const slot = f.local('i32');
     const { out, entry } = this.#frame;
-    this.push(target).tee(rip).op('i32.wrap_i64').get(rip).i64(12n).op('i64.shr_u').op('i32.wrap_i64').op('i32.xor');
-    f.i32(L.JUMP_CACHE_ENTRIES - 1)
-      .op('i32.and')
-      .i32(4)
-      .op('i32.shl')
-      .tee(slot);
-    f.mem('i64.load', L.JUMP_CACHE).get(rip).op('i64.eq');
-    f.get(slot)
-      .mem('i32.load', L.JUMP_CACHE + 12)
-      .i32(0)
-      .mem('i32.load', L.JUMP_GENERATION)
-      .op('i32.eq')
-      .op('i32.and')
-      .if();
+    this.push(target).set(rip);
+    pushIsKnown(f, rip, slot).if();
     // A record that enters this very region is a branch; anything else leaves.
-    f.get(slot)
-      .mem('i32.load', L.JUMP_CACHE + 8)
-      .tee(out)
-      .mem('i32.load16_u', L.R_HANDLER)
-      .i32(L.HANDLER_ENTER)
-      .op('i32.eq')
-      .if();
+    pushRecord(f, slot).tee(out).mem('i32.load16_u', L.R_HANDLER).i32(L.HANDLER_ENTER).op('i32.eq').if();
     f.get(out).i32(L.RECORDS).op('i32.sub').i32(2).op('i32.shr_u').tee(slot);
     f.mem('i32.load', L.SIDE + 4)
       .step(STEP_FUNCTION)
