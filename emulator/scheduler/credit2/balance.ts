@@ -30,10 +30,10 @@ export function balanceLoad(state: State, own: Runqueue, now: number): void {
 }
 
 /** As Xen does it: whether cpus are in full use is asked of the last runqueue, whichever the load is farthest from. */
-function tolerance({ parameters }: State, own: Runqueue, last: Runqueue): number {
+function tolerance({ parameters, loadOne }: State, own: Runqueue, last: Runqueue): number {
   const { loadPrecisionShift, balanceUnder, balanceOver } = parameters;
   const load = Math.max(own.balanceAvgload, last.balanceAvgload);
-  const isUnderUse = load < Math.max(own.cpuCount, last.cpuCount) * 2 ** loadPrecisionShift;
+  const isUnderUse = load < Math.max(own.cpuCount, last.cpuCount) * loadOne;
   return 2 ** (loadPrecisionShift + (isUnderUse ? balanceUnder : balanceOver));
 }
 

@@ -14,7 +14,7 @@ export function candidate(state: State, cpu: Cpu, now: number): Unit {
     if (!isYielding && current.isRunnable && now - current.stateEntryTime < state.ratelimitNs) return current;
     if (!current.isRunnable || isBetterElsewhere(state, cpu)) best = cpu.idle;
   }
-  const resistance = state.parameters.migrateResistUs * 1000;
+  const resistance = state.migrateResistance;
   for (let unit = runqueue.first; unit !== undefined; unit = unit.next) {
     if (!unit.isRunnable || !unit.hardAffinity.has(cpu.id)) continue;
     // It is left for the cpu that was told to take it and will be there in a moment.

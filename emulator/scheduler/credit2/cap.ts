@@ -62,7 +62,7 @@ export function setCap(state: State, domain: CreditDomain, cap: number): 'EINVAL
     return undefined;
   }
   if (cap > 100 * domain.units.length) return 'EINVAL';
-  domain.totalBudget = Math.floor((periodOf(state) * cap) / 100);
+  domain.totalBudget = Math.floor((state.capPeriodNs * cap) / 100);
   const quota = Math.max(Math.floor(domain.totalBudget / domain.units.length), CSCHED2_MIN_TIMER);
   for (const unit of domain.units) unit.budgetQuota = quota;
   if (domain.cap === 0) startCap(state, domain);
@@ -78,7 +78,7 @@ export function stopReplenishing({ host }: State, domain: CreditDomain): void {
 function startCap(state: State, domain: CreditDomain): void {
   const now = state.host.now();
   domain.budget = domain.totalBudget;
-  domain.nextReplenishment = now + periodOf(state);
+  domain.nextReplenishment = now + state.capPeriodNs;
   setReplenishTimer(state, domain);
   for (const unit of domain.units) {
     if (unit.isRunning) {
@@ -105,7 +105,7 @@ function removeCap(state: State, domain: CreditDomain): void {
 function replenish(state: State, domain: CreditDomain): void {
   const now = state.host.now();
   do {
-    domain.nextReplenishment += periodOf(state);
+    domain.nextReplenishment += state.capPeriodNs;
     domain.budget += domain.totalBudget;
   } while (domain.nextReplenishment <= now);
   if (domain.budget > 0) {
@@ -118,5 +118,3 @@ function replenish(state: State, domain: CreditDomain): void {
 function setReplenishTimer(state: State, domain: CreditDomain): void {
   domain.replenishTimer = state.host.setTimer(domain.nextReplenishment, () => replenish(state, domain));
 }
-
-const periodOf = ({ parameters }: State): number => parameters.capPeriodMs * 1_000_000;

@@ -2,16 +2,16 @@
  * Loads as averages over a sliding window of time, in fixed point: each sample counts for the share of the window that it
  * lasted, and the average so far for the rest. Of runqueues (units that run or wait) and of units (0 or 1).
  */
-import { LOADAVG_GRANULARITY_SHIFT } from './parameters.ts';
+import { LOADAVG_GRANULARITY } from './parameters.ts';
 import type { Runqueue } from './runqueue.ts';
 import type { State } from './state.ts';
 import type { Unit } from './unit.ts';
 
 /** In the unit in which loads are sampled. */
-export const loadTime = (now: number): number => Math.floor(now / 2 ** LOADAVG_GRANULARITY_SHIFT);
+export const loadTime = (now: number): number => Math.floor(now / LOADAVG_GRANULARITY);
 
 /** What a unit begins with: half. */
-export const initialLoad = ({ parameters }: State): number => 2 ** (parameters.loadPrecisionShift - 1);
+export const initialLoad = ({ loadOne }: State): number => loadOne / 2;
 
 /** Before the unit's load changes by `change`: 1 when it begins to want a cpu, -1 when it ceases to, 0 for an account in between. */
 export function updateLoad(state: State, runqueue: Runqueue, unit: Unit | undefined, change: number, now: number): void {
@@ -19,22 +19,20 @@ export function updateLoad(state: State, runqueue: Runqueue, unit: Unit | undefi
   if (unit !== undefined) updateUnitLoad(state, unit, change, now);
 }
 
-export function updateRunqueueLoad({ parameters }: State, runqueue: Runqueue, change: number, now: number): void {
+export function updateRunqueueLoad({ loadOne, loadWindow }: State, runqueue: Runqueue, change: number, now: number): void {
   const time = loadTime(now);
-  const window = 2 ** (parameters.loadWindowShift - LOADAVG_GRANULARITY_SHIFT);
-  const sample = runqueue.load * 2 ** parameters.loadPrecisionShift;
-  runqueue.avgload = average(runqueue.avgload, sample, time - runqueue.loadLastUpdate, window);
-  runqueue.balanceAvgload = average(runqueue.balanceAvgload, sample, time - runqueue.loadLastUpdate, window);
+  const sample = runqueue.load * loadOne;
+  const span = time - runqueue.loadLastUpdate;
+  runqueue.avgload = average(runqueue.avgload, sample, span, loadWindow);
+  runqueue.balanceAvgload = average(runqueue.balanceAvgload, sample, span, loadWindow);
   runqueue.load += change;
   runqueue.loadLastUpdate = time;
 }
 
-export function updateUnitLoad({ parameters }: State, unit: Unit, change: number, now: number): void {
+export function updateUnitLoad({ loadOne, loadWindow }: State, unit: Unit, change: number, now: number): void {
   const time = loadTime(now);
-  const window = 2 ** (parameters.loadWindowShift - LOADAVG_GRANULARITY_SHIFT);
-  const load = change === 0 ? Number(unit.isRunnable) : change < 0 ? 1 : 0;
-  const sample = load * 2 ** parameters.loadPrecisionShift;
-  unit.avgload = average(unit.avgload, sample, time - unit.loadLastUpdate, window);
+  const wanted = change < 0 || (change === 0 && unit.isRunnable);
+  unit.avgload = average(unit.avgload, wanted ? loadOne : 0, time - unit.loadLastUpdate, loadWindow);
   unit.loadLastUpdate = time;
 }
 

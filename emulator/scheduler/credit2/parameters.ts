@@ -17,8 +17,9 @@ export const CSCHED2_CARRYOVER_MAX = CSCHED2_MIN_TIMER;
 export const CSCHED2_MIGRATE_COMPENSATION = 50 * US;
 export const CSCHED2_RATELIMIT_TICKLE_TOLERANCE = 50 * US;
 export const CSCHED2_CREDIT_RESET = 0;
-/** Loads are sampled in units of 2^10 ns. */
 export const LOADAVG_GRANULARITY_SHIFT = 10;
+/** Loads are sampled in units of so many nanoseconds. */
+export const LOADAVG_GRANULARITY = 2 ** LOADAVG_GRANULARITY_SHIFT;
 const LOADAVG_PRECISION_SHIFT_MIN = 4;
 
 /** Limits of what setRatelimit takes besides 0 (xen:public/sysctl.h). */

@@ -1,7 +1,7 @@
 /** What the parts of Credit2 share: cpus, runqueues, domains and parameters, and masks to work in. */
 import { CpuMask } from './cpu_mask.ts';
 import type { SchedulerHost } from './host.ts';
-import { CSCHED2_IDLE_CREDIT, completeParameters, type Parameters } from './parameters.ts';
+import { CSCHED2_IDLE_CREDIT, completeParameters, LOADAVG_GRANULARITY_SHIFT, type Parameters } from './parameters.ts';
 import type { Runqueue } from './runqueue.ts';
 import type { Topology } from './topology.ts';
 import { CreditDomain, Unit } from './unit.ts';
@@ -23,6 +23,11 @@ export interface State {
   readonly topology: Topology;
   readonly parameters: Parameters;
   ratelimitNs: number;
+  readonly migrateResistance: number;
+  readonly capPeriodNs: number;
+  /** A load of one, and the window that loads are averages over, in fixed point. */
+  readonly loadOne: number;
+  readonly loadWindow: number;
   /** By id. */
   readonly cpus: readonly Cpu[];
   /** In the order of their ids. */
@@ -58,6 +63,10 @@ export function createState(
     topology,
     parameters,
     ratelimitNs: parameters.ratelimitUs * 1000,
+    migrateResistance: parameters.migrateResistUs * 1000,
+    capPeriodNs: parameters.capPeriodMs * 1_000_000,
+    loadOne: 2 ** parameters.loadPrecisionShift,
+    loadWindow: 2 ** (parameters.loadWindowShift - LOADAVG_GRANULARITY_SHIFT),
     cpus,
     runqueues,
     domains: [],

@@ -70,11 +70,11 @@ function busyCpuFor(state: State, unit: Unit, now: number): number {
  * How much better it is that `unit` takes the cpu from who runs there, not above 0: not at all. What the soft affinities
  * say outweighs any credit.
  */
-function tickleScore({ ratelimitNs, parameters }: State, unit: Unit, cpu: Cpu, now: number): number {
+function tickleScore({ ratelimitNs, migrateResistance }: State, unit: Unit, cpu: Cpu, now: number): number {
   const { current } = cpu;
   if (current.isIdle || !isPreemptable(current, now, ratelimitNs)) return -1;
   burnCredits(cpu.runqueue, current, now);
-  let score = unit.credit - current.credit - (unit.cpu === cpu.id ? 0 : parameters.migrateResistUs * 1000);
+  let score = unit.credit - current.credit - (unit.cpu === cpu.id ? 0 : migrateResistance);
   if (score > 0) {
     if (unit.softAffinity.has(cpu.id)) score += CSCHED2_CREDIT_INIT;
     if (!current.softAffinity.has(cpu.id)) score += CSCHED2_CREDIT_INIT;
