@@ -2,6 +2,7 @@
  * A domain: what ring -1 keeps of one guest. Subsystems (event channels, grants, xenstore ...) hang their state on its
  * slots; a domain knows its vCPUs and nothing above it.
  */
+import type { CreditDomain } from './scheduler/credit2/unit.ts';
 import type { Slots } from './slot.ts';
 import type { Vcpu } from './vcpu.ts';
 
@@ -25,6 +26,8 @@ export class Domain implements Slots {
   name: string;
   readonly isInitial: boolean;
   readonly vcpus: Vcpu[] = [];
+  /** Its weight and cap. */
+  credit: CreditDomain | undefined;
   maxPages: number;
   /** Machine frame of shared_info; set by the domain builder. */
   sharedInfoMfn = -1;

@@ -18,7 +18,7 @@ import { connectToHost, type HostChannel, raiseVirq } from '../hypercalls/event_
 import { seedGrant } from '../hypercalls/grant_table/toolstack.ts';
 import { setMemoryMap } from '../hypercalls/memory/op.ts';
 import type { Observer } from '../hypercalls/observer.ts';
-import { becomeRunnable, goOffline } from '../hypercalls/vcpu/runstate.ts';
+import { becomeRunnable, enterCore, goOffline, leaveCore } from '../hypercalls/vcpu/runstate.ts';
 import { writeWallClock } from '../hypercalls/vcpu/time.ts';
 import { domainHandle, handleOf } from '../hypercalls/version/op.ts';
 import { populateDomainTree, removeDomainTree, uuidOf } from '../hypercalls/xenstore/domain_tree.ts';
@@ -28,10 +28,13 @@ import { type Cpu, createCpu } from './cpu/index.ts';
 import { Domain, type ShutdownReason } from './domain.ts';
 import { MachineMemory, PAGE_SIZE } from './memory/machine_memory.ts';
 import { InstructionClock, type RunClock, WallClock } from './scheduler/clock.ts';
-import { RoundRobin } from './scheduler/round_robin.ts';
+import { Cores } from './scheduler/cores.ts';
+import type { Parameters } from './scheduler/credit2/parameters.ts';
+import { Topology, type TopologyShape } from './scheduler/credit2/topology.ts';
 import { TimerQueue } from './scheduler/timers.ts';
 import { type CpuidLeaf, cpuid } from './trap/cpuid.ts';
 import { performSyscall } from './trap/pv.ts';
+import { reloadSegments } from './trap/return.ts';
 import type { RunHost } from './trap/trap_host.ts';
 import { Vcpu } from './vcpu.ts';
 
@@ -48,6 +51,10 @@ export interface MachineOptions {
   hostNs?: () => bigint;
   /** console_io of a domU prints. */
   verboseDebug?: boolean;
+  /** Physical cores; default one. */
+  topology?: TopologyShape;
+  /** Of Credit2, where they differ from Xen's defaults. */
+  scheduling?: Partial<Parameters>;
   /** Whether the CPU translates hot code; default 'translate'. */
   engine?: 'interpret' | 'translate';
   /** What a domain writes on its console, whichever kind it has. */
@@ -71,6 +78,8 @@ export interface DomainSpec {
   maxMemorySize?: number;
   /** Default 1. */
   vcpus?: number;
+  /** Of Credit2; default 256. */
+  weight?: number;
   cmdline?: string;
   ramdisk?: Uint8Array;
   /** Where image and ramdisk came from, for xenstore. */
@@ -126,12 +135,12 @@ export class Machine implements RunHost {
   #nextDomid = 1;
   /** What a core has that runs nobody: its registers reach nothing. */
   readonly #nobody: Vcpu;
-  /** Whoever is on the core, or was last. */
+  /** Whose registers are in the CPU. */
   current: Vcpu;
-  /** Set while a vCPU is on the core as far as runstates go. */
-  onCore: Vcpu | undefined;
-  /** Of all vCPUs that can run. */
-  readonly scheduler = new RoundRobin<Vcpu>();
+  /** With the scheduler of all vCPUs. */
+  readonly cores: Cores<Vcpu>;
+  /** At which instruction the active core's turn is over. */
+  turnEnd = 0;
   exitsLeft = 0;
   readonly crashes = new Map<Domain, Crash>();
   readonly verboseDebug: boolean;
@@ -169,7 +178,15 @@ export class Machine implements RunHost {
     this.countsExits = options.statisticsClock !== undefined;
     const wallClockAtStart = options.wallClockAtStart ?? 0n;
     const { hostNs } = options;
-    this.clock = hostNs ? new WallClock(hostNs, wallClockAtStart) : new InstructionClock(() => this.cpu.instructions, wallClockAtStart);
+    this.clock = hostNs ? new WallClock(hostNs, wallClockAtStart) : new InstructionClock(() => this.cpu.instructionCount, wallClockAtStart);
+    this.cores = new Cores<Vcpu>({
+      clock: this.clock,
+      timers: this.timers,
+      topology: new Topology(options.topology ?? { sockets: 1, coresPerSocket: 1 }),
+      ...(options.scheduling && { parameters: options.scheduling }),
+      enter: (vcpu) => this.#enter(vcpu),
+      leave: (vcpu) => leaveCore(this, vcpu),
+    });
     this.memory = new MachineMemory(this.cpu.memory);
     this.memory.flushAllTlbs = () => this.cpu.flushTlb({ global: true });
     this.verboseDebug = options.verboseDebug ?? false;
@@ -189,7 +206,7 @@ export class Machine implements RunHost {
   }
 
   get news(): number {
-    return this.timers.revision + this.scheduler.revision;
+    return this.timers.revision + this.cores.revision;
   }
 
   /** Builds a PV64 domain, whose first vCPU `run` then starts. */
@@ -199,7 +216,12 @@ export class Machine implements RunHost {
     const { maxMemorySize = spec.memorySize } = spec;
     const maxPages = spec.isInitial ? pages : pages + MAXMEM_SLACK;
     const domain = new Domain({ id, type: 'pv', name: spec.name, isInitial: spec.isInitial, maxPages });
-    for (let vcpuId = 0; vcpuId < (spec.vcpus ?? 1); vcpuId++) domain.vcpus.push(new Vcpu(domain, vcpuId));
+    domain.credit = this.cores.scheduler.addDomain(id, spec.weight);
+    for (let vcpuId = 0; vcpuId < (spec.vcpus ?? 1); vcpuId++) {
+      const each = new Vcpu(domain, vcpuId);
+      each.unit = this.cores.scheduler.addUnit(domain.credit, vcpuId, each);
+      domain.vcpus.push(each);
+    }
     const vcpu = domain.vcpus[0]!;
     this.domains.set(id, domain);
     const xenstore = spec.isInitial ? undefined : this.#connect(domain, () => xenstoreRing?.onEvent());
@@ -212,6 +234,7 @@ export class Machine implements RunHost {
       ...(consolePort && { consolePort: consolePort.port }),
     });
     if (boot instanceof ImageError) {
+      this.#unschedule(domain);
       this.domains.delete(id);
       return boot;
     }
@@ -293,49 +316,64 @@ export class Machine implements RunHost {
     this.switchTo(current);
   }
 
+  /** Its registers go into the CPU; what its tables no longer allow is dropped from them. */
+  #enter(vcpu: Vcpu): void {
+    if (this.switchTo(vcpu)) reloadSegments(this, vcpu);
+    enterCore(this, vcpu);
+  }
+
   wake(vcpu: Vcpu): void {
     if (!vcpu.isBlocked) return;
     vcpu.isBlocked = false;
-    this.#start(vcpu);
+    this.#settle(vcpu);
   }
 
   block(vcpu: Vcpu): void {
+    const { scheduler, active } = this.cores;
     vcpu.isBlocked = true;
-    this.scheduler.remove(vcpu);
+    if (active.running !== vcpu.unit) return this.#settle(vcpu);
+    scheduler.block(vcpu.unit!);
+    this.cores.decideSoon(active);
   }
 
   setUp(vcpu: Vcpu, isUp: boolean): void {
     if (vcpu.isUp === isUp) return;
     vcpu.isUp = isUp;
-    if (isUp) {
-      this.#start(vcpu);
-    } else {
-      this.scheduler.remove(vcpu);
-      goOffline(this, vcpu);
-    }
-  }
-
-  #start(vcpu: Vcpu): void {
-    if (vcpu.isRunnable) this.scheduler.add(vcpu);
-    becomeRunnable(this, vcpu);
+    this.#settle(vcpu);
   }
 
   /** None of its vCPUs runs until it has been unpaused as often. */
   pause(domain: Domain): void {
-    if (domain.pauseCount++ > 0) return;
-    for (const vcpu of domain.vcpus) {
-      this.scheduler.remove(vcpu);
-      goOffline(this, vcpu);
-    }
+    if (domain.pauseCount++ === 0) this.#settleAll(domain);
   }
 
   unpause(domain: Domain): void {
-    if (domain.pauseCount === 0 || --domain.pauseCount > 0) return;
-    for (const vcpu of domain.vcpus) if (vcpu.isUp) this.#start(vcpu);
+    if (domain.pauseCount > 0 && --domain.pauseCount === 0) this.#settleAll(domain);
+  }
+
+  #settleAll(domain: Domain): void {
+    for (const vcpu of domain.vcpus) this.#settle(vcpu);
+  }
+
+  /** Whether it may run has changed, or may have: scheduler and runstate follow. */
+  #settle(vcpu: Vcpu): void {
+    const { scheduler } = this.cores;
+    const unit = vcpu.unit!;
+    if (vcpu.isReady === unit.isReady) {
+      becomeRunnable(this, vcpu);
+    } else if (vcpu.isReady) {
+      vcpu.runnableSince = Math.max(vcpu.runnableSince, this.clock.ns);
+      becomeRunnable(this, vcpu);
+      scheduler.wake(unit);
+    } else {
+      scheduler.sleep(unit);
+      if (this.cores.coreOf(unit) === undefined) goOffline(this, vcpu);
+    }
   }
 
   yield(vcpu: Vcpu): void {
-    this.scheduler.yield(vcpu);
+    this.cores.scheduler.yield(vcpu.unit!);
+    this.cores.decideSoon(this.cores.active);
   }
 
   shutdown(domain: Domain, reason: ShutdownReason): void {
@@ -346,7 +384,7 @@ export class Machine implements RunHost {
   }
 
   #stop(domain: Domain): void {
-    for (const vcpu of domain.vcpus) this.scheduler.remove(vcpu);
+    this.#settleAll(domain);
     this.consoles.get(domain.id)?.drain();
     for (const backend of this.blockBackends.get(domain.id) ?? []) backend.close();
   }
@@ -356,7 +394,7 @@ export class Machine implements RunHost {
     if (domain.isDying) return;
     domain.isDying = true;
     this.#stop(domain);
-    if (this.onCore?.domain === domain) this.onCore = undefined;
+    this.#unschedule(domain);
     if (this.current.domain === domain) this.switchTo(this.#nobody);
     const { id } = domain;
     const connections = this.#connections.get(id);
@@ -369,6 +407,16 @@ export class Machine implements RunHost {
     releaseDomain(this, domain);
     if (connections) removeDomainTree(this.xenstore, id, connections.uuid);
     this.reap();
+  }
+
+  #unschedule({ vcpus, credit }: Domain): void {
+    const { cores } = this;
+    for (const { unit } of vcpus) {
+      const core = cores.coreOf(unit!);
+      if (core !== undefined) cores.vacate(core);
+      cores.scheduler.removeUnit(unit!);
+    }
+    cores.scheduler.removeDomain(credit!);
   }
 
   /** Forgets the destroyed domains of which nobody has mapped a frame any more. */

@@ -1,6 +1,7 @@
 /** A virtual CPU: its identity, its run state and, while it does not run, its registers. */
 import type { CpuContext } from './cpu/interface.ts';
 import type { Domain } from './domain.ts';
+import type { Unit } from './scheduler/credit2/unit.ts';
 import type { Slots } from './slot.ts';
 
 export class Vcpu implements Slots {
@@ -13,7 +14,11 @@ export class Vcpu implements Slots {
   isUp = false;
   /** Waits in SCHEDOP_block, SCHEDOP_poll or HLT; an event wakes it. */
   isBlocked = false;
-  /** Registers while another vCPU owns the core. */
+  /** What the scheduler knows it as. */
+  unit: Unit<Vcpu> | undefined;
+  /** Virtual time in nanoseconds since when it could run, or left a core. */
+  runnableSince = 0;
+  /** Registers while another vCPU's are in the CPU. */
   context: CpuContext | undefined;
   /**
    * Maddr of its struct vcpu_info: inside shared_info, or where VCPUOP_register_vcpu_info put it. Until then the vCPUs for
@@ -27,9 +32,14 @@ export class Vcpu implements Slots {
     this.id = id;
   }
 
-  /** It may have a core. */
-  get isRunnable(): boolean {
+  /** As far as guest and toolstack go it may have a core. */
+  get isReady(): boolean {
     return this.isUp && !this.isBlocked && this.domain.isRunnable;
+  }
+
+  /** The scheduler may give it a core: its domain's cap is not used up, either. */
+  get isRunnable(): boolean {
+    return this.isReady && (this.unit === undefined || !this.unit.isParked);
   }
 
   get name(): string {

@@ -119,7 +119,7 @@ export class Checker implements Observer {
 
   /** After the run: the report, for stderr. */
   finish(host: Host, domain: Domain): string {
-    if (domain.shutdownReason === undefined && host.timers.next() === undefined) {
+    if (domain.shutdownReason === undefined && host.timers.next() === Number.POSITIVE_INFINITY) {
       for (const vcpu of domain.vcpus) {
         if (!vcpu.isBlocked) continue;
         const rip = this.#lastCall.get(vcpu) ?? 0n;

@@ -49,19 +49,18 @@ export class HostLoop {
         size = fit(size, ms);
         await new Promise(setImmediate);
       } else {
-        await this.#sleep(slice.kind === 'idle' ? slice.deadline : undefined);
+        await this.#sleep(slice.kind === 'idle' ? slice.deadline : Number.POSITIVE_INFINITY);
       }
     }
   }
 
-  /** Sleeps, and lets the time that it took pass for the machine, up to `deadline`. */
-  async #sleep(deadline: bigint | undefined): Promise<void> {
+  /** Sleeps, and lets the time that it took pass for the machine, up to `deadline` (nanoseconds of virtual time, or Infinity). */
+  async #sleep(deadline: number): Promise<void> {
     const { clock } = this.#machine;
     const began = performance.now();
-    const now = clock.now();
-    await this.#wait(deadline === undefined ? MAX_SLEEP_MS : Math.max(0, Math.ceil(Number(deadline - now) / 1e6)));
-    const passed = now + BigInt(Math.ceil((performance.now() - began) * 1e6));
-    clock.idleUntil(deadline === undefined || passed < deadline ? passed : deadline);
+    const { ns } = clock;
+    await this.#wait(Math.max(0, Math.ceil((deadline - ns) / 1e6)));
+    clock.idleUntil(Math.min(deadline, ns + Math.ceil((performance.now() - began) * 1e6)));
   }
 
   #wait(ms: number): Promise<void> {

@@ -49,6 +49,7 @@ export async function runCommand(kernelPath: string, options: RunOptions): Promi
   const machine = makeMachine(options.memory, {
     wallClockAtStart: options.deterministic ? EPOCH_NS : BigInt(Date.now()) * 1_000_000n,
     verboseDebug: options.verboseDebug ?? false,
+    topology: { sockets: 1, coresPerSocket: options.vcpus },
     engine: options.engine,
     output: (_domain, bytes) => void process.stdout.write(bytes),
     consoleIoRefused: () =>
@@ -138,11 +139,11 @@ async function drive(
     if (after >= endsAt) return { status: limit(domain, `--timeout ${options.timeout} is over`), ms };
     if (keyboard?.wantsToLeave) return { status: leave(domain), ms };
     if (slice.kind === 'idle') {
-      if (slice.deadline === undefined && (keyboard?.isOver ?? true)) {
+      if (slice.deadline === Number.POSITIVE_INFINITY && (keyboard?.isOver ?? true)) {
         return { status: limit(domain, 'it waits for an event that cannot come: no timer is set and the input has ended'), ms };
       }
       await keyboard?.wait(idleMs(machine, slice, endsAt - after));
-      if (slice.deadline !== undefined) passTime(machine, slice.deadline, performance.now() - after);
+      passTime(machine, slice.deadline, performance.now() - after);
     } else {
       if (!isFixed) size = fit(size, after - before);
       await new Promise(setImmediate);
@@ -157,14 +158,13 @@ function fit(size: number, ms: number): number {
 }
 
 function idleMs(machine: Machine, slice: Slice & { kind: 'idle' }, left: number): number | undefined {
-  const ms = slice.deadline === undefined ? left : Math.min(left, Number(slice.deadline - machine.clock.now()) / 1e6);
+  const ms = Math.min(left, (slice.deadline - machine.clock.ns) / 1e6);
   return ms === Number.POSITIVE_INFINITY ? undefined : Math.min(Math.max(0, Math.ceil(ms)), 0x7fff_ffff);
 }
 
 /** What the host waited passes for the guest too, up to its next timer. */
-function passTime({ clock }: Machine, deadline: bigint, ms: number): void {
-  const now = clock.now() + BigInt(Math.ceil(ms * 1e6));
-  clock.idleUntil(now < deadline ? now : deadline);
+function passTime({ clock }: Machine, deadline: number, ms: number): void {
+  clock.idleUntil(Math.min(deadline, clock.ns + Math.ceil(ms * 1e6)));
 }
 
 function limit(domain: Domain, why: string): number {

@@ -3,8 +3,10 @@
  * every vCPU is idle, so a run is a function of its inputs; `WallClock` follows the host's clock, for a person at a terminal.
  */
 export interface VirtualClock {
-  /** Nanoseconds since start; never goes back. */
+  /** Nanoseconds since start, on the core that acts. */
   now(): bigint;
+  /** The same as a number: exact for 104 days. */
+  readonly ns: number;
   /** Nanoseconds since 1970 at `now() === 0n`. */
   readonly wallClockAtStart: bigint;
   /** The emulated TSC's rate. */
@@ -15,55 +17,63 @@ export interface VirtualClock {
 
 /** A clock that the run loop drives. */
 export interface RunClock extends VirtualClock {
-  /** Virtual time once `instructions` have retired on the core; RDTSC asks in the middle of a run. */
+  /** Virtual time once `instructions` have retired; RDTSC asks in the middle of a run. */
   nowAt(instructions: bigint): bigint;
-  /** About how many instructions fit before `deadline`, which is not over: at least 1. */
-  instructionsUntil(deadline: bigint): number;
-  /** Every vCPU is idle until `deadline`: whether time is there now. False: the host must really wait. */
-  idleUntil(deadline: bigint): boolean;
+  /** About how many instructions fit before `deadline`: at least 1. */
+  instructionsUntil(deadline: number): number;
+  /** Another core acts from here on, and it is `ns` there; a clock that follows the host's has one time for all. */
+  turnTo(ns: number): void;
+  /** Every core is idle until `deadline`: whether time is there now. False: the host must really wait. */
+  idleUntil(deadline: number): boolean;
 }
 
 const TSC_KHZ = 2_000_000;
 const tscAt = (ns: bigint): bigint => (ns * BigInt(TSC_KHZ)) / 1_000_000n;
 
 /** What one instruction takes: 100 MIPS, about what the interpreter does, so that a guest's busy waits last as long as they say. */
-export const NS_PER_INSTRUCTION = 10n;
+export const NS_PER_INSTRUCTION = 10;
 
 export class InstructionClock implements RunClock {
   readonly wallClockAtStart: bigint;
   readonly tscKhz = TSC_KHZ;
   readonly tscAt = tscAt;
-  readonly #instructions: () => bigint;
-  /** Time jumped over. */
-  #idle = 0n;
+  readonly #instructions: () => number;
+  /** Time that no instruction took, and what the core that acts is ahead of (behind) the instructions of all. */
+  #offset = 0;
 
-  /** `instructions`: how many the core has retired. */
-  constructor(instructions: () => bigint, wallClockAtStart: bigint) {
+  /** `instructions`: how many have retired. */
+  constructor(instructions: () => number, wallClockAtStart: bigint) {
     this.#instructions = instructions;
     this.wallClockAtStart = wallClockAtStart;
   }
 
+  get ns(): number {
+    return this.#offset + this.#instructions() * NS_PER_INSTRUCTION;
+  }
+
   now(): bigint {
-    return this.nowAt(this.#instructions());
+    return BigInt(this.ns);
   }
 
   nowAt(instructions: bigint): bigint {
-    return this.#idle + instructions * NS_PER_INSTRUCTION;
+    return BigInt(this.#offset + Number(instructions) * NS_PER_INSTRUCTION);
   }
 
-  instructionsUntil(deadline: bigint): number {
-    const left = (deadline - this.now() + NS_PER_INSTRUCTION - 1n) / NS_PER_INSTRUCTION;
-    return left < 1n ? 1 : left > 0x7fff_ffffn ? 0x7fff_ffff : Number(left);
+  instructionsUntil(deadline: number): number {
+    return Math.min(0x7fff_ffff, Math.max(1, Math.ceil((deadline - this.ns) / NS_PER_INSTRUCTION)));
   }
 
-  idleUntil(deadline: bigint): boolean {
-    const now = this.now();
-    if (deadline > now) this.#idle += deadline - now;
+  turnTo(ns: number): void {
+    this.#offset = ns - this.#instructions() * NS_PER_INSTRUCTION;
+  }
+
+  idleUntil(deadline: number): boolean {
+    if (deadline > this.ns) this.turnTo(deadline);
     return true;
   }
 }
 
-/** Instructions between two looks at the host's clock when a timer is close. */
+/** Instructions between two looks at the host's clock. */
 const WALL_SLICE = 20_000;
 
 export class WallClock implements RunClock {
@@ -80,6 +90,10 @@ export class WallClock implements RunClock {
     this.wallClockAtStart = wallClockAtStart;
   }
 
+  get ns(): number {
+    return Number(this.now());
+  }
+
   now(): bigint {
     return this.#hostNs() - this.#start;
   }
@@ -88,11 +102,13 @@ export class WallClock implements RunClock {
     return this.now();
   }
 
-  instructionsUntil(_deadline: bigint): number {
+  instructionsUntil(_deadline: number): number {
     return WALL_SLICE;
   }
 
-  idleUntil(deadline: bigint): boolean {
-    return this.now() >= deadline;
+  turnTo(_ns: number): void {}
+
+  idleUntil(deadline: number): boolean {
+    return this.ns >= deadline;
   }
 }

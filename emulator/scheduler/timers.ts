@@ -1,7 +1,8 @@
 /** One-shot timers on virtual time, earliest first; equal deadlines fire in the order they were set. */
 
 export interface Timer {
-  readonly deadline: bigint;
+  /** Nanoseconds of virtual time. */
+  readonly deadline: number;
 }
 
 interface Entry extends Timer {
@@ -17,8 +18,9 @@ export class TimerQueue {
   /** Another number when timers were set, stopped or fired since. */
   revision = 0;
 
-  set(deadline: bigint, fire: () => void): Timer {
-    const entry: Entry = { deadline, fire, sequence: this.#sequence++, isCancelled: false };
+  /** At `deadline`, of which a guest may name more nanoseconds than anything lasts. */
+  set(deadline: bigint | number, fire: () => void): Timer {
+    const entry: Entry = { deadline: Number(deadline), fire, sequence: this.#sequence++, isCancelled: false };
     this.#heap.push(entry);
     this.#siftUp(this.#heap.length - 1);
     this.revision++;
@@ -34,18 +36,18 @@ export class TimerQueue {
     if (++this.#cancelled > 64 && this.#cancelled > this.#heap.length / 2) this.#dropCancelled();
   }
 
-  /** Deadline of the next timer that will fire. */
-  next(): bigint | undefined {
+  /** Deadline of the next timer that will fire; Infinity: none is set. */
+  next(): number {
     while (this.#heap[0]?.isCancelled) {
       this.#pop();
       this.#cancelled--;
     }
-    return this.#heap[0]?.deadline;
+    return this.#heap[0]?.deadline ?? Number.POSITIVE_INFINITY;
   }
 
   /** Fires all that are due at `now`, in order; a callback may set new ones. */
-  fireDue(now: bigint): void {
-    for (let deadline = this.next(); deadline !== undefined && deadline <= now; deadline = this.next()) {
+  fireDue(now: number): void {
+    while (this.next() <= now) {
       const entry = this.#pop();
       entry.isCancelled = true;
       this.revision++;

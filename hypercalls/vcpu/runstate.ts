@@ -10,17 +10,19 @@ import { leaveCoreTimers, startTicking } from './timers.ts';
 
 interface Runstate {
   state: number;
-  entryTime: bigint;
-  readonly time: bigint[];
+  /** Nanoseconds, as are the times spent in each state. */
+  entryTime: number;
+  readonly time: number[];
   /** Vaddr of the guest's copy, 0n: none. */
   area: bigint;
 }
 
-const runstateOf = defineSlot<Vcpu, Runstate>(() => ({ state: RUNSTATE_offline, entryTime: 0n, time: [0n, 0n, 0n, 0n], area: 0n }));
+const runstateOf = defineSlot<Vcpu, Runstate>(() => ({ state: RUNSTATE_offline, entryTime: 0, time: [0, 0, 0, 0], area: 0n }));
 
 function change(host: Host, vcpu: Vcpu, state: number): void {
   const runstate = runstateOf.of(vcpu);
-  const now = host.clock.now();
+  // The core on which it ran last may be ahead of the one that acts.
+  const now = Math.max(host.clock.ns, runstate.entryTime);
   runstate.time[runstate.state]! += now - runstate.entryTime;
   runstate.entryTime = now;
   runstate.state = state;
@@ -34,10 +36,11 @@ export function enterCore(host: Host, vcpu: Vcpu): void {
   startTicking(host, vcpu);
 }
 
-/** The run loop takes it off: preempted, blocked or down. */
+/** The run loop takes it off: preempted, blocked, paused or down. Its siblings see so in its area. */
 export function leaveCore(host: Host, vcpu: Vcpu): void {
   leaveCoreTimers(host, vcpu);
   change(host, vcpu, vcpu.isUp && vcpu.isBlocked ? RUNSTATE_blocked : vcpu.isRunnable ? RUNSTATE_runnable : RUNSTATE_offline);
+  updateRunstateArea(host, vcpu);
 }
 
 /** It may have begun to wait for a core: it came up, was woken or unpaused. One that is down or paused is no longer blocked then, just offline. */
@@ -55,12 +58,32 @@ export function goOffline(host: Host, vcpu: Vcpu): void {
   if (runstateOf.of(vcpu).state === RUNSTATE_runnable) change(host, vcpu, RUNSTATE_offline);
 }
 
-/** As of now, with the current state's share. */
-export function readRunstate(host: Host, vcpu: Vcpu): { state: number; state_entry_time: bigint; time: readonly bigint[] } {
-  const { state, entryTime, time } = runstateOf.of(vcpu);
-  const sinceEntry = host.clock.now() - entryTime;
-  return { state, state_entry_time: entryTime, time: time.map((value, i) => (i === state ? value + sinceEntry : value)) };
+interface RunstateInfo {
+  state: number;
+  state_entry_time: bigint;
+  time: readonly bigint[];
 }
+
+/** As of now, with the current state's share. */
+export function readRunstate(host: Host, vcpu: Vcpu): RunstateInfo {
+  const runstate = runstateOf.of(vcpu);
+  const { state, time } = runstate;
+  const sinceEntry = BigInt(Math.max(0, host.clock.ns - runstate.entryTime));
+  const info = asOfEntry(runstate);
+  return { ...info, time: time.map((value, i) => BigInt(value) + (i === state ? sinceEntry : 0n)) };
+}
+
+/** Nanoseconds of core that it has had. */
+export function runningTime(host: Host, vcpu: Vcpu): number {
+  const { state, entryTime, time } = runstateOf.of(vcpu);
+  return time[RUNSTATE_running]! + (state === RUNSTATE_running ? Math.max(0, host.clock.ns - entryTime) : 0);
+}
+
+const asOfEntry = ({ state, entryTime, time }: Runstate): RunstateInfo => ({
+  state,
+  state_entry_time: BigInt(entryTime),
+  time: time.map(BigInt),
+});
 
 const scratch = new Uint8Array(vcpu_runstate_info.size);
 const scratchView = new DataView(scratch.buffer);
@@ -69,18 +92,17 @@ const scratchView = new DataView(scratch.buffer);
 export function setRunstateArea(host: Host, vcpu: Vcpu, vaddr: bigint): void {
   const runstate = runstateOf.of(vcpu);
   runstate.area = vaddr;
-  const { state, entryTime, time } = runstate;
-  vcpu_runstate_info.write(scratchView, 0, vcpu === host.current ? { state, state_entry_time: entryTime, time } : readRunstate(host, vcpu));
+  vcpu_runstate_info.write(scratchView, 0, vcpu === host.current ? asOfEntry(runstate) : readRunstate(host, vcpu));
   copyToGuest(host, vaddr, scratch);
 }
 
 /**
- * As its vCPU goes on the core. All vCPUs share that with ring -1, so that none can see the record half written, and
- * XEN_RUNSTATE_UPDATE (the assist runstate_update_flag) never shows.
+ * As its vCPU goes on a core or off it. All vCPUs share one CPU engine with ring -1, so that none can see the record half
+ * written, and XEN_RUNSTATE_UPDATE (the assist runstate_update_flag) never shows.
  */
 function updateRunstateArea(host: Host, vcpu: Vcpu): void {
-  const { area, state, entryTime, time } = runstateOf.of(vcpu);
-  if (area === 0n) return;
-  vcpu_runstate_info.write(scratchView, 0, { state, state_entry_time: entryTime, time });
-  writeArea(host, vcpu, area, scratch);
+  const runstate = runstateOf.of(vcpu);
+  if (runstate.area === 0n) return;
+  vcpu_runstate_info.write(scratchView, 0, asOfEntry(runstate));
+  writeArea(host, vcpu, runstate.area, scratch);
 }

@@ -35,7 +35,15 @@ export class FakeHost extends PvHost {
     const domains = this.host.domains as Map<number, Domain>;
     if (!domains.has(0)) domains.set(0, new Domain({ id: 0, type: 'pv', name: 'Domain-0', isInitial: true, maxPages: 0 }));
     Object.assign(this.host, {
-      clock: { now: () => this.now, wallClockAtStart: 1_700_000_000_123_456_789n, tscKhz: 2_000_000, tscAt: (ns: bigint) => ns * 2n },
+      clock: {
+        now: () => this.now,
+        get ns() {
+          return Number(this.now());
+        },
+        wallClockAtStart: 1_700_000_000_123_456_789n,
+        tscKhz: 2_000_000,
+        tscAt: (ns: bigint) => ns * 2n,
+      },
       timers: this.timers,
       verboseDebug: options.verboseDebug ?? false,
       wake: (vcpu: Vcpu) => {
@@ -81,9 +89,9 @@ export class FakeHost extends PvHost {
   /** Lets `ns` pass, with the timers that fall due. */
   advance(ns: bigint): void {
     const end = this.now + ns;
-    for (let next = this.timers.next(); next !== undefined && next <= end; next = this.timers.next()) {
-      if (next > this.now) this.now = next;
-      this.timers.fireDue(this.now);
+    for (let next = this.timers.next(); next <= end; next = this.timers.next()) {
+      if (next > this.now) this.now = BigInt(next);
+      this.timers.fireDue(Number(this.now));
     }
     this.now = end;
   }

@@ -50,6 +50,7 @@ export class GuestRun {
       memorySize,
       engine,
       wallClockAtStart: WALL_CLOCK_NS,
+      topology: { sockets: 1, coresPerSocket: vcpus },
       output: (_domain, bytes) => {
         if (run) run.console += Buffer.from(bytes).toString('latin1');
       },

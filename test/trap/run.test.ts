@@ -5,10 +5,11 @@ import { Machine, type MachineOptions } from '../../emulator/machine.ts';
 import { pvCr3 } from '../../emulator/memory/pv_cr3.ts';
 import { runSlice } from '../../emulator/run.ts';
 import { InstructionClock, WallClock } from '../../emulator/scheduler/clock.ts';
-import { RoundRobin } from '../../emulator/scheduler/round_robin.ts';
+import { STRIDE_NS } from '../../emulator/scheduler/cores.ts';
 import { TimerQueue } from '../../emulator/scheduler/timers.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
 import { ImageError } from '../../firmware/image_error.ts';
+import { runningTime } from '../../hypercalls/vcpu/runstate.ts';
 import { makeImage } from '../support/elf_image.ts';
 
 const MIB = 1024 * 1024;
@@ -24,33 +25,12 @@ const makeMachine = (options: Partial<MachineOptions> = {}): Machine => new Mach
 const LOOP = [0xeb, 0xfe]; // jmp self
 // mov al, [rsp - 8]; jmp back
 const READ_LOOP = [0x8a, 0x44, 0x24, 0xf8, 0xeb, 0xfa];
+const COUNT = [0x48, 0xff, 0xc0]; // inc rax
 const UD2 = [0x0f, 0x0b];
 // mov eax, 29 (sched_op); mov edi, 1 (block); syscall; jmp self
 const BLOCK = [0xb8, 29, 0, 0, 0, 0xbf, 1, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xfe];
 // push 0 (poweroff); mov eax, 29; mov edi, 2; mov rsi, rsp; syscall
 const POWEROFF = [0x6a, 0, 0xb8, 29, 0, 0, 0, 0xbf, 2, 0, 0, 0, 0x48, 0x89, 0xe6, 0x0f, 0x05];
-
-t.test('vCPUs that can run take turns of a millisecond, however often they leave the CPU', async (t) => {
-  const row = new RoundRobin<string>();
-  t.equal(row.pick(0n), undefined);
-  row.add('a');
-  t.equal(row.pick(0n), 'a');
-  t.equal(row.turnEnd, undefined, 'nobody waits');
-  row.add('b');
-  row.add('c');
-  row.add('b');
-  t.equal(row.pick(999_999n), 'a');
-  t.equal(row.turnEnd, 1_000_000n);
-  t.equal(row.pick(1_000_000n), 'b');
-  t.equal(row.turnEnd, 2_000_000n);
-  row.yield('b');
-  t.equal(row.pick(1_000_001n), 'c', 'a turn can be given away');
-  row.remove('c');
-  t.equal(row.pick(1_000_002n), 'a');
-  row.remove('b');
-  t.equal(row.pick(9_000_000n), 'a');
-  t.equal(row.turnEnd, undefined);
-});
 
 t.test('changing vCPUs keeps the TLB where the page tables are the same, and no longer', async (t) => {
   const machine = makeMachine();
@@ -80,6 +60,34 @@ t.test('changing vCPUs keeps the TLB where the page tables are the same, and no 
   t.equal(cpu.cr3, tablesOf(a));
   machine.switchTo(first.vcpus[0]!);
   t.equal(cpu.cr3, tablesOf(first.vcpus[0]!));
+});
+
+t.test('two cores run two that never stop at the same time, never more than a stride apart', async (t) => {
+  const machine = makeMachine({ topology: { sockets: 1, coresPerSocket: 2 } });
+  boot(machine, LOOP);
+  boot(machine, LOOP);
+  runSlice(machine, 3_000_000);
+  const { list, active } = machine.cores;
+  const [first, second] = list.map((core) => (core === active ? machine.clock.ns : core.ns)) as [number, number];
+  t.equal(first + second, 30_000_000, 'together they have run all the instructions');
+  t.ok(Math.abs(first - second) <= 2 * STRIDE_NS, `${first} ns and ${second} ns`);
+  t.same(list.map(({ running }) => running?.owner.name).sort(), ['d1v0', 'd2v0']);
+});
+
+t.test('how a run is cut into slices changes nothing', async (t) => {
+  const endOf = (sizes: readonly number[]) => {
+    const machine = makeMachine({ topology: { sockets: 1, coresPerSocket: 2 } });
+    for (let i = 0; i < 3; i++) boot(machine, [...COUNT, ...LOOP]);
+    for (let i = 0, left = 2_000_000; left > 0; i++) {
+      const size = Math.min(left, sizes[i % sizes.length]!);
+      runSlice(machine, size);
+      left -= size;
+    }
+    const times = [...machine.domains.values()].flatMap(({ vcpus }) => vcpus.map((vcpu) => runningTime(machine, vcpu)));
+    return { times, who: machine.current.name, rax: machine.cpu.gpr[0], ns: machine.clock.ns };
+  };
+  const whole = endOf([2_000_000]);
+  for (const sizes of [[1000], [7, 99_999, 12_345]]) t.same(endOf(sizes), whole, `slices of ${sizes}`);
 });
 
 t.test('a slice runs exactly as many instructions as it may', async (t) => {
@@ -123,7 +131,7 @@ t.test('when all are idle, time jumps to the next timer, or waits for whoever ma
 t.test('idle without a timer', async (t) => {
   const machine = makeMachine();
   boot(machine, BLOCK);
-  t.same(runSlice(machine, 1000), { kind: 'idle', deadline: undefined });
+  t.same(runSlice(machine, 1000), { kind: 'idle', deadline: Number.POSITIVE_INFINITY });
 });
 
 t.test('a domain powers off; another crashes; a third does not notice and has the core to itself', async (t) => {
@@ -176,19 +184,23 @@ t.test('console_io of a domU is refused, told once; of the initial domain it is 
 });
 
 t.test('the instruction clock tells how far it is to a deadline, rounded up', async (t) => {
-  let instructions = 0n;
+  let instructions = 0;
   const clock = new InstructionClock(() => instructions, 5n);
   // biome-ignore format: one deadline a line
-  for (const [deadline, count] of [[1n, 1], [10n, 1], [11n, 2], [0n, 1], [1n << 60n, 0x7fff_ffff]] as const) {
+  for (const [deadline, count] of [[1, 1], [10, 1], [11, 2], [0, 1], [2 ** 60, 0x7fff_ffff]] as const) {
     t.equal(clock.instructionsUntil(deadline), count, `${deadline} ns`);
   }
-  instructions = 3n;
+  instructions = 3;
   t.equal(clock.nowAt(5n), 50n);
-  t.ok(clock.idleUntil(1000n));
+  t.ok(clock.idleUntil(1000));
   t.equal(clock.now(), 1000n);
-  t.ok(clock.idleUntil(10n), 'a deadline that is over does not turn time back');
+  t.ok(clock.idleUntil(10), 'a deadline that is over does not turn time back');
   t.equal(clock.now(), 1000n);
   t.equal(clock.wallClockAtStart, 5n);
+  clock.turnTo(400);
+  t.equal(clock.ns, 400, 'another core acts');
+  instructions = 4;
+  t.equal(clock.now(), 410n);
 });
 
 t.test("the wall clock follows the host's", async (t) => {
@@ -197,9 +209,9 @@ t.test("the wall clock follows the host's", async (t) => {
   t.equal(clock.now(), 0n);
   host += 500n;
   t.equal(clock.now(), 500n);
-  t.notOk(clock.idleUntil(501n), 'the host must wait itself');
+  t.notOk(clock.idleUntil(501), 'the host must wait itself');
   host += 1n;
-  t.ok(clock.idleUntil(501n));
+  t.ok(clock.idleUntil(501));
 });
 
 t.test('timers fire in order, the cancelled never', async (t) => {
@@ -212,8 +224,8 @@ t.test('timers fire in order, the cancelled never', async (t) => {
   set(20n, 4);
   timers.set(5n, () => set(6n, 5));
   timers.cancel(cancelled);
-  t.equal(timers.next(), 5n);
-  timers.fireDue(20n);
+  t.equal(timers.next(), 5);
+  timers.fireDue(20);
   t.same(fired, [5, 3, 4]);
-  t.equal(timers.next(), 30n);
+  t.equal(timers.next(), 30);
 });
