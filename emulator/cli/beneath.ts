@@ -6,7 +6,8 @@ import { addHostCommand } from './host_command.ts';
 import { addRunOptions, type RunOptions } from './options.ts';
 import { runCommand } from './run_command.ts';
 import { UserError } from './user_error.ts';
-import { addVerbs, verbs } from './verbs/verbs.ts';
+import { addVerbs } from './verbs/commands.ts';
+import { verbs } from './verbs/verbs.ts';
 
 const EXIT_USAGE = 1;
 /** As xl. */

@@ -62,7 +62,7 @@ const vcpuList: Verb = {
     const head = `${pad('Name', -32)} ${pad('ID', 5)} ${pad('VCPU', 5)} ${pad('CPU', 5)} ${pad('State', 5)} ${pad('Time(s)', 9)} Affinity (Hard / Soft)`;
     const rows = vcpus.map(({ name, domid, vcpu, online, cpu, running, blocked, cpu_time, hard_affinity, soft_affinity }) => {
       const state = online ? `${pad(cpu, 5)} ${pad(running ? 'r' : '-', 3)}${blocked ? 'b' : '-'}- ` : `${pad('-', 5)} ${pad('-', 3)}-p `;
-      return `${pad(name, -32)} ${pad(domid, 5)} ${pad(vcpu, 5)} ${state}${seconds(cpu_time, 9)}  ${hard_affinity} / ${soft_affinity}`;
+      return `${pad(name, -32)} ${pad(domid, 5)} ${pad(vcpu, 5)}${state}${seconds(cpu_time, 9)}  ${hard_affinity} / ${soft_affinity}`;
     });
     return { data: vcpus, text: linesOf([head, ...rows]) };
   },
