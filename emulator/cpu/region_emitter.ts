@@ -9,11 +9,11 @@ import type { RegionInsn } from './region_shape.ts';
 import * as T from './region_template.ts';
 import { type FunctionBody, putSigned, putSignedHalves, putUnsigned } from './wasm_writer.ts';
 
-/** What the instructions of a region share. */
+/** What the instructions of a region share; one serves all regions. */
 export interface Frame extends T.FrameLocals {
   readonly f: FunctionBody;
   /** Address of the TLB set in use: the privilege cannot change inside a region. */
-  readonly tlbSet: number;
+  tlbSet: number;
   /** By register, its local, or -1 for those that lie in the register file. */
   readonly gpr: number[];
   readonly xmm: number[];
@@ -23,12 +23,12 @@ export interface Frame extends T.FrameLocals {
   /** Locals of temporaries, by type and number. */
   readonly temps: readonly number[][];
   /** The page that the region lies in. */
-  readonly pageLow: number;
-  readonly pageHigh: number;
+  pageLow: number;
+  pageHigh: number;
   /** Blocks by their offset in it. */
-  readonly blockAt: ReadonlyMap<number, number>;
+  readonly blockAt: Map<number, number>;
   /** Index of this region's function, as its ENTER records name it. */
-  readonly functionIndex: number;
+  functionIndex: number;
   /** The open block behind which everything is put back, and the loop that goes to the block that `entry` names. */
   exitLabel: number;
   outerLabel: number;

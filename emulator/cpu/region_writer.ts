@@ -8,7 +8,7 @@ import { SAVE_FLAGS_SIGNATURE } from './lazy_flags.ts';
 import { emitInsn, type Frame, gprOf, leaveToNext, loadGpr, loadXmm, storeGpr, storeXmm, xmmOf } from './region_emitter.ts';
 import { findEntries, findLoops, type RegionBlock, type RegionInsn, successors } from './region_shape.ts';
 import { makeFrameLocals, tempTypes } from './region_template.ts';
-import { type EncodedFunction, FunctionBody, type ImportedFunction } from './wasm_writer.ts';
+import { FunctionBody, type ImportedFunction } from './wasm_writer.ts';
 
 export const regionImports: readonly ImportedFunction[] = [...handlerImports, { name: 'saveFlags', signature: SAVE_FLAGS_SIGNATURE }];
 export const IMPORT_SAVE_FLAGS = handlerImports.length;
@@ -19,19 +19,6 @@ export interface RegionPage {
   readonly low: number;
   readonly high: number;
   readonly isUser: boolean;
-}
-
-export interface EmittedRegion {
-  readonly body: EncodedFunction;
-  /** By block: the number to enter it by, or undefined where it cannot be entered. */
-  readonly entries: readonly (number | undefined)[];
-}
-
-/** The function is (entry block) -> next record, or 0: like a handler, but for as many instructions as REMAINING allows. */
-export function emitRegion(blocks: readonly RegionBlock[], functionIndex: number, page: RegionPage): EmittedRegion {
-  const writer = new RegionWriter(blocks, functionIndex, page);
-  const code = writer.write().encode();
-  return { body: { signature: HANDLER_SIGNATURE, encode: () => code }, entries: writer.entries };
 }
 
 /** A stretch of blocks that is laid out together: the whole region, or the body of a loop. */
@@ -47,58 +34,95 @@ interface Scope {
   current: number;
 }
 
-/** One for all regions: it has grown to what they need. */
-const body = new FunctionBody(HANDLER_SIGNATURE);
+/** Which of the items of a scope holds a block. */
+function itemOf(items: readonly number[], block: number): number {
+  let item = items.length - 1;
+  while (items[item]! > block) item--;
+  return item;
+}
 
-class RegionWriter {
-  readonly #blocks: readonly RegionBlock[];
-  readonly #f = body;
+/** Writes regions one after the other. */
+export class RegionWriter {
+  readonly #f: FunctionBody;
   readonly #frame: Frame;
-  readonly #loopEnds: Map<number, number>;
+  readonly #localCount: number;
+  #blocks: readonly RegionBlock[] = [];
+  #loopEnds: ReadonlyMap<number, number> = new Map();
   readonly #scopes: Scope[] = [];
-  /** As EmittedRegion has them. */
-  readonly entries: readonly (number | undefined)[];
+  #entries: readonly (number | undefined)[] = [];
 
-  constructor(blocks: readonly RegionBlock[], functionIndex: number, page: RegionPage) {
-    this.#blocks = blocks;
-    const f = this.#f;
-    f.restart();
-    const blockAt = new Map(blocks.map((block, i) => [block.offset, i]));
-    const edges: [number, number][] = [];
-    blocks.forEach((block, from) => {
-      for (const offset of successors(block)) {
-        const to = blockAt.get(offset);
-        if (to !== undefined) edges.push([from, to]);
-      }
-    });
-    this.#loopEnds = findLoops(edges);
-    let count = 0;
-    const isEntry = findEntries(blocks, edges, this.#loopEnds);
-    this.entries = blocks.map((_, i) => (isEntry.has(i) ? count++ : undefined));
+  constructor() {
+    const f = new FunctionBody(HANDLER_SIGNATURE);
+    this.#f = f;
     this.#frame = {
       ...makeFrameLocals(f, IMPORT_SAVE_FLAGS),
       f,
-      tlbSet: page.isUser ? L.TLB_USER : L.TLB_SUPERVISOR,
+      tlbSet: 0,
       gpr: new Array<number>(16).fill(-1),
       xmm: new Array<number>(16).fill(-1),
       writtenGpr: 0,
       writtenXmm: 0,
       temps: tempTypes.map(() => []),
-      pageLow: page.low,
-      pageHigh: page.high,
-      blockAt,
-      functionIndex,
+      pageLow: 0,
+      pageHigh: 0,
+      blockAt: new Map(),
+      functionIndex: 0,
       exitLabel: 0,
       outerLabel: 0,
       missLabel: -1,
       goTo: (block) => this.#goTo(block),
     };
+    this.#localCount = f.localCount;
+  }
+
+  /** The last region's function: (entry block) -> next record, or 0. Like a handler, but for as many instructions as REMAINING allows. */
+  get body(): FunctionBody {
+    return this.#f;
+  }
+
+  /** Writes a region; returns by block the number to enter it by, or undefined where it cannot be entered. */
+  write(blocks: readonly RegionBlock[], functionIndex: number, page: RegionPage): readonly (number | undefined)[] {
+    this.#blocks = blocks;
+    const edges = this.#start(functionIndex, page);
+    this.#loopEnds = findLoops(edges);
+    const isEntry = findEntries(blocks, edges, this.#loopEnds);
+    let count = 0;
+    this.#entries = blocks.map((_, i) => (isEntry.has(i) ? count++ : undefined));
     // Outside loops a register is used where it lies: what is not repeated is not worth its share of every exit.
     let looped = -1;
     blocks.forEach(({ insns }, i) => {
       looped = Math.max(looped, this.#loopEnds.get(i) ?? -1);
       if (i <= looped) for (const insn of insns) this.#findRegisters(insn);
     });
+    this.#writeBody();
+    return this.#entries;
+  }
+
+  /** Forgets the last region; the edges between the blocks of this one. */
+  #start(functionIndex: number, page: RegionPage): [number, number][] {
+    const frame = this.#frame;
+    const { blockAt } = frame;
+    this.#f.restart(this.#localCount);
+    frame.tlbSet = page.isUser ? L.TLB_USER : L.TLB_SUPERVISOR;
+    frame.gpr.fill(-1);
+    frame.xmm.fill(-1);
+    frame.writtenGpr = 0;
+    frame.writtenXmm = 0;
+    for (const ofType of frame.temps) ofType.length = 0;
+    frame.pageLow = page.low;
+    frame.pageHigh = page.high;
+    frame.functionIndex = functionIndex;
+    blockAt.clear();
+    const blocks = this.#blocks;
+    for (let i = 0; i < blocks.length; i++) blockAt.set(blocks[i]!.offset, i);
+    const edges: [number, number][] = [];
+    for (let from = 0; from < blocks.length; from++) {
+      for (const offset of successors(blocks[from]!)) {
+        const to = blockAt.get(offset);
+        if (to !== undefined) edges.push([from, to]);
+      }
+    }
+    return edges;
   }
 
   /** Gives every register that an instruction touches a local. */
@@ -117,7 +141,7 @@ class RegionWriter {
     if (insn.indexNumber >= 0) useGpr(insn.indexNumber);
   }
 
-  write(): FunctionBody {
+  #writeBody(): void {
     const f = this.#f;
     const frame = this.#frame;
     const { budget, out, flags } = frame;
@@ -133,7 +157,7 @@ class RegionWriter {
     storeXmm(frame, frame.writtenXmm);
     flags.save();
     f.i32(0).get(budget).mem('i32.store', L.REMAINING);
-    return f.get(out);
+    f.get(out);
   }
 
   /** Blocks low..high, entered at the one that `entry` names; `loopLabel` comes back to its head. */
@@ -149,19 +173,18 @@ class RegionWriter {
     const labels: number[] = [];
     for (let item = items.length - 1; item >= 0; item--) labels[item] = f.block().depth;
     const entered: number[] = [];
-    for (let block = low; block <= high; block++) if (this.entries[block] !== undefined) entered.push(block);
+    for (let block = low; block <= high; block++) if (this.#entries[block] !== undefined) entered.push(block);
     const hasTable = entered.length > 1 || entered[0] !== low;
     const scope: Scope = { low, high, hasTable, items, labels, loopLabel, current: 0 };
     this.#scopes.push(scope);
-    const itemOf = (block: number): number => items.findLastIndex((first) => first <= block);
     if (hasTable) {
-      const first = this.entries[entered[0]!]!;
+      const first = this.#entries[entered[0]!]!;
       const { entry } = this.#frame;
       // Coming back to the head of a loop is the common case.
       if (!isOuter) f.get(entry).i32(first).op('i32.eq').brIf(0);
       f.get(entry);
       if (first > 0) f.i32(first).op('i32.sub');
-      const depths = entered.map((block) => f.depth - labels[itemOf(block)]!);
+      const depths = entered.map((block) => f.depth - labels[itemOf(items, block)]!);
       f.brTable(depths, depths[0]!);
     }
     items.forEach((first, item) => {
@@ -182,7 +205,7 @@ class RegionWriter {
   #hasTable(block: number, scope: Scope, item: number): boolean {
     const last = (scope.items[item + 1] ?? scope.high + 1) - 1;
     for (let other = scope.items[item]!; other <= last; other++) {
-      if (other !== block && this.entries[other] !== undefined) return true;
+      if (other !== block && this.#entries[other] !== undefined) return true;
     }
     return block !== scope.items[item];
   }
@@ -190,11 +213,12 @@ class RegionWriter {
   #goTo(block: number): void {
     const f = this.#f;
     const setEntry = (): void => {
-      f.i32(this.entries[block]!).set(this.#frame.entry);
+      f.i32(this.#entries[block]!).set(this.#frame.entry);
     };
-    for (const scope of this.#scopes.toReversed()) {
+    for (let depth = this.#scopes.length - 1; depth >= 0; depth--) {
+      const scope = this.#scopes[depth]!;
       if (block < scope.low || block > scope.high) continue;
-      const item = scope.items.findLastIndex((first) => first <= block);
+      const item = itemOf(scope.items, block);
       if (item > scope.current) {
         if (this.#hasTable(block, scope, item)) setEntry();
         f.brTo(scope.labels[item]!);

@@ -8,12 +8,12 @@ import type { Decoder } from './decoder.ts';
 import * as L from './layout.ts';
 import { PAGE_SIZE } from './layout.ts';
 import { findBlocks, groupBlocks } from './page_code.ts';
-import type { PageBlock, RegionBlock, RegionInsn } from './region_shape.ts';
+import type { RegionBlock, RegionInsn } from './region_shape.ts';
 import { RegionTemplate } from './region_template.ts';
-import { type EmittedRegion, emitRegion, IMPORT_SAVE_FLAGS, type RegionPage, regionImports } from './region_writer.ts';
+import { IMPORT_SAVE_FLAGS, type RegionPage, RegionWriter, regionImports } from './region_writer.ts';
 import type { Shape } from './shape.ts';
 import type { Templates } from './templates.ts';
-import { buildModule } from './wasm_writer.ts';
+import { ModuleWriter } from './wasm_writer.ts';
 
 /** A translated region: its place in the function table, and the blocks whose records enter it. */
 export interface Region {
@@ -37,8 +37,10 @@ interface Part {
   readonly blocks: readonly RegionBlock[];
 }
 
-interface EmittedPart extends Part, EmittedRegion {
+interface EmittedPart extends Part {
   readonly functionIndex: number;
+  /** By block, the number to enter it by. */
+  readonly entries: readonly (number | undefined)[];
 }
 
 /** A WebAssembly module, which lives as long as one of its regions does. */
@@ -82,6 +84,8 @@ export class Regions {
   #samples = new Map<number, { count: number; last: number; translations: number }>();
   #sampled = 0;
   #regions = new Set<Region>();
+  readonly #writer = new RegionWriter();
+  readonly #modules = new ModuleWriter();
   readonly #regionTemplates = new Map<Shape, RegionTemplate>();
   /** Places in the function table. */
   readonly #freeIndices = Array.from({ length: L.MAX_REGIONS }, (_, i) => L.FIRST_REGION + L.MAX_REGIONS - 1 - i);
@@ -89,7 +93,7 @@ export class Regions {
   /** Instructions in all translations, and bytes of those that live. */
   instructions = 0;
   codeBytes = 0;
-  #modules = 0;
+  #liveModules = 0;
   /** Modules that are asked for in one are of no use in the next. */
   #epoch = 0;
   readonly #isAsync: boolean;
@@ -159,15 +163,19 @@ export class Regions {
     // Every block of a region starts one of the interpreter's.
     const blockAt = new Map(found.map(({ offset }) => [offset, this.#code.blockAt(rip + BigInt(offset), maddr + offset, mode)]));
     const members = this.#known(page);
-    const parts = groupBlocks(found, SMALL).map((group): Part => {
-      return {
-        members: members.filter((block) => isIn(group, block.start - maddr)),
-        blocks: group.map((block): RegionBlock => {
-          const { record, isEntry } = blockAt.get(block.offset)!;
-          return { ...block, record, isEntry };
-        }),
-      };
+    const groups = groupBlocks(found, SMALL);
+    const groupAt = new Int16Array(PAGE_SIZE).fill(-1);
+    groups.forEach((group, i) => {
+      for (const { offset, next } of group) groupAt.fill(i, offset, next);
     });
+    const parts = groups.map((group): { members: CodeBlock[]; blocks: RegionBlock[] } => ({
+      members: [],
+      blocks: group.map(({ offset, insns, next }): RegionBlock => {
+        const { record, isEntry } = blockAt.get(offset)!;
+        return { offset, insns, next, record, isEntry };
+      }),
+    }));
+    for (const block of members) parts[groupAt[block.start - maddr]!]?.members.push(block);
     this.#compile(
       parts.filter((part) => !this.#isThere(part)),
       page,
@@ -187,14 +195,11 @@ export class Regions {
     this.#makeRoom(parts.length);
     const emitted = parts.map((part): EmittedPart => {
       const functionIndex = this.#freeIndices.pop()!;
-      return { ...part, functionIndex, ...emitRegion(part.blocks, functionIndex, page) };
+      const entries = this.#writer.write(part.blocks, functionIndex, page);
+      this.#modules.add(this.#writer.body, `r${functionIndex}`);
+      return { ...part, functionIndex, entries };
     });
-    const bytes = buildModule({
-      imports: regionImports,
-      indirect: [],
-      memoryPages: this.#memoryPages,
-      functions: emitted.map(({ body, functionIndex }) => ({ body, export: `r${functionIndex}` })),
-    });
+    const bytes = this.#modules.finish({ imports: regionImports, indirect: [], memoryPages: this.#memoryPages });
     if (!this.#isAsync) return this.#install(emitted, new WebAssembly.Module(bytes), bytes.length);
     const epoch = this.#epoch;
     void WebAssembly.compile(bytes).then((module) => this.#install(emitted, module, bytes.length, epoch === this.#epoch));
@@ -223,7 +228,7 @@ export class Regions {
       this.instructions += region.instructions;
     }
     if (module.regions === 0) return;
-    this.#modules++;
+    this.#liveModules++;
     this.codeBytes += size;
   }
 
@@ -242,7 +247,7 @@ export class Regions {
 
   /** The oldest regions make room for new ones; those that are still hot come back. */
   #makeRoom(count: number): void {
-    const isFull = (): boolean => this.#freeIndices.length < count || this.#modules >= MAX_MODULES || this.codeBytes >= MAX_BYTES;
+    const isFull = (): boolean => this.#freeIndices.length < count || this.#liveModules >= MAX_MODULES || this.codeBytes >= MAX_BYTES;
     if (!isFull()) return;
     for (const region of this.#regions) {
       if (!isFull()) return;
@@ -286,7 +291,7 @@ export class Regions {
   drop(region: Region): void {
     if (!this.#regions.delete(region)) return;
     if (--region.module.regions === 0) {
-      this.#modules--;
+      this.#liveModules--;
       this.codeBytes -= region.module.size;
     }
     for (const block of region.blocks) {
@@ -311,10 +316,6 @@ export class Regions {
 function isTranslatable(rip: bigint, maddr: number, mode: BlockMode): boolean {
   if (mode.code === 16 || (Number(BigInt.asUintN(32, rip)) - maddr) % PAGE_SIZE !== 0) return false;
   return mode.code === 64 || mode.codeLimit === 0xffff_ffff;
-}
-
-function isIn(blocks: readonly PageBlock[], offset: number): boolean {
-  return blocks.some((block) => block.offset <= offset && offset < block.next);
 }
 
 function instructionsOf(blocks: readonly RegionBlock[]): number {

@@ -1,5 +1,5 @@
 /**
- * Writes WebAssembly: `FunctionBody` is a growing function, `buildModule` wraps functions into a module whose imports are
+ * Writes WebAssembly: `FunctionBody` is a growing function, `ModuleWriter` wraps functions into a module whose imports are
  * named by the caller. Knows the binary format (WebAssembly core specification 5) and nothing of x86.
  */
 import { type Ty, wasmOpcodes } from './wasm_opcodes.ts';
@@ -116,7 +116,7 @@ export class FunctionBody {
   readonly signature: Signature;
   /** What has been written: whoever writes there leaves no block open. */
   readonly code = new Bytes();
-  #locals: Ty[] = [];
+  readonly #locals: Ty[] = [];
   /** Locals that `recycleLocals` has freed, by type. */
   #free: Partial<Record<Ty, number[]>> = {};
   #used: [Ty, number][] = [];
@@ -127,10 +127,15 @@ export class FunctionBody {
     this.signature = signature;
   }
 
-  /** Starts another function of the same signature. */
-  restart(): void {
+  /** How many locals there are. */
+  get localCount(): number {
+    return this.#locals.length;
+  }
+
+  /** Starts another function of the same signature, with that many of the locals. */
+  restart(localCount: number): void {
     this.code.length = 0;
-    this.#locals = [];
+    this.#locals.length = localCount;
     this.#free = {};
     this.#used = [];
     this.depth = 0;
@@ -296,88 +301,121 @@ export class FunctionBody {
 
   /** The function as a code section has it, without its size. */
   encode(): Uint8Array {
-    const groups: [number, Ty][] = [];
-    for (const ty of this.#locals) {
-      const last = groups.at(-1);
-      if (last && last[1] === ty) last[0]++;
-      else groups.push([1, ty]);
+    const bytes = new Bytes();
+    this.#putLocals(bytes);
+    bytes.append(this.code.take());
+    bytes.byte(0x0b);
+    return bytes.take();
+  }
+
+  /** The same with its size. */
+  appendTo(bytes: Bytes): void {
+    declarations.length = 0;
+    this.#putLocals(declarations);
+    bytes.unsigned(declarations.length + this.code.length + 1);
+    bytes.append(declarations.take());
+    bytes.append(this.code.take());
+    bytes.byte(0x0b);
+  }
+
+  #putLocals(bytes: Bytes): void {
+    const locals = this.#locals;
+    let groups = 0;
+    for (let i = 0; i < locals.length; i++) if (locals[i] !== locals[i - 1]) groups++;
+    bytes.unsigned(groups);
+    for (let first = 0, i = 1; i <= locals.length; i++) {
+      if (locals[i] === locals[first]) continue;
+      bytes.unsigned(i - first);
+      bytes.byte(typeCodes[locals[first]!]);
+      first = i;
     }
-    const head = groups.flatMap(([count, ty]) => [...unsignedLeb(count), typeCodes[ty]]);
-    const locals = [...unsignedLeb(groups.length), ...head];
-    const code = this.code.take();
-    const bytes = new Uint8Array(locals.length + code.length + 1);
-    bytes.set(locals);
-    bytes.set(code, locals.length);
-    bytes[bytes.length - 1] = 0x0b;
-    return bytes;
   }
 }
+
+/** Room for a function's declarations of locals. */
+const declarations = new Bytes();
 
 export interface ImportedFunction {
   readonly name: string;
   readonly signature: Signature;
 }
 
-/** FunctionBody's end, or what was kept of it. */
-export type EncodedFunction = Pick<FunctionBody, 'signature' | 'encode'>;
-
-interface ModuleParts {
+interface ModuleImports {
   /** Function imports from module 'e'; they take function indices 0, 1, ... */
   readonly imports: readonly ImportedFunction[];
   /** Signatures for `callIndirect`, by index into this list. */
   readonly indirect: readonly Signature[];
-  readonly functions: readonly { readonly body: EncodedFunction; readonly export: string }[];
   readonly memoryPages: number;
 }
 
-/**
- * Imports memory as 'e'.'memory' and, for indirect calls only, 'e'.'table': V8 never forgets who imported a table, and tells
- * all of them of each change in it. `indirect[i]` has type index i.
- */
-export function buildModule(parts: ModuleParts): Uint8Array {
-  const types: string[] = [];
-  const typeBytes: number[][] = [];
-  const typeIndex = (signature: Signature): number => {
-    const key = `${signature.params}>${signature.results}`;
-    const present = types.indexOf(key);
-    if (present >= 0) return present;
-    const list = (tys: readonly Ty[]): number[] => [...unsignedLeb(tys.length), ...tys.map((ty) => typeCodes[ty])];
-    types.push(key);
-    typeBytes.push([0x60, ...list(signature.params), ...list(signature.results)]);
-    return types.length - 1;
-  };
-  for (const signature of parts.indirect) typeIndex(signature);
-  const text = (s: string): number[] => [s.length, ...[...s].map((c) => c.charCodeAt(0))];
-  const importEntries = [
-    [...text('e'), ...text('memory'), 0x02, 0x01, ...unsignedLeb(parts.memoryPages), ...unsignedLeb(parts.memoryPages)],
-    ...(parts.indirect.length > 0 ? [[...text('e'), ...text('table'), 0x01, 0x70, 0x00, 0x00]] : []),
-    ...parts.imports.map((f) => [...text('e'), ...text(f.name), 0x00, ...unsignedLeb(typeIndex(f.signature))]),
-  ];
-  const functionTypes = parts.functions.map((f) => unsignedLeb(typeIndex(f.body.signature)));
-  const exportEntries = parts.functions.map((f, i) => [...text(f.export), 0x00, ...unsignedLeb(parts.imports.length + i)]);
-  const bytes = new Bytes();
-  bytes.append([0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]);
-  const section = (id: number, entries: readonly ArrayLike<number>[]): void => {
-    const content = new Bytes();
-    content.unsigned(entries.length);
-    for (const entry of entries) content.append(entry);
-    bytes.byte(id);
-    bytes.unsigned(content.length);
-    bytes.append(content.take());
-  };
-  section(1, typeBytes);
-  section(2, importEntries);
-  section(3, functionTypes);
-  section(7, exportEntries);
-  section(
-    10,
-    parts.functions.map((f) => {
-      const code = f.body.encode();
-      const entry = new Bytes();
-      entry.unsigned(code.length);
-      entry.append(code);
-      return entry.take();
-    }),
-  );
-  return bytes.take();
+/** Makes modules, function by function; what it has grown to serves the next. */
+export class ModuleWriter {
+  readonly #code = new Bytes();
+  readonly #module = new Bytes();
+  #functions: { readonly signature: Signature; readonly export: string }[] = [];
+
+  add(body: FunctionBody, name: string): void {
+    body.appendTo(this.#code);
+    this.#functions.push({ signature: body.signature, export: name });
+  }
+
+  /**
+   * The module, which stays until the next is finished. Imports memory as 'e'.'memory' and, for indirect calls only,
+   * 'e'.'table': V8 never forgets who imported a table, and tells all of them of each change in it. `indirect[i]` has type
+   * index i.
+   */
+  finish({ imports, indirect, memoryPages }: ModuleImports): Uint8Array {
+    const types: string[] = [];
+    const typeBytes: number[][] = [];
+    const typeIndex = (signature: Signature): number => {
+      const key = `${signature.params}>${signature.results}`;
+      const present = types.indexOf(key);
+      if (present >= 0) return present;
+      const list = (tys: readonly Ty[]): number[] => [...unsignedLeb(tys.length), ...tys.map((ty) => typeCodes[ty])];
+      types.push(key);
+      typeBytes.push([0x60, ...list(signature.params), ...list(signature.results)]);
+      return types.length - 1;
+    };
+    for (const signature of indirect) typeIndex(signature);
+    const text = (s: string): number[] => [s.length, ...[...s].map((c) => c.charCodeAt(0))];
+    const importEntries = [
+      [...text('e'), ...text('memory'), 0x02, 0x01, ...unsignedLeb(memoryPages), ...unsignedLeb(memoryPages)],
+      ...(indirect.length > 0 ? [[...text('e'), ...text('table'), 0x01, 0x70, 0x00, 0x00]] : []),
+      ...imports.map((f) => [...text('e'), ...text(f.name), 0x00, ...unsignedLeb(typeIndex(f.signature))]),
+    ];
+    const functionTypes = this.#functions.map((f) => unsignedLeb(typeIndex(f.signature)));
+    const exportEntries = this.#functions.map((f, i) => [...text(f.export), 0x00, ...unsignedLeb(imports.length + i)]);
+    const bytes = this.#module;
+    bytes.length = 0;
+    bytes.append([0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]);
+    const section = (id: number, entries: readonly number[][]): void => {
+      const content = entries.flat();
+      const count = unsignedLeb(entries.length);
+      bytes.byte(id);
+      bytes.unsigned(count.length + content.length);
+      bytes.append(count);
+      bytes.append(content);
+    };
+    section(1, typeBytes);
+    section(2, importEntries);
+    section(3, functionTypes);
+    section(7, exportEntries);
+    const count = unsignedLeb(this.#functions.length);
+    bytes.byte(10);
+    bytes.unsigned(count.length + this.#code.length);
+    bytes.append(count);
+    bytes.append(this.#code.take());
+    this.#code.length = 0;
+    this.#functions = [];
+    return bytes.take();
+  }
+}
+
+/** A module of some functions. */
+export function buildModule(
+  parts: ModuleImports & { readonly functions: readonly { readonly body: FunctionBody; readonly export: string }[] },
+): Uint8Array {
+  const writer = new ModuleWriter();
+  for (const { body, export: name } of parts.functions) writer.add(body, name);
+  return writer.finish(parts);
 }
