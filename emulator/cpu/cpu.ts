@@ -480,7 +480,7 @@ export class CpuCore implements Cpu {
     if (changed.length === 0) return;
     this.#hostBreakpoints = wanted;
     const list = [...wanted.values()];
-    code.isBreakpoint = (rip) => {
+    code.blocks.isBreakpoint = (rip) => {
       if (list.length === 0) return false;
       const linear = this.#modes.current.code === 64 ? rip : BigInt.asUintN(32, rip + this.#modes.codeBase);
       return list.some(([first, last]) => linear >= first && linear <= last);
@@ -510,7 +510,7 @@ export class CpuCore implements Cpu {
     return {
       instructions: this.instructions,
       translatedInstructions: translated,
-      decoded: code.decoded,
+      decoded: code.blocks.decoded,
       translations: regions.translations,
       instructionsInTranslations: regions.instructions,
       liveRegions: regions.count,
@@ -753,7 +753,7 @@ export class CpuCore implements Cpu {
   }
 
   #system(record: number, isStepping: boolean): Exit | undefined {
-    const insn = this.#engine.code.insns.get(record);
+    const insn = this.#engine.code.blocks.insns.get(record);
     if (!insn) throw new Error('bug: a system instruction without its decoded form');
     const result = systemFunctions[this.#view.getInt32(L.STOP_DETAIL, true)]!(this, insn);
     if (typeof result === 'object') return result;
@@ -781,7 +781,7 @@ export class CpuCore implements Cpu {
 
   #helper(helper: number, record: number): number {
     try {
-      helpers[helper]!(this, record, this.#engine.code.insns.get(record));
+      helpers[helper]!(this, record, this.#engine.code.blocks.insns.get(record));
       return 0;
     } catch (fault) {
       this.#stopWith(fault, record);

@@ -2,7 +2,8 @@
  * The machinery of generated code in one WebAssembly memory: the loop, its templates, the decoded code and, when asked
  * for, the second tier with its sampling of what runs. `Cpu` drives it and answers its calls.
  */
-import { type BlockMode, CodeCache } from './code_cache.ts';
+import type { BlockMode } from './code_block.ts';
+import { CodeCache } from './code_cache.ts';
 import { Decoder } from './decoder.ts';
 import { hotTemplates } from './hot.ts';
 import { type Loop, makeDispatcher, makeLoop } from './interpreter.ts';

@@ -2,7 +2,7 @@
  * The mode of the CPU as far as decoding depends on it: code size, stack size, privilege, alignment checking, which
  * register sets are usable, and outside 64-bit code the limit of CS. Blocks are decoded for one mode.
  */
-import type { BlockMode } from './code_cache.ts';
+import type { BlockMode } from './code_block.ts';
 import { CR0_AM, CR0_EM, CR0_MP, CR0_PE, CR0_PG, CR0_TS, CR4_OSFXSR, EFER_LMA } from './control_registers.ts';
 import { AC } from './flags.ts';
 import * as L from './layout.ts';

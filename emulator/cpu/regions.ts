@@ -3,7 +3,8 @@
  * region_writer.ts writes them) and lets the interpreter's records enter them. A region dies with the first of its blocks;
  * the interpreter goes on without it.
  */
-import { type BlockMode, type CodeBlock, type CodeCache, sideOf } from './code_cache.ts';
+import { type BlockMode, type CodeBlock, sideOf } from './code_block.ts';
+import type { CodeCache } from './code_cache.ts';
 import type { Decoder } from './decoder.ts';
 import * as L from './layout.ts';
 import { PAGE_SIZE } from './layout.ts';
@@ -265,13 +266,13 @@ export class Regions {
   #decoderOf({ rip, maddr, low, high, mode }: CodePage, known: readonly CodeBlock[]): (offset: number) => RegionInsn | undefined {
     const records = this.#code.recordsOf(known);
     const bytes = this.#ram.subarray(0, maddr + PAGE_SIZE);
-    const { hasBreakpoints } = this.#code;
+    const { hasBreakpoints } = this.#code.blocks;
     return (offset) => {
       const record = records[offset]!;
       if (record === 0) return undefined;
       const insn = this.#decoder.decodeAt(bytes, maddr + offset, low + offset, high, mode);
       if (typeof insn === 'string' || mode.substitute(insn.row)) return undefined;
-      if (hasBreakpoints && this.#code.isBreakpoint(rip + BigInt(offset))) return undefined;
+      if (hasBreakpoints && this.#code.blocks.isBreakpoint(rip + BigInt(offset))) return undefined;
       const template = this.#template(insn.shape);
       const isInPage = template.flow.toTarget && insn.immHigh === high && insn.immLow >>> 12 === low >>> 12;
       return { insn, template, record, target: isInPage ? insn.immLow & 0xfff : -1 };
