@@ -26,6 +26,7 @@ import { XenstoreRing } from '../hypercalls/xenstore/ring.ts';
 import { XenStore } from '../hypercalls/xenstore/store.ts';
 import { type Cpu, createCpu } from './cpu/index.ts';
 import { Domain, type ShutdownReason } from './domain.ts';
+import { guestTimeAt, resumeTime, stopTime } from './guest_time.ts';
 import { MachineMemory, PAGE_SIZE } from './memory/machine_memory.ts';
 import { InstructionClock, type RunClock, WallClock } from './scheduler/clock.ts';
 import { Cores } from './scheduler/cores.ts';
@@ -167,7 +168,7 @@ export class Machine implements RunHost {
       memorySize,
       host: {
         cpuid: this.cpuid,
-        readTsc: (instructions) => this.clock.tscAt(this.clock.nowAt(instructions)),
+        readTsc: (instructions) => this.clock.tscAt(guestTimeAt(this.current.domain, this.clock.nowAt(instructions))),
         // Who looks at exits or at what a vCPU does next wants each of them.
         ...(!watchesExits && { syscall: (length: number) => performSyscall(this, length) }),
       },
@@ -342,13 +343,17 @@ export class Machine implements RunHost {
     this.#settle(vcpu);
   }
 
-  /** None of its vCPUs runs until it has been unpaused as often. */
+  /** None of its vCPUs runs, and no time passes for it, until it has been unpaused as often. */
   pause(domain: Domain): void {
-    if (domain.pauseCount++ === 0) this.#settleAll(domain);
+    if (domain.pauseCount++ > 0) return;
+    this.#settleAll(domain);
+    stopTime(this, domain);
   }
 
   unpause(domain: Domain): void {
-    if (domain.pauseCount > 0 && --domain.pauseCount === 0) this.#settleAll(domain);
+    if (domain.pauseCount === 0 || --domain.pauseCount > 0) return;
+    resumeTime(this, domain);
+    this.#settleAll(domain);
   }
 
   #settleAll(domain: Domain): void {

@@ -2,8 +2,10 @@
  * The MSRs of a PV64 guest's kernel (xen:arch/x86/msr.c, pv/emul-priv-op.c read_msr and write_msr; values as Xen 4.17 on an
  * AMD CPU shows them). What is not in the table is #GP.
  */
+
 import { isCanonical } from '../../hypercalls/pv_cpu/canonical.ts';
 import { MSR_FS_BASE, MSR_GS_BASE, MSR_SHADOW_GS_BASE } from '../../hypercalls/pv_cpu/mode.ts';
+import { guestNow } from '../guest_time.ts';
 import { PAGE_SIZE } from '../memory/machine_memory.ts';
 import { PGT_writable_page } from '../memory/page_type.ts';
 import { getPageAndType, putPageAndType } from '../memory/page_types.ts';
@@ -63,7 +65,7 @@ const find = (index: number): Row | undefined => ROWS.find(({ first, last }) => 
 export function readMsr(host: TrapHost, index: number): bigint | undefined {
   switch (index) {
     case MSR_IA32_TSC:
-      return host.clock.tscAt(host.clock.now());
+      return host.clock.tscAt(guestNow(host, host.current.domain));
     case MSR_EFER:
       return EFER;
     case MSR_HYPERCALL_PAGE:

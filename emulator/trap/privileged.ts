@@ -2,6 +2,7 @@
  * Privileged instructions of a PV64 guest, performed after the #GP that they raise at CPL 3 (xen:arch/x86/pv/emul-priv-op.c).
  * Exactly those that Xen performs: HLT, INVLPG, LMSW, SWAPGS and the rest stay #GP for the guest.
  */
+
 import { copyFromGuest } from '../../hypercalls/guest_memory.ts';
 import { readDebugRegister, writeDebugRegister } from '../../hypercalls/pv_cpu/debug_registers.ts';
 import { loadActiveTable } from '../../hypercalls/pv_cpu/mode.ts';
@@ -9,6 +10,7 @@ import { SEGMENT_L } from '../../hypercalls/pv_cpu/selectors.ts';
 import { CR0_TS, PV_CR0, type PvVcpu, pvVcpu } from '../../hypercalls/pv_cpu/state.ts';
 import { setArchCr2 } from '../../hypercalls/pv_cpu/vcpu_info.ts';
 import { type DecodedInstruction, RAX, RBX, RCX, RDX } from '../cpu/interface.ts';
+import { guestNow } from '../guest_time.ts';
 import { pvCr3, setKernelTable } from '../memory/pv_cr3.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { inject, RFLAGS_RF, RFLAGS_TF } from './bounce.ts';
@@ -129,8 +131,8 @@ function setEdxEax(gpr: BigUint64Array, value: bigint): void {
 }
 
 function emulateRdtsc({ host, gpr, insn }: Emulation): Outcome {
-  const { clock, cpu } = host;
-  setEdxEax(gpr, clock.tscAt(clock.now()));
+  const { clock, cpu, current } = host;
+  setEdxEax(gpr, clock.tscAt(guestNow(host, current.domain)));
   if (insn.mnemonic === 'rdtscp') gpr[RCX] = cpu.readMsr(MSR_TSC_AUX)! & 0xffff_ffffn;
   return 'done';
 }

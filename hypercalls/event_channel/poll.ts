@@ -1,7 +1,7 @@
 /** SCHEDOP_poll's side of event channels: which vCPU waits for which port, for how long, and waking it (xen:common/sched/core.c do_poll). */
 import type { Domain } from '../../emulator/domain.ts';
+import { cancelGuestTimer, type GuestTimer, setGuestTimer } from '../../emulator/guest_time.ts';
 import type { Host } from '../../emulator/host.ts';
-import type { Timer } from '../../emulator/scheduler/timers.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
 
@@ -11,7 +11,7 @@ const NOT_POLLING = 0;
 
 interface Polling {
   port: number;
-  timer: Timer | undefined;
+  timer: GuestTimer | undefined;
 }
 
 const polling = defineSlot<Vcpu, Polling>(() => ({ port: NOT_POLLING, timer: undefined }));
@@ -21,7 +21,7 @@ export function startPolling(host: Host, vcpu: Vcpu, port: number, deadline: big
   stopPolling(host, vcpu);
   const state = polling.of(vcpu);
   state.port = port;
-  if (deadline !== 0n) state.timer = host.timers.set(deadline, () => kick(host, vcpu));
+  if (deadline !== 0n) state.timer = setGuestTimer(host, vcpu.domain, deadline, () => kick(host, vcpu));
   host.block(vcpu);
 }
 
@@ -29,7 +29,7 @@ export function stopPolling(host: Host, vcpu: Vcpu): void {
   const state = polling.of(vcpu);
   state.port = NOT_POLLING;
   if (state.timer === undefined) return;
-  host.timers.cancel(state.timer);
+  cancelGuestTimer(host, vcpu.domain, state.timer);
   state.timer = undefined;
 }
 

@@ -1,4 +1,5 @@
 /** multicall, vm_assist and hvm_op as a PV guest sees it. */
+import { guestNow } from '../../emulator/guest_time.ts';
 import { DOMID_SELF } from '../abi/xen.ts';
 import { hvm_op, multicall, VMASST_TYPE, vm_assist } from '../abi/xen_calls.ts';
 import type { Call } from '../call.ts';
@@ -36,7 +37,7 @@ const hvm = implement(hvm_op, {
   get_mem_type: (call, { domid }) => notHvm(call, domid, 'EINVAL', 'EPERM'),
   /** Nobody listens. */
   guest_request_vm_event: (call) => (call.args[1] === 0n ? undefined : 'EINVAL'),
-  get_time: (call) => ({ now: call.host.clock.now() }),
+  get_time: (call) => ({ now: guestNow(call.host, call.domain) }),
   xentrace: (_call, { event, extra_bytes }) => (extra_bytes > 28 || event > MAX_TRACE_EVENT ? 'EINVAL' : undefined),
 });
 

@@ -1,4 +1,5 @@
 /** SCHEDOP_*, the old sched_op and set_timer_op. */
+import { guestNow } from '../../emulator/guest_time.ts';
 import { sched_op, sched_op_compat, set_timer_op } from '../abi/sched.ts';
 import type { Call } from '../call.ts';
 import { ANY_PORT, startPolling, stopPolling } from '../event_channel/poll.ts';
@@ -90,7 +91,7 @@ const schedCompat = implement(sched_op_compat, {
 });
 
 const setTimer = implement(set_timer_op, (call, { timeout }) => {
-  const now = call.host.clock.now();
+  const now = guestNow(call.host, call.domain);
   if (timeout === 0n) stopSingleshotTimer(call.host, call.vcpu);
   else setSingleshotTimer(call.host, call.vcpu, isWrapped(timeout - now, timeout) ? now + WRAPPED_DELAY : timeout);
   return undefined;

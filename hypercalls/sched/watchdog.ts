@@ -1,23 +1,23 @@
 /** SCHEDOP_watchdog's timers: one that runs out ends its domain. */
 import type { Domain } from '../../emulator/domain.ts';
+import { cancelGuestTimer, type GuestTimer, guestNow, setGuestTimer } from '../../emulator/guest_time.ts';
 import type { Host } from '../../emulator/host.ts';
-import type { Timer } from '../../emulator/scheduler/timers.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import { SHUTDOWN_watchdog } from '../abi/sched.ts';
 import { shutDown } from './shutdown.ts';
 
 export const NR_DOMAIN_WATCHDOG_TIMERS = 2;
 
-export const watchdogs = defineSlot<Domain, (Timer | undefined)[]>(() => new Array(NR_DOMAIN_WATCHDOG_TIMERS).fill(undefined));
+export const watchdogs = defineSlot<Domain, (GuestTimer | undefined)[]>(() => new Array(NR_DOMAIN_WATCHDOG_TIMERS).fill(undefined));
 
 export function startWatchdog(host: Host, domain: Domain, index: number, seconds: number): void {
-  const deadline = host.clock.now() + BigInt(seconds) * 1_000_000_000n;
-  watchdogs.of(domain)[index] = host.timers.set(deadline, () => shutDown(host, domain, SHUTDOWN_watchdog));
+  const deadline = guestNow(host, domain) + BigInt(seconds) * 1_000_000_000n;
+  watchdogs.of(domain)[index] = setGuestTimer(host, domain, deadline, () => shutDown(host, domain, SHUTDOWN_watchdog));
 }
 
 export function stopWatchdog(host: Host, domain: Domain, index: number): void {
   const list = watchdogs.of(domain);
-  host.timers.cancel(list[index]!);
+  cancelGuestTimer(host, domain, list[index]!);
   list[index] = undefined;
 }
 

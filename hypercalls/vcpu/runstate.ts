@@ -1,4 +1,5 @@
 /** What a vCPU is doing and for how long it has done what (xen:public/vcpu.h runstate): kept here, told to the guest's area. */
+import { guestNs } from '../../emulator/guest_time.ts';
 import type { Host } from '../../emulator/host.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
@@ -10,7 +11,7 @@ import { leaveCoreTimers, startTicking } from './timers.ts';
 
 interface Runstate {
   state: number;
-  /** Nanoseconds, as are the times spent in each state. */
+  /** Nanoseconds of the domain's time, as are the times spent in each state. */
   entryTime: number;
   readonly time: number[];
   /** Vaddr of the guest's copy, 0n: none. */
@@ -22,7 +23,7 @@ const runstateOf = defineSlot<Vcpu, Runstate>(() => ({ state: RUNSTATE_offline, 
 function change(host: Host, vcpu: Vcpu, state: number): void {
   const runstate = runstateOf.of(vcpu);
   // The core on which it ran last may be ahead of the one that acts.
-  const now = Math.max(host.clock.ns, runstate.entryTime);
+  const now = Math.max(guestNs(host, vcpu.domain), runstate.entryTime);
   runstate.time[runstate.state]! += now - runstate.entryTime;
   runstate.entryTime = now;
   runstate.state = state;
@@ -68,7 +69,7 @@ interface RunstateInfo {
 export function readRunstate(host: Host, vcpu: Vcpu): RunstateInfo {
   const runstate = runstateOf.of(vcpu);
   const { state, time } = runstate;
-  const sinceEntry = BigInt(Math.max(0, host.clock.ns - runstate.entryTime));
+  const sinceEntry = BigInt(Math.max(0, guestNs(host, vcpu.domain) - runstate.entryTime));
   const info = asOfEntry(runstate);
   return { ...info, time: time.map((value, i) => BigInt(value) + (i === state ? sinceEntry : 0n)) };
 }
@@ -76,7 +77,7 @@ export function readRunstate(host: Host, vcpu: Vcpu): RunstateInfo {
 /** Nanoseconds of core that it has had. */
 export function runningTime(host: Host, vcpu: Vcpu): number {
   const { state, entryTime, time } = runstateOf.of(vcpu);
-  return time[RUNSTATE_running]! + (state === RUNSTATE_running ? Math.max(0, host.clock.ns - entryTime) : 0);
+  return time[RUNSTATE_running]! + (state === RUNSTATE_running ? Math.max(0, guestNs(host, vcpu.domain) - entryTime) : 0);
 }
 
 const asOfEntry = ({ state, entryTime, time }: Runstate): RunstateInfo => ({

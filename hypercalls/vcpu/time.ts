@@ -4,6 +4,7 @@
  * they are written.
  */
 import type { Domain } from '../../emulator/domain.ts';
+import { guestNow } from '../../emulator/guest_time.ts';
 import type { Host } from '../../emulator/host.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
@@ -39,7 +40,7 @@ export function tscScale(tscKhz: number): { mul: number; shift: number } {
 /** Renews the vCPU's time record when it has grown old (or with `force`). The run loop calls it as the vCPU goes on a core. */
 export function updateTimeInfo(host: Host, vcpu: Vcpu, force = false): void {
   const state = timeState.of(vcpu);
-  const now = host.clock.now();
+  const now = guestNow(host, vcpu.domain);
   if (!force && now - state.writtenAt < RECORD_LIFETIME) return;
   state.writtenAt = now;
   const { mul, shift } = tscScale(host.clock.tscKhz);

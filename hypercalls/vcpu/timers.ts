@@ -2,19 +2,19 @@
  * A vCPU's two timers, both of which raise VIRQ_TIMER: one-shot, and periodic. The periodic one only ticks while the vCPU
  * is on a core, once at most for all the time that it was off (xen:common/sched/core.c vcpu_periodic_timer_work).
  */
+import { cancelGuestTimer, type GuestTimer, guestNow, setGuestTimer } from '../../emulator/guest_time.ts';
 import type { Host } from '../../emulator/host.ts';
-import type { Timer } from '../../emulator/scheduler/timers.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
 import { VIRQ_TIMER } from '../abi/xen.ts';
 import { raiseVirq } from '../event_channel/ports.ts';
 
 interface VcpuTimers {
-  singleshot: Timer | undefined;
+  singleshot: GuestTimer | undefined;
   /** Nanoseconds; 0: no periodic timer. */
   period: bigint;
   lastTick: bigint;
-  periodic: Timer | undefined;
+  periodic: GuestTimer | undefined;
   isOnCore: boolean;
 }
 
@@ -32,7 +32,7 @@ const timersOf = defineSlot<Vcpu, VcpuTimers>(() => ({
 /** At `deadline` (ns of system time); one in the past fires as soon as timers are looked at. */
 export function setSingleshotTimer(host: Host, vcpu: Vcpu, deadline: bigint): void {
   stopSingleshotTimer(host, vcpu);
-  timersOf.of(vcpu).singleshot = host.timers.set(deadline, () => {
+  timersOf.of(vcpu).singleshot = setGuestTimer(host, vcpu.domain, deadline, () => {
     timersOf.of(vcpu).singleshot = undefined;
     raiseVirq(host, vcpu, VIRQ_TIMER);
   });
@@ -40,7 +40,7 @@ export function setSingleshotTimer(host: Host, vcpu: Vcpu, deadline: bigint): vo
 
 export function stopSingleshotTimer(host: Host, vcpu: Vcpu): void {
   const timers = timersOf.of(vcpu);
-  if (timers.singleshot !== undefined) host.timers.cancel(timers.singleshot);
+  if (timers.singleshot !== undefined) cancelGuestTimer(host, vcpu.domain, timers.singleshot);
   timers.singleshot = undefined;
 }
 
@@ -57,18 +57,18 @@ export function startTicking(host: Host, vcpu: Vcpu): void {
   const timers = timersOf.of(vcpu);
   timers.isOnCore = true;
   if (timers.period === 0n) return;
-  const now = host.clock.now();
+  const now = guestNow(host, vcpu.domain);
   if (now >= timers.lastTick + timers.period) {
     timers.lastTick = now;
     raiseVirq(host, vcpu, VIRQ_TIMER);
   }
-  timers.periodic = host.timers.set(timers.lastTick + timers.period, () => startTicking(host, vcpu));
+  timers.periodic = setGuestTimer(host, vcpu.domain, timers.lastTick + timers.period, () => startTicking(host, vcpu));
 }
 
 /** It goes off. */
 export function stopTicking(host: Host, vcpu: Vcpu): void {
   const timers = timersOf.of(vcpu);
-  if (timers.periodic !== undefined) host.timers.cancel(timers.periodic);
+  if (timers.periodic !== undefined) cancelGuestTimer(host, vcpu.domain, timers.periodic);
   timers.periodic = undefined;
 }
 

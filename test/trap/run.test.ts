@@ -1,6 +1,7 @@
 /** The run loop: exact instruction counts, virtual time, turns, idle vCPUs, and a crash that stays in its domain. */
 import t from 'tap';
 import type { Domain } from '../../emulator/domain.ts';
+import { guestNow, guestNs, setGuestTimer } from '../../emulator/guest_time.ts';
 import { Machine, type MachineOptions } from '../../emulator/machine.ts';
 import { pvCr3 } from '../../emulator/memory/pv_cr3.ts';
 import { runSlice } from '../../emulator/run.ts';
@@ -9,7 +10,7 @@ import { STRIDE_NS } from '../../emulator/scheduler/cores.ts';
 import { TimerQueue } from '../../emulator/scheduler/timers.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
 import { ImageError } from '../../firmware/image_error.ts';
-import { runningTime } from '../../hypercalls/vcpu/runstate.ts';
+import { readRunstate, runningTime } from '../../hypercalls/vcpu/runstate.ts';
 import { makeImage } from '../support/elf_image.ts';
 
 const MIB = 1024 * 1024;
@@ -88,6 +89,35 @@ t.test('how a run is cut into slices changes nothing', async (t) => {
   };
   const whole = endOf([2_000_000]);
   for (const sizes of [[1000], [7, 99_999, 12_345]]) t.same(endOf(sizes), whole, `slices of ${sizes}`);
+});
+
+t.test('a guest cannot tell that it was paused: its clock, timers and runstates stand still', async (t) => {
+  const machine = makeMachine();
+  const domain = boot(machine, LOOP);
+  const other = boot(machine, LOOP);
+  const [vcpu] = domain.vcpus as [Vcpu];
+  const fired: number[] = [];
+  setGuestTimer(machine, domain, 3_000_000n, () => fired.push(guestNs(machine, domain)));
+  runSlice(machine, 200_000);
+  machine.pause(domain);
+  machine.pause(domain);
+  const before = { ns: guestNs(machine, domain), runstate: readRunstate(machine, vcpu) };
+  runSlice(machine, 500_000);
+  machine.unpause(domain);
+  runSlice(machine, 500_000);
+  t.equal(guestNs(machine, domain), before.ns, 'pauses are counted');
+  t.same(readRunstate(machine, vcpu).time, before.runstate.time);
+  t.equal(machine.current.domain, other);
+  machine.unpause(domain);
+  t.same(fired, []);
+  runSlice(machine, 200_000);
+  t.same(fired, [3_000_000]);
+  t.equal(machine.clock.ns - guestNs(machine, domain), 10_000_000);
+  t.equal(
+    readRunstate(machine, vcpu).time.reduce((sum, ns) => sum + ns),
+    guestNow(machine, domain),
+    'the runstates add up',
+  );
 });
 
 t.test('a slice runs exactly as many instructions as it may', async (t) => {
