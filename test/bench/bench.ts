@@ -9,6 +9,7 @@ import { benchCpu } from './groups/cpu.ts';
 import { benchHypercall } from './groups/hypercall.ts';
 import { benchInterpreter } from './groups/interpreter.ts';
 import { benchMemory, MEMORY_RUN, memoryAfterLongRun } from './groups/memory.ts';
+import { benchScheduler } from './groups/scheduler.ts';
 import { benchTranslate, TRANSLATE_RUN, translateInPages } from './groups/translate.ts';
 import { describeMachine, stolenShare } from './machine.ts';
 
@@ -18,6 +19,7 @@ const groups: Readonly<Record<string, readonly [title: string, Group]>> = {
   interpreter: ['the interpreter alone', benchInterpreter],
   hypercall: ['hypercalls of a PV64 guest', benchHypercall],
   translate: ['code that turns hot', benchTranslate],
+  scheduler: ['Credit2 alone', benchScheduler],
   memory: ['memory of the engine', benchMemory],
 };
 

@@ -64,7 +64,8 @@ export class CpuMask {
   }
 
   get isEmpty(): boolean {
-    return this.next(-1) < 0;
+    for (let i = 0; i < this.#words.length; i++) if (this.#words[i] !== 0) return false;
+    return true;
   }
 
   get count(): number {

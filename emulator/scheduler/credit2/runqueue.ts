@@ -37,9 +37,20 @@ export class Runqueue {
 
   /** Behind all that have as much credit. */
   insert(unit: Unit): void {
-    let behind = this.first;
-    while (behind !== undefined && unit.credit <= behind.credit) behind = behind.next;
-    const before = behind === undefined ? this.#last : behind.previous;
+    const { credit } = unit;
+    let before = this.#last;
+    let behind: Unit | undefined;
+    // From the end that is nearer as far as credits tell.
+    if (before !== undefined && credit - before.credit > this.first!.credit - credit) {
+      behind = this.first;
+      while (behind !== undefined && credit <= behind.credit) behind = behind.next;
+      before = behind === undefined ? this.#last : behind.previous;
+    } else {
+      while (before !== undefined && credit > before.credit) {
+        behind = before;
+        before = before.previous;
+      }
+    }
     unit.previous = before;
     unit.next = behind;
     if (before === undefined) this.first = unit;

@@ -28,6 +28,7 @@ export function tickleFor(state: State, unit: Unit, now: number): void {
 function idleCpuFor(state: State, unit: Unit): number {
   const { idle, tickled, smtIdle } = unit.runqueue!;
   const { cpu } = unit;
+  if (idle.isEmpty) return -1;
   if ((unit.flags & CSFLAG_pinned) !== 0 && idle.has(cpu) && !tickled.has(cpu)) return cpu;
   const { affinityScratch: affinity, maskScratch: mask } = state;
   for (let isSoft = unit.hasSoftAffinity; ; isSoft = false) {
