@@ -1,6 +1,7 @@
 /**
  * Drives a host's machine beside everything else that this process does: slices of a few milliseconds, and between them the
- * event loop. While all wait it sleeps, until the next timer or until somebody comes.
+ * event loop. While all wait it sleeps, until the next timer or until somebody comes. Virtual time keeps to real time: it is
+ * never ahead for longer than a slice, and where this computer is too slow for that it does not try to catch up.
  */
 import type { Machine } from '../machine.ts';
 import { runSlice } from '../run.ts';
@@ -15,6 +16,8 @@ export class HostLoop {
   readonly #machine: Machine;
   readonly #afterSlice: () => void;
   #isOver = false;
+  /** Real time at which virtual time was 0, had it always kept to it. */
+  #realMsAtStart = performance.now();
   #wake: (() => void) | undefined;
   /** Somebody came while nobody slept. */
   #isAwaited = false;
@@ -48,10 +51,19 @@ export class HostLoop {
       if (slice.kind === 'running') {
         size = fit(size, ms);
         await new Promise(setImmediate);
+        const ahead = this.#msAhead();
+        if (ahead > SLICE_MS) await this.#wait(ahead);
       } else {
         await this.#sleep(slice.kind === 'idle' ? slice.deadline : Number.POSITIVE_INFINITY);
       }
     }
+  }
+
+  /** By how much virtual time is ahead of real time; one that is behind gives the lost time up. */
+  #msAhead(): number {
+    const ahead = this.#machine.clock.ns / 1e6 - performance.now() + this.#realMsAtStart;
+    if (ahead < 0) this.#realMsAtStart -= ahead;
+    return Math.max(0, ahead);
   }
 
   /** Sleeps, and lets the time that it took pass for the machine, up to `deadline` (nanoseconds of virtual time, or Infinity). */
@@ -59,8 +71,10 @@ export class HostLoop {
     const { clock } = this.#machine;
     const began = performance.now();
     const { ns } = clock;
-    await this.#wait(Math.max(0, Math.ceil((deadline - ns) / 1e6)));
-    clock.idleUntil(Math.min(deadline, ns + Math.ceil((performance.now() - began) * 1e6)));
+    const ahead = this.#msAhead();
+    await this.#wait(Math.max(0, Math.ceil(ahead + (deadline - ns) / 1e6)));
+    const passed = Math.max(0, performance.now() - began - ahead);
+    clock.idleUntil(Math.min(deadline, ns + Math.ceil(passed * 1e6)));
   }
 
   #wait(ms: number): Promise<void> {

@@ -1,6 +1,5 @@
 /** What XEN_DOMCTL_getdomaininfo and getvcpuinfo tell of a domain (xen:common/domctl.c), as plain data. */
-import { RUNSTATE_blocked, RUNSTATE_running } from '../../hypercalls/abi/vcpu.ts';
-import { readRunstate } from '../../hypercalls/vcpu/runstate.ts';
+import { runningTime } from '../../hypercalls/vcpu/runstate.ts';
 import type { Domain } from '../domain.ts';
 import type { Machine } from '../machine.ts';
 import { PAGE_SIZE } from '../memory/machine_memory.ts';
@@ -33,8 +32,7 @@ export interface VcpuInfo {
   readonly cpu_time: number;
 }
 
-const runningTime = (machine: Machine, vcpu: Vcpu): number => Number(readRunstate(machine, vcpu).time[RUNSTATE_running]!);
-const isRunning = (machine: Machine, vcpu: Vcpu): boolean => readRunstate(machine, vcpu).state === RUNSTATE_running && vcpu.isRunnable;
+const isRunning = ({ cores }: Machine, { unit }: Vcpu): boolean => cores.coreOf(unit!) !== undefined;
 
 export function domainInfo(machine: Machine, domain: Domain): DomainInfo {
   const online = domain.vcpus.filter(({ isUp }) => isUp);
@@ -56,11 +54,10 @@ export function domainInfo(machine: Machine, domain: Domain): DomainInfo {
 }
 
 export function vcpuInfo(machine: Machine, vcpu: Vcpu): VcpuInfo {
-  const { state } = readRunstate(machine, vcpu);
   return {
     vcpu: vcpu.id,
     online: vcpu.isUp,
-    blocked: vcpu.isBlocked || state === RUNSTATE_blocked,
+    blocked: vcpu.isBlocked,
     running: isRunning(machine, vcpu),
     cpu_time: runningTime(machine, vcpu),
   };

@@ -49,8 +49,8 @@ export function hostInfo(toolstack: Toolstack, name: SystemName): HostInfo {
       ['nr_cpus', cpuCount],
       ['max_cpu_id', cpuCount - 1],
       ['nr_nodes', 1],
-      ['cores_per_socket', topology.cores_per_socket],
-      ['threads_per_core', topology.threads_per_core],
+      ['cores_per_socket', topology.coresPerSocket],
+      ['threads_per_core', topology.threadsPerCore],
       ['cpu_mhz', `${Math.floor(khz / 1000)}.${String(khz % 1000).padStart(3, '0')}`],
       ['hw_caps', hardwareCapabilities(toolstack)],
       ['virt_caps', 'pv gnttab-v1 gnttab-v2'],
@@ -61,10 +61,12 @@ export function hostInfo(toolstack: Toolstack, name: SystemName): HostInfo {
       ['outstanding_claims', 0],
       ['free_cpus', 0],
     ],
-    cpu_topology: Array.from({ length: cpuCount }, (_, cpu) => {
-      const core = Math.floor(cpu / topology.threads_per_core);
-      return { cpu, core: core % topology.cores_per_socket, socket: Math.floor(core / topology.cores_per_socket), node: 0 };
-    }),
+    cpu_topology: Array.from({ length: cpuCount }, (_, cpu) => ({
+      cpu,
+      core: topology.coreOf(cpu) % topology.coresPerSocket,
+      socket: topology.socketOf(cpu),
+      node: topology.nodeOf(cpu),
+    })),
     numa: [{ node: 0, memsize, memfree, distances: [10] }],
     xen: [
       ['xen_major', major],

@@ -1,5 +1,6 @@
 /** The keys of a host file, a row each: what may be written there, what it becomes, and what it is when it is left out. */
 import { MAX_GUEST_CMDLINE } from '../../firmware/start_info.ts';
+import { type Arrangement, XEN_SYSCTL_SCHED_RATELIMIT_MAX, XEN_SYSCTL_SCHED_RATELIMIT_MIN } from '../scheduler/credit2/parameters.ts';
 import { parseCpuList } from './cpu_list.ts';
 import { type DiskDescription, parseDisk } from './disk_spec.ts';
 import { parseMemory } from './size.ts';
@@ -16,6 +17,9 @@ export interface HostDescription {
   readonly memory: number;
   readonly cores: number | undefined;
   readonly topology: Topology | undefined;
+  /** Which CPUs share a runqueue, and how long a vCPU runs undisturbed: Xen's command line. */
+  readonly credit2_runqueue: Arrangement | undefined;
+  readonly sched_ratelimit_us: number | undefined;
   readonly engine: 'interpret' | 'translate';
   readonly domains: readonly DomainDescription[];
 }
@@ -136,6 +140,11 @@ function topology(value: unknown): Topology {
     : wrong(`that is more than ${MAX_CORES} cores; give less`);
 }
 
+function ratelimit(value: unknown): number {
+  if (value === 0) return 0;
+  return count(XEN_SYSCTL_SCHED_RATELIMIT_MIN, XEN_SYSCTL_SCHED_RATELIMIT_MAX)(value);
+}
+
 const action = oneOf(shutdownActions);
 
 // biome-ignore format: a table
@@ -144,6 +153,8 @@ export const hostKeys: Keys<Omit<HostDescription, 'domains'>> = {
   memory:            { field: 'memory',   read: memory, otherwise: DEFAULT_HOST_MEMORY },
   cores:             { field: 'cores',    read: count(1, MAX_CORES) },
   topology:          { field: 'topology', read: topology },
+  credit2_runqueue:  { field: 'credit2_runqueue',   read: oneOf(['cpu', 'core', 'socket', 'node', 'all']) },
+  sched_ratelimit_us: { field: 'sched_ratelimit_us', read: ratelimit },
   engine:            { field: 'engine',   read: oneOf(['interpret', 'translate']), otherwise: 'translate' },
 };
 

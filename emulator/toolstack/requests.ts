@@ -33,7 +33,6 @@ export interface ListedDomain extends DomainInfo {
 export interface ListedVcpu extends VcpuInfo {
   readonly domid: number;
   readonly name: string;
-  readonly paused: boolean;
   readonly cpu: number;
   /** As xl shows them. */
   readonly hard_affinity: string;
@@ -97,7 +96,6 @@ function listedVcpus({ toolstack: { machine, scheduling } }: Host, { domain }: D
     return {
       domid: domain.id,
       name: domain.name,
-      paused: domain.pauseCount > 0,
       ...vcpuInfo(machine, vcpu),
       cpu: scheduling.cpuOf(vcpu),
       hard_affinity: formatCpuList(hard, scheduling.cpuCount),
@@ -129,8 +127,7 @@ function pin(host: Host, given: Arguments): void {
   const soft = affinityOf(host, given, 'soft');
   for (const id of word === 'all' ? domain.vcpus.keys() : [Number(word)]) {
     const vcpu = domain.vcpus[id];
-    const before = vcpu && scheduling.affinityOf(vcpu);
-    const refusal = vcpu && before ? scheduling.setAffinity(vcpu, { hard: hard ?? before.hard, soft: soft ?? before.soft }) : 'EINVAL';
+    const refusal = vcpu ? scheduling.setAffinity(vcpu, { ...(hard && { hard }), ...(soft && { soft }) }) : 'EINVAL';
     if (refusal !== undefined) throw new ToolstackError(`Could not set affinity for vcpu \`${id}'.`);
   }
 }

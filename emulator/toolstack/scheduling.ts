@@ -1,64 +1,84 @@
-/** What the toolstack sets and shows of the scheduler: weights, caps, affinities, the rate limit. */
+/** What the toolstack sets and shows of the scheduler: weights, caps, affinities and the rate limit, in the toolstack's terms. */
 import type { Domain } from '../domain.ts';
 import type { Machine } from '../machine.ts';
-import { defineSlot } from '../slot.ts';
+import { CpuMask } from '../scheduler/credit2/cpu_mask.ts';
+import type { TopologyShape } from '../scheduler/credit2/topology.ts';
 import type { Vcpu } from '../vcpu.ts';
-import type { HostDescription, Topology } from './host_keys.ts';
+import type { HostDescription } from './host_keys.ts';
 
 export interface Affinity {
   readonly hard: readonly number[];
   readonly soft: readonly number[];
 }
 
-export interface Scheduling {
-  readonly topology: Topology;
-  readonly cpuCount: number;
-  readonly ratelimitUs: number;
-  setRatelimit(us: number): 'EINVAL' | undefined;
-  parametersOf(domain: Domain): { readonly weight: number; readonly cap: number };
-  adjust(domain: Domain, change: { readonly weight?: number; readonly cap?: number }): 'EINVAL' | undefined;
-  affinityOf(vcpu: Vcpu): Affinity;
-  setAffinity(vcpu: Vcpu, affinity: Affinity): 'EINVAL' | undefined;
-  /** Where it runs or ran last. */
-  cpuOf(vcpu: Vcpu): number;
-  /** What debug key `r` prints. */
-  dump(): readonly string[];
+/** As a machine is told it. */
+export function topologyOf({ cores = 1, topology }: HostDescription): TopologyShape {
+  if (topology === undefined) return { sockets: 1, coresPerSocket: cores };
+  return { sockets: topology.sockets, coresPerSocket: topology.cores_per_socket, threadsPerCore: topology.threads_per_core };
 }
 
-const DEFAULT_WEIGHT = 256;
+export class Scheduling {
+  readonly #machine: Machine;
 
-/** Of a machine whose one core goes round: the parameters are kept and shown. */
-export function schedulingOf(
-  machine: Machine,
-  { cores = 1, topology = { sockets: 1, cores_per_socket: cores, threads_per_core: 1 } }: HostDescription,
-): Scheduling {
-  const parameters = defineSlot<Domain, { weight: number; cap: number }>(() => ({ weight: DEFAULT_WEIGHT, cap: 0 }));
-  const all = Array.from({ length: cores }, (_, cpu) => cpu);
-  const affinities = defineSlot<Vcpu, { is: Affinity }>(() => ({ is: { hard: all, soft: all } }));
-  let ratelimitUs = 1000;
-  return {
-    topology,
-    cpuCount: cores,
-    get ratelimitUs() {
-      return ratelimitUs;
-    },
-    setRatelimit(us) {
-      if (us !== 0 && !(us >= 100 && us <= 500_000)) return 'EINVAL';
-      ratelimitUs = us;
-      return undefined;
-    },
-    parametersOf: (domain) => parameters.of(domain),
-    adjust(domain, change) {
-      Object.assign(parameters.of(domain), change);
-      return undefined;
-    },
-    affinityOf: (vcpu) => affinities.of(vcpu).is,
-    setAffinity(vcpu, affinity) {
-      if (!affinity.hard.some((cpu) => all.includes(cpu))) return 'EINVAL';
-      affinities.of(vcpu).is = affinity;
-      return undefined;
-    },
-    cpuOf: () => 0,
-    dump: () => [`NOW=${machine.clock.now()}`],
-  };
+  constructor(machine: Machine) {
+    this.#machine = machine;
+  }
+
+  get #scheduler(): Machine['cores']['scheduler'] {
+    return this.#machine.cores.scheduler;
+  }
+
+  get topology(): Machine['cores']['scheduler']['topology'] {
+    return this.#scheduler.topology;
+  }
+
+  get cpuCount(): number {
+    return this.topology.cpuCount;
+  }
+
+  get ratelimitUs(): number {
+    return this.#scheduler.ratelimitUs;
+  }
+
+  setRatelimit(us: number): 'EINVAL' | undefined {
+    return this.#scheduler.setRatelimit(us);
+  }
+
+  parametersOf(domain: Domain): { readonly weight: number; readonly cap: number } {
+    const { weight, cap } = domain.credit!;
+    return { weight, cap };
+  }
+
+  adjust(domain: Domain, change: { readonly weight?: number; readonly cap?: number }): 'EINVAL' | undefined {
+    return this.#scheduler.adjust(domain.credit!, change);
+  }
+
+  affinityOf(vcpu: Vcpu): Affinity {
+    const { hardAffinity, softAffinity } = vcpu.unit!;
+    return { hard: [...hardAffinity], soft: [...softAffinity] };
+  }
+
+  /** What is left out stays. CPUs that the host does not have count for nothing. */
+  setAffinity(vcpu: Vcpu, { hard, soft }: Partial<Affinity>): 'EINVAL' | undefined {
+    const maskOf = (cpus: readonly number[]): CpuMask =>
+      new CpuMask(
+        this.cpuCount,
+        cpus.filter((cpu) => cpu < this.cpuCount),
+      );
+    return this.#scheduler.setAffinity(vcpu.unit!, { ...(hard && { hard: maskOf(hard) }), ...(soft && { soft: maskOf(soft) }) });
+  }
+
+  /** Where it runs, ran last or is to run first. */
+  cpuOf(vcpu: Vcpu): number {
+    return vcpu.unit!.cpu;
+  }
+
+  isRunning(vcpu: Vcpu): boolean {
+    return this.#machine.cores.coreOf(vcpu.unit!) !== undefined;
+  }
+
+  /** What debug key `r` prints. */
+  dump(): readonly string[] {
+    return this.#scheduler.dump();
+  }
 }

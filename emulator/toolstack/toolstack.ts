@@ -12,7 +12,7 @@ import { parseCpuList } from './cpu_list.ts';
 import type { DiskDescription } from './disk_spec.ts';
 import type { DomainDescription, HostDescription } from './host_keys.ts';
 import { MessageLog } from './message_log.ts';
-import { type Scheduling, schedulingOf } from './scheduling.ts';
+import { Scheduling, topologyOf } from './scheduling.ts';
 import { ERROR_INVAL, ToolstackError } from './toolstack_error.ts';
 
 /** A disk that is safe on its medium once it is closed. */
@@ -64,13 +64,18 @@ export class Toolstack {
     this.machine = new Machine({
       memorySize: description.memory,
       engine: description.engine,
+      topology: topologyOf(description),
+      scheduling: {
+        ...(description.credit2_runqueue !== undefined && { runqueue: description.credit2_runqueue }),
+        ...(description.sched_ratelimit_us !== undefined && { ratelimitUs: description.sched_ratelimit_us }),
+      },
       ...options,
       output: (domain, bytes) => {
         this.#records.get(domain.id)?.console.output(bytes);
         output?.(domain, bytes);
       },
     });
-    this.scheduling = schedulingOf(this.machine, description);
+    this.scheduling = new Scheduling(this.machine);
     this.log.write(`Xen version 4.17.7 (beneath), ${this.scheduling.cpuCount} CPUs, ${description.memory / 1024 / 1024}MB`);
   }
 
@@ -122,6 +127,7 @@ export class Toolstack {
       isInitial: false,
       memorySize: description.memory,
       vcpus: maxvcpus,
+      weight,
       cmdline: description.cmdline,
       kernelPath: kernel,
       disks: description.disk.map((disk, i) => ({ ...disk, disk: disks[i]! })),
@@ -134,7 +140,7 @@ export class Toolstack {
     const record = { domain, description, disks, console: new ConsoleTap(), startedAt: machine.clock.now(), isPreserved: false };
     this.#records.set(domain.id, record);
     for (let vcpu = vcpus; vcpu < maxvcpus; vcpu++) this.#setAvailability(domain, vcpu, false);
-    this.scheduling.adjust(domain, { weight, cap });
+    this.scheduling.adjust(domain, { cap });
     this.#applyAffinities(domain, description);
     return domain;
   }

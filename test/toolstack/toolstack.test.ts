@@ -1,0 +1,306 @@
+/** The operations on a host's domains, and their lives from creation to the end that their description names. */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import { checkInvariants } from '../../emulator/memory/invariants.ts';
+import { runSlice } from '../../emulator/run.ts';
+import { writeCore } from '../../emulator/toolstack/core_file.ts';
+import { domainInfo } from '../../emulator/toolstack/domain_info.ts';
+import { readDomainFile, readHostFile } from '../../emulator/toolstack/host_file.ts';
+import { settleEnds } from '../../emulator/toolstack/lifecycle.ts';
+import { type Arguments, operations } from '../../emulator/toolstack/requests.ts';
+import { Toolstack } from '../../emulator/toolstack/toolstack.ts';
+import { ToolstackError } from '../../emulator/toolstack/toolstack_error.ts';
+import { images } from '../support/small_images.ts';
+
+/** A host in this process, and what it says. */
+class TestHost {
+  readonly said: string[] = [];
+  readonly written = new Map<string, Buffer>();
+  readonly toolstack: Toolstack;
+
+  constructor(text = '[host]\nmemory = "64M"\nengine = "interpret"\n') {
+    this.toolstack = new Toolstack(readHostFile('h.toml', text), {
+      files: {
+        read(path) {
+          const image = images[path];
+          if (image === undefined) throw new ToolstackError(`${path}: there is no such file`);
+          return image;
+        },
+        openDisk: ({ path }) => {
+          throw new ToolstackError(`${path}: there is no such disk`);
+        },
+        write: (path, parts) => void this.written.set(path, Buffer.concat([...parts].map((part) => Buffer.from(part)))),
+      },
+      report: (line) => this.said.push(line),
+    });
+  }
+
+  create(name: string, ...settings: string[]): number {
+    const text = `name = "${name}"\nkernel = "spin"\nmemory = 8\n`;
+    return this.toolstack.create(readDomainFile('d.cfg', text, settings)).id;
+  }
+
+  ask(operation: string, given: Arguments = {}): unknown {
+    const host = {
+      toolstack: this.toolstack,
+      systemName: { host: 'h', release: 'r', version: 'v', machine: 'm' },
+      resolvePath: (_folder: string, path: string) => path,
+    };
+    return operations[operation]!(host, given);
+  }
+
+  run(slices = 5): void {
+    for (let i = 0; i < slices; i++) {
+      runSlice(this.toolstack.machine, 20_000);
+      settleEnds(this.toolstack);
+    }
+  }
+
+  instructionsOf(slices: number, domid: number): number {
+    const time = (): number => domainInfo(this.toolstack.machine, this.toolstack.record(domid).domain).cpu_time;
+    const before = time();
+    this.run(slices);
+    return time() - before;
+  }
+}
+
+t.test('domains come and go', (t) => {
+  const host = new TestHost();
+  const { machine } = host.toolstack;
+  const free = machine.memory.freeCount;
+  t.equal(host.create('a'), 1);
+  t.equal(host.create('b'), 2);
+  host.run();
+  host.toolstack.destroy(1);
+  t.equal(host.create('c'), 3, 'a number is not given twice');
+  t.throws(() => host.create('b'), { message: 'Domain with name "b" already exists.' });
+  t.throws(() => host.create('d', 'kernel=nowhere'), { message: 'nowhere: there is no such file' });
+  t.throws(() => host.create('d', 'kernel=text'), { message: /^text: not an ELF file/ });
+  t.throws(() => host.create('d', 'memory=128'), { message: /the machine has no 128 MiB of free memory/ });
+  t.throws(() => host.create('d', 'disk=["none.img"]'), { message: 'none.img: there is no such disk' });
+  t.throws(() => host.create('d', 'cap=500'), { message: /^Cpu cap out of range, valid range is from 0 to 100 / });
+  t.same(
+    host.toolstack.records.map(({ domain }) => domain.name),
+    ['b', 'c'],
+    'what could not be made is not there',
+  );
+  host.run();
+  for (const { domain } of host.toolstack.records) host.toolstack.destroy(domain.id);
+  checkInvariants(machine.memory);
+  t.ok(free - machine.memory.freeCount < 64, `nearly all memory is free again: ${free - machine.memory.freeCount} frames are not`);
+  t.equal(runSlice(machine, 1000).kind, 'over');
+  t.end();
+});
+
+t.test('a paused domain stands still', (t) => {
+  const host = new TestHost();
+  const a = host.create('a');
+  const b = host.create('b');
+  t.ok(host.instructionsOf(20, a) > 0);
+  host.ask('pause', { domain: 'a' });
+  host.ask('pause', { domain: 'a' });
+  t.match(host.ask('list', { domain: 'a' }), [{ paused: true }]);
+  t.equal(host.instructionsOf(20, a), 0);
+  t.ok(host.instructionsOf(20, b) > 0, 'another goes on');
+  host.ask('unpause', { domain: '1' });
+  t.equal(host.instructionsOf(20, a), 0, 'pauses are counted');
+  host.ask('unpause', { domain: 'a' });
+  t.ok(host.instructionsOf(20, a) > 0);
+  host.ask('unpause', { domain: 'a' });
+  t.match(host.ask('list', { domain: 'a' }), [{ paused: false }], 'one unpause too many does nothing');
+  t.end();
+});
+
+// biome-ignore format: one life a line
+const lives: readonly (readonly [image: string, setting: string, state: object | undefined, said: RegExp[]])[] = [
+  ['poweroff', '',                            undefined, [/^Domain 1 \(a\) has shut down, reason code 0 0x0$/, /^Action for shutdown reason code 0 is destroy$/]],
+  ['poweroff', 'on_poweroff="preserve"',      { shutdown: true, shutdown_reason: 0 }, [/reason code 0/, /is preserve$/]],
+  ['reboot',   'on_reboot="destroy"',         undefined, [/reason code 1/, /is destroy$/]],
+  ['crash',    'on_crash="preserve"',         { shutdown: true, shutdown_reason: 3 }, [/reason code 3 0x3: unhandled #UD at 0xffffffff80100000/, /is preserve$/]],
+  ['crash',    '',                            undefined, [/reason code 3/, /is destroy$/]],
+  ['crash',    'on_crash="coredump-destroy"', undefined, [/reason code 3/, /is coredump-destroy$/, /^Domain 1 \(a\): its memory and registers are in a-1\.core$/]],
+];
+
+t.test('what becomes of a domain that ends', (t) => {
+  for (const [image, setting, state, said] of lives) {
+    const host = new TestHost();
+    host.create('a', `kernel=${image}`, ...(setting === '' ? [] : [setting]));
+    host.run();
+    const claim = `${image} ${setting}`;
+    t.match(host.said, said, `${claim}: is said`);
+    if (state === undefined) t.same(host.ask('list'), [], `${claim}: is gone`);
+    else t.match(host.ask('list', { domain: 'a' }), [state], `${claim}: is kept`);
+  }
+  const host = new TestHost();
+  host.create('a', 'kernel=reboot');
+  host.run(1);
+  const [first] = host.toolstack.records;
+  t.match(first, { domain: { id: 2, name: 'a' } }, 'restart: the same domain with a new number');
+  t.match(host.said, [/reason code 1/, /is restart$/, /^Domain 2 \(a\) is its next life$/]);
+  t.end();
+});
+
+t.test('a crash leaves its reason in the messages', (t) => {
+  const host = new TestHost();
+  host.create('a', 'kernel=crash');
+  host.run();
+  const { text } = host.ask('dmesg', { clear: true }) as { text: string };
+  t.match(text, /^\(XEN\) domain_crash called: .*\n\(XEN\) Domain 1 /m);
+  t.same(host.ask('dmesg'), { text: '' }, 'cleared');
+  host.ask('debug_keys', { keys: 'hZ' });
+  t.match(host.ask('dmesg'), {
+    text: /^\(XEN\) 'h' pressed -> showing installed handlers\n\(XEN\) {2}key 'h' \(ascii '68'\) => show this message\n/,
+  });
+  t.end();
+});
+
+t.test('names, vCPUs and schedules', (t) => {
+  const host = new TestHost();
+  host.create('a', 'vcpus=2', 'maxvcpus=4', 'maxmem=16');
+  host.create('b');
+  const { xenstore } = host.toolstack.machine;
+  host.ask('rename', { domain: 'a', to: 'z' });
+  t.equal(xenstore.read('/local/domain/1/name'), 'z');
+  t.throws(() => host.ask('rename', { domain: 'z', to: 'b' }), { message: 'Domain with name "b" already exists.' });
+  t.throws(() => host.ask('pause', { domain: 'a' }), { message: 'a is an invalid domain identifier (rc=-6)' });
+  t.throws(() => host.ask('pause', { domain: '9' }), { message: "Error: Domain '9' does not exist." });
+  const availability = (): (string | undefined)[] => [0, 1, 2, 3].map((vcpu) => xenstore.read(`/local/domain/1/cpu/${vcpu}/availability`));
+  t.same(availability(), ['online', 'online', 'offline', 'offline']);
+  host.ask('set_vcpus', { domain: 'z', count: 3 });
+  t.same(availability(), ['online', 'online', 'online', 'offline']);
+  t.throws(() => host.ask('set_vcpus', { domain: 'z', count: 5 }), { message: 'Requested 5 VCPUs, however maxcpus is 4!' });
+  t.throws(() => host.ask('set_vcpus', { domain: 'z', count: 0 }), { message: 'Requested 0 VCPUs!' });
+  t.equal(xenstore.read('/local/domain/1/memory/static-max'), '16384');
+  host.ask('set_schedule', { domain: 'z', weight: 512, cap: 150 });
+  t.match(host.ask('schedule'), {
+    ratelimit_us: 1000,
+    domains: [
+      { name: 'z', weight: 512, cap: 150 },
+      { name: 'b', weight: 256, cap: 0 },
+    ],
+  });
+  t.throws(() => host.ask('set_schedule', { domain: 'z', weight: 70000 }), {
+    message: /^Cpu weight out of range, valid values are within range from 1 to 65535$/,
+  });
+  t.throws(() => host.ask('set_ratelimit', { us: 5 }), { message: 'Ratelimit out of range, valid range is from 100 to 500000' });
+  t.end();
+});
+
+t.test('arguments from anybody', async (t) => {
+  const host = new TestHost();
+  host.create('a');
+  const keys = [
+    'domain',
+    'to',
+    'vcpu',
+    'hard',
+    'soft',
+    'count',
+    'weight',
+    'cap',
+    'us',
+    'keys',
+    'file',
+    'folder',
+    'text',
+    'changes',
+    'domid',
+  ];
+  const junk = [undefined, null, 7, 'x', '', [], {}, true, 1e99, -1, '../../x', '__proto__', '4294967296', '\ud800'];
+  for (const name of Object.keys(operations).filter((each) => each !== 'wait' && each !== 'shutdown')) {
+    for (const value of junk) {
+      const given: Record<string, unknown> = Object.fromEntries(keys.map((key) => [key, value]));
+      for (const domain of name === 'destroy' ? [value] : [value, 'a']) {
+        try {
+          await host.ask(name, { ...given, domain });
+        } catch (error) {
+          t.type(error, ToolstackError, `${name} with ${JSON.stringify(value)}: ${error}`);
+        }
+      }
+    }
+  }
+  host.run();
+});
+
+t.test('a guest is asked to shut down through xenstore', async (t) => {
+  const host = new TestHost();
+  host.create('a');
+  const { xenstore, timers, clock } = host.toolstack.machine;
+  const answered = host.ask('shutdown', { domain: 'a' }) as Promise<unknown>;
+  t.equal(xenstore.read('/local/domain/1/control/shutdown'), 'poweroff');
+  xenstore.write('/local/domain/1/control/shutdown', '');
+  await answered;
+  const ignored = host.ask('shutdown', { domain: 'a', reboot: true }) as Promise<unknown>;
+  t.equal(xenstore.read('/local/domain/1/control/shutdown'), 'reboot');
+  timers.fireDue(clock.ns + 60e9);
+  await t.rejects(ignored, { message: "guest didn't acknowledge control request: -9", code: -9 });
+  const destroyed = host.ask('shutdown', { domain: 'a' }) as Promise<unknown>;
+  const waited = host.ask('wait', { domid: 1 }) as Promise<unknown>;
+  host.toolstack.destroy(1);
+  await destroyed;
+  t.same(await waited, { reason: null });
+});
+
+t.test('what a console showed to nobody is for the first who looks', (t) => {
+  const host = new TestHost();
+  host.create('a', 'kernel=poweroff', 'on_poweroff="preserve"');
+  const { console } = host.toolstack.record(1);
+  console.output(Buffer.from('early '));
+  let seen = '';
+  let ends = 0;
+  const viewer = {
+    output(bytes: Uint8Array) {
+      seen += Buffer.from(bytes);
+    },
+    end() {
+      ends++;
+    },
+  };
+  const leave = console.view(viewer);
+  console.output(Buffer.from('live '));
+  t.equal(seen, 'early live ');
+  leave();
+  console.output(Buffer.from('later'));
+  console.view(viewer);
+  t.equal(seen, 'early live later', 'and is shown once');
+  host.toolstack.destroy(1);
+  t.equal(ends, 1);
+  t.end();
+});
+
+const hasReadelf = spawnSync('readelf', ['--version']).status === 0;
+const hasGdb = spawnSync('gdb', ['--version']).status === 0;
+
+t.test('a core file', (t) => {
+  const host = new TestHost();
+  const id = host.create('a', 'kernel=registers', 'vcpus=2');
+  host.run(2);
+  const folder = mkdtempSync(join(tmpdir(), 'beneath-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  const core = join(folder, 'core');
+  const kernel = join(folder, 'kernel');
+  writeFileSync(
+    core,
+    Buffer.concat([...writeCore(host.toolstack.machine, host.toolstack.record(id).domain)].map((part) => Buffer.from(part))),
+  );
+  writeFileSync(kernel, images.registers!);
+  t.test('readelf reads it', { skip: hasReadelf ? false : 'readelf is not installed: install the Debian package binutils' }, (t) => {
+    const { stdout, stderr } = spawnSync('readelf', ['-lnW', core], { encoding: 'utf8' });
+    t.equal(stderr, '');
+    t.match(stdout, /CORE .*NT_PRSTATUS/);
+    t.match(stdout, /LOAD +0x\w+ 0xffffffff80000000/);
+    t.end();
+  });
+  t.test('gdb reads it', { skip: hasGdb ? false : 'gdb is not installed: install the Debian package gdb' }, (t) => {
+    const { stdout } = spawnSync('gdb', ['-batch', '-nx', '-ex', 'info registers rax rip', '-ex', 'x/i $rip', kernel, core], {
+      encoding: 'utf8',
+    });
+    t.match(stdout, /rax +0x123456789abcdef0/);
+    t.match(stdout, /=> 0xffffffff8\w+:\s+jmp/);
+    t.end();
+  });
+  t.end();
+});
