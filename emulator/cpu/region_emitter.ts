@@ -290,8 +290,16 @@ function putMiss(frame: Frame, bytes: Uint8Array, place: number, record: number,
 
 /** `left`: instructions of the block from this one on. Returns whether execution falls through to the next one. */
 export function emitInsn({ insn, record, template }: RegionInsn, frame: Frame, left: number): boolean {
-  const { f, flags } = frame;
-  const { bytes: source, steps, fallsThrough, flagsAfter } = template.code(flags.known);
+  const { flags } = frame;
+  const code = template.code(flags.known);
+  emitSteps(code, frame, insn, record, left);
+  if (code.flagsAfter !== 'same') flags.known = code.flagsAfter;
+  return code.fallsThrough;
+}
+
+/** Copies bytes and takes the steps between them. */
+export function emitSteps({ bytes: source, steps }: T.Steps, frame: Frame, insn: Insn, record: number, left: number): void {
+  const { f } = frame;
   const { code, depth } = f;
   let bytes = code.reserve(source.length + (steps.length / 3) * STEP_BYTES);
   let at = code.length;
@@ -340,6 +348,10 @@ export function emitInsn({ insn, record, template }: RegionInsn, frame: Frame, l
       case T.STEP_REFUND:
         at = putRefund(frame, bytes, at, left);
         break;
+      case T.STEP_LEFT:
+        bytes[at++] = OPCODE.i32;
+        at = putSigned(bytes, at, left);
+        break;
       case T.STEP_BEGIN_ACCESS:
         if (frame.missLabel < 0) break;
         bytes[at++] = OPCODE.i32;
@@ -374,8 +386,6 @@ export function emitInsn({ insn, record, template }: RegionInsn, frame: Frame, l
   while (done < source.length) bytes[at++] = source[done++]!;
   code.length = at;
   f.depth = depth;
-  if (flagsAfter !== 'same') flags.known = flagsAfter;
-  return fallsThrough;
 }
 
 /** The steps that are rare or large. */

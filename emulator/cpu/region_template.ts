@@ -39,7 +39,8 @@ export const STEP_TEMP = 0, // type in three bits, and the how manieth of it: th
   STEP_SAVE_REGISTERS = 21, // 1: those of vectors too
   STEP_LOAD_REGISTERS = 22,
   STEP_BEGIN_ACCESS = 23,
-  STEP_MISS = 24; // open blocks: leaves before the instruction if 0 is pushed
+  STEP_MISS = 24, // open blocks: leaves before the instruction if 0 is pushed
+  STEP_LEFT = 25; // pushes the count of this instruction and those behind it
 
 const REF_REG = 16,
   REF_RM = 17;
@@ -61,6 +62,9 @@ export interface TemplateCode {
   /** What is known of the flags behind it; 'same' if it leaves them alone. */
   readonly flagsAfter: KnownFlags | 'same';
 }
+
+/** Code with steps, however it came to be. */
+export type Steps = Pick<TemplateCode, 'bytes' | 'steps'>;
 
 /** Locals that every region has, in this order behind its parameter. */
 export interface FrameLocals {
@@ -271,6 +275,36 @@ class TemplateBody extends FunctionBody {
     bytes.push(...written.subarray(done));
     return { bytes: Uint8Array.from(bytes), steps };
   }
+}
+
+/** What regions hold beside instructions. */
+export interface BlockTemplates {
+  /** A block's start: counts its instructions, or leaves if so many are not left. */
+  readonly start: Steps;
+  /** Leaves before the instruction from which on as many of the block are left as is pushed; the record is that behind the block. */
+  readonly miss: Steps;
+}
+
+export function makeBlockTemplates(saveFlagsImport: number): BlockTemplates {
+  const make = (write: (body: TemplateBody, frame: FrameLocals) => void): Steps => {
+    const body = new TemplateBody();
+    const frame = makeFrameLocals(body, saveFlagsImport);
+    write(body, frame);
+    return body.finish();
+  };
+  const exit = (f: TemplateBody): TemplateBody => f.step(STEP_EXIT, f.depth);
+  return {
+    start: make((f, { budget, out }) => {
+      f.get(budget).step(STEP_LEFT).op('i32.lt_s').if().step(STEP_RECORD).set(out);
+      exit(f).end();
+      f.get(budget).step(STEP_LEFT).op('i32.sub').set(budget);
+    }),
+    miss: make((f, { budget, out }) => {
+      f.tee(out).get(budget).op('i32.add').set(budget);
+      f.step(STEP_RECORD).get(out).i32(Math.log2(L.RECORD_SIZE)).op('i32.shl').op('i32.sub').set(out);
+      exit(f);
+    }),
+  };
 }
 
 class TemplateEmitter extends Emitter {

@@ -5,9 +5,9 @@
 import { HANDLER_SIGNATURE, handlerImports } from './emitter.ts';
 import * as L from './layout.ts';
 import { SAVE_FLAGS_SIGNATURE } from './lazy_flags.ts';
-import { emitInsn, type Frame, gprOf, leaveToNext, loadGpr, loadXmm, storeGpr, storeXmm, xmmOf } from './region_emitter.ts';
+import { emitInsn, emitSteps, type Frame, gprOf, leaveToNext, loadGpr, loadXmm, storeGpr, storeXmm, xmmOf } from './region_emitter.ts';
 import { findEntries, findLoops, type RegionBlock, type RegionInsn, successors } from './region_shape.ts';
-import { makeFrameLocals, tempTypes } from './region_template.ts';
+import { makeBlockTemplates, makeFrameLocals, tempTypes } from './region_template.ts';
 import { FunctionBody, type ImportedFunction } from './wasm_writer.ts';
 
 export const regionImports: readonly ImportedFunction[] = [...handlerImports, { name: 'saveFlags', signature: SAVE_FLAGS_SIGNATURE }];
@@ -46,6 +46,7 @@ export class RegionWriter {
   readonly #f: FunctionBody;
   readonly #frame: Frame;
   readonly #localCount: number;
+  readonly #templates = makeBlockTemplates(IMPORT_SAVE_FLAGS);
   #blocks: readonly RegionBlock[] = [];
   #loopEnds: ReadonlyMap<number, number> = new Map();
   readonly #scopes: Scope[] = [];
@@ -234,32 +235,20 @@ export class RegionWriter {
   #emitBlock(index: number): void {
     const f = this.#f;
     const frame = this.#frame;
-    const { budget, out, flags } = frame;
     const { insns, record } = this.#blocks[index]!;
+    const last = insns.at(-1)!;
     const count = insns.length;
-    flags.forget();
-    f.get(budget).i32(count).op('i32.lt_s').if();
-    f.i32(record).set(out).brTo(frame.exitLabel);
-    f.end();
-    f.get(budget).i32(count).op('i32.sub').set(budget);
+    frame.flags.forget();
+    emitSteps(this.#templates.start, frame, last.insn, record, count);
     const hasMissLabel = needsMissLabel(insns);
     if (hasMissLabel) frame.missLabel = f.block('i32').depth;
     let isOpen = true;
-    insns.forEach((member, i) => {
-      isOpen = emitInsn(member, frame, count - i);
-    });
-    if (isOpen) leaveToNext(frame, insns.at(-1)!.insn);
+    for (let i = 0; i < count; i++) isOpen = emitInsn(insns[i]!, frame, count - i);
+    if (isOpen) leaveToNext(frame, last.insn);
     if (!hasMissLabel) return;
     f.end();
     frame.missLabel = -1;
-    f.tee(out).get(budget).op('i32.add').set(budget);
-    f.i32(insns.at(-1)!.record + L.RECORD_SIZE)
-      .get(out)
-      .i32(Math.log2(L.RECORD_SIZE))
-      .op('i32.shl')
-      .op('i32.sub')
-      .set(out);
-    f.brTo(frame.exitLabel);
+    emitSteps(this.#templates.miss, frame, last.insn, last.record + L.RECORD_SIZE, 0);
   }
 }
 
