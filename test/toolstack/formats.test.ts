@@ -156,3 +156,12 @@ t.test('top -b', async (t) => {
   }
   t.equal(out, batches.join(''));
 });
+
+t.test('README lists the verbs as they are', (t) => {
+  const rows = verbs.map(({ name, parameters, description, flags = [] }) => {
+    const short = flags.map(([flag]) => `\`${flag.split(/[, ]/)[0]}\``).join(', ');
+    return `| \`${`${name} ${parameters}`.trim()}\` | ${description}${short === '' ? '' : ` (${short})`} |\n`;
+  });
+  t.ok(readFileSync('README.md', 'utf8').includes(rows.join('')), `README.md has these rows:\n${rows.join('')}`);
+  t.end();
+});

@@ -132,6 +132,6 @@ export const lifeVerbs: readonly Verb[] = [
   simple('unpause', 'let a paused domain go on'),
   rename,
   dumpCore,
-  notYet('save', '<domain> <file>', 'keep a domain in a file'),
-  notYet('restore', '<file>', 'let a saved domain go on'),
+  notYet('save', '<domain> <file>', 'keep a domain in a file (not supported yet)'),
+  notYet('restore', '<file>', 'let a saved domain go on (not supported yet)'),
 ];
