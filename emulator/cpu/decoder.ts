@@ -3,7 +3,7 @@
  * row that matches. The opcode maps are built from the rows' patterns. What no row matches is invalid (#UD).
  */
 import { fixedOperandSize, type Row } from './row.ts';
-import { type EaKind, type Shape, type Size, shapeBits } from './shape.ts';
+import { type EaKind, packShape, type Shape, type Size, shapeFromBits } from './shape.ts';
 
 /** What decoding depends on beside the bytes. */
 export interface DecodeMode {
@@ -12,78 +12,41 @@ export interface DecodeMode {
   readonly alignCheck: boolean;
 }
 
-/** What decoding finds out. 64-bit values are halves: bigints are made of them when somebody asks. */
-interface InsnParts {
+/** Reads as the constant zero in the register file. */
+const ZERO_OFFSET = 128;
+
+/** A decoded instruction as decoding fills it in. 64-bit values are halves: bigints are made of them when somebody asks. */
+class InsnParts {
   readonly row: Row;
   readonly shape: Shape;
-  readonly length: number;
   readonly ripLow: number;
   readonly ripHigh: number;
+  length = 0;
   /** The immediate as its pattern extends it, or the target of a direct branch. */
-  readonly immLow: number;
-  readonly immHigh: number;
+  immLow = 0;
+  immHigh = 0;
   /** Segment of the memory operand, es cs ss ds fs gs = 0..5. */
-  readonly segment: number;
-  readonly scale: number;
-  readonly disp: number;
-  readonly modrm: number;
+  segment = 3;
+  scale = 0;
+  disp = 0;
+  modrm = -1;
   /** Register file offsets from GPR (bytes), or register number times 16 for vectors, as the operand's letter says. */
-  readonly reg: number;
-  readonly rm: number;
-  readonly base: number;
-  readonly index: number;
+  reg = ZERO_OFFSET;
+  rm = ZERO_OFFSET;
+  base = ZERO_OFFSET;
+  index = ZERO_OFFSET;
   /** Numbers with REX applied, -1 for none. */
-  readonly regNumber: number;
-  readonly rmNumber: number;
-  readonly baseNumber: number;
-  readonly indexNumber: number;
-  readonly hasLock: boolean;
-}
+  regNumber = -1;
+  rmNumber = -1;
+  baseNumber = -1;
+  indexNumber = -1;
+  hasLock = false;
 
-/** A decoded instruction. */
-export class Insn implements InsnParts {
-  readonly row: Row;
-  readonly shape: Shape;
-  readonly length: number;
-  readonly ripLow: number;
-  readonly ripHigh: number;
-  readonly immLow: number;
-  readonly immHigh: number;
-  readonly segment: number;
-  readonly scale: number;
-  readonly disp: number;
-  readonly modrm: number;
-  readonly reg: number;
-  readonly rm: number;
-  readonly base: number;
-  readonly index: number;
-  readonly regNumber: number;
-  readonly rmNumber: number;
-  readonly baseNumber: number;
-  readonly indexNumber: number;
-  readonly hasLock: boolean;
-
-  constructor(parts: InsnParts) {
-    this.row = parts.row;
-    this.shape = parts.shape;
-    this.length = parts.length;
-    this.ripLow = parts.ripLow;
-    this.ripHigh = parts.ripHigh;
-    this.immLow = parts.immLow;
-    this.immHigh = parts.immHigh;
-    this.segment = parts.segment;
-    this.scale = parts.scale;
-    this.disp = parts.disp;
-    this.modrm = parts.modrm;
-    this.reg = parts.reg;
-    this.rm = parts.rm;
-    this.base = parts.base;
-    this.index = parts.index;
-    this.regNumber = parts.regNumber;
-    this.rmNumber = parts.rmNumber;
-    this.baseNumber = parts.baseNumber;
-    this.indexNumber = parts.indexNumber;
-    this.hasLock = parts.hasLock;
+  constructor(row: Row, shape: Shape, ripLow: number, ripHigh: number) {
+    this.row = row;
+    this.shape = shape;
+    this.ripLow = ripLow;
+    this.ripHigh = ripHigh;
   }
 
   get rip(): bigint {
@@ -94,11 +57,13 @@ export class Insn implements InsnParts {
   }
 }
 
+export type Insn = Readonly<InsnParts>;
+
 function fromHalves(low: number, high: number): bigint {
   return (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
 }
 
-export type DecodeResult = Insn | 'invalid' | 'tooLong' | 'needsMore';
+type DecodeResult = Insn | 'invalid' | 'tooLong' | 'needsMore';
 
 interface Pattern {
   readonly row: Row;
@@ -130,9 +95,6 @@ interface Pattern {
   /** The shapes that occurred, by their bits. */
   readonly shapes: Map<number, Shape>;
 }
-
-/** Reads as the constant zero in the register file. */
-const ZERO_OFFSET = 128;
 
 export class Decoder {
   /** Index: map * 256 + opcode; maps: 0 one-byte, 1 0F, 2 0F 38, 3 0F 3A. */
@@ -332,47 +294,41 @@ export class Decoder {
     }
     if (lock && (!pattern.allowsLock || ea === 'reg')) return 'invalid';
 
-    return new Insn({
-      row,
-      shape: shared(pattern.shapes, {
-        row,
-        size,
-        ea,
-        addressSize,
-        segment: mode.code === 64 ? (segment >= 4 ? segment : -1) : segment,
-        mode: mode.code,
-        stackSize: mode.stackSize,
-        alignCheck: mode.alignCheck,
-        cc: pattern.hasCondition ? opcode & 15 : 0,
-        rep: !pattern.repeats || repPrefix === 0 ? 'none' : repPrefix === 0xf3 ? 'rep' : 'repne',
-      }),
-      length,
-      ripLow,
-      ripHigh,
-      immLow,
-      immHigh,
-      segment,
-      base,
-      index,
-      scale,
-      disp,
-      modrm,
-      reg: registerOffset(regNumber, pattern.regScale, pattern.isRegByte, rex !== 0),
-      rm: registerOffset(rmNumber, pattern.rmScale, pattern.isRmByte, rex !== 0),
-      regNumber,
-      rmNumber,
-      baseNumber,
-      indexNumber,
-      hasLock: lock,
-    });
+    const bits = packShape(
+      size,
+      ea,
+      mode.code === 64 && segment < 4 ? -1 : segment,
+      addressSize,
+      mode.code,
+      mode.stackSize,
+      mode.alignCheck,
+      pattern.hasCondition ? opcode & 15 : 0,
+      !pattern.repeats || repPrefix === 0 ? 'none' : repPrefix === 0xf3 ? 'rep' : 'repne',
+    );
+    const insn = new InsnParts(row, pattern.shapes.get(bits) ?? addShape(pattern, bits), ripLow, ripHigh);
+    insn.length = length;
+    insn.immLow = immLow;
+    insn.immHigh = immHigh;
+    insn.segment = segment;
+    insn.base = base;
+    insn.index = index;
+    insn.scale = scale;
+    insn.disp = disp;
+    insn.modrm = modrm;
+    insn.reg = registerOffset(regNumber, pattern.regScale, pattern.isRegByte, rex !== 0);
+    insn.rm = registerOffset(rmNumber, pattern.rmScale, pattern.isRmByte, rex !== 0);
+    insn.regNumber = regNumber;
+    insn.rmNumber = rmNumber;
+    insn.baseNumber = baseNumber;
+    insn.indexNumber = indexNumber;
+    insn.hasLock = lock;
+    return insn;
   }
 }
 
-/** The one object for a shape. */
-function shared(shapes: Map<number, Shape>, shape: Shape): Shape {
-  const bits = shapeBits(shape);
-  const present = shapes.get(bits);
-  if (present) return present;
+/** Makes the one object for a shape. */
+function addShape({ row, shapes }: Pattern, bits: number): Shape {
+  const shape = shapeFromBits(row, bits);
   shapes.set(bits, shape);
   return shape;
 }

@@ -32,22 +32,37 @@ const eaCodes: Record<EaKind, number> = { reg: 0, abs: 1, rip: 2, base: 3, index
 const repCodes = { none: 0, rep: 1, repne: 2 };
 
 /** One number per distinct shape, for the template cache. */
-export function shapeKey(s: Shape): number {
-  return s.row.id * 0x200000 + shapeBits(s);
+export function shapeKey(shape: Shape): number {
+  return shape.row.id * 0x200000 + shapeBits(shape);
 }
 
 /** Everything of a shape but its row, as a number below 2^21. */
-export function shapeBits(s: Shape): number {
+export function shapeBits({ size, ea, segment, addressSize, mode, stackSize, alignCheck, cc, rep }: Shape): number {
+  return packShape(size, ea, segment, addressSize, mode, stackSize, alignCheck, cc, rep);
+}
+
+/** The same of what a shape would hold. */
+export function packShape(
+  size: Size,
+  ea: EaKind,
+  segment: number,
+  addressSize: Shape['addressSize'],
+  mode: Shape['mode'],
+  stackSize: Shape['stackSize'],
+  alignCheck: boolean,
+  cc: number,
+  rep: Shape['rep'],
+): number {
   return (
-    (31 - Math.clz32(s.size)) |
-    (eaCodes[s.ea] << 2) |
-    ((s.segment + 1) << 5) |
-    ((s.addressSize >> 2) << 8) |
-    ((s.mode >> 5) << 10) |
-    ((s.stackSize >> 2) << 12) |
-    (Number(s.alignCheck) << 14) |
-    (s.cc << 15) |
-    (repCodes[s.rep] << 19)
+    (31 - Math.clz32(size)) |
+    (eaCodes[ea] << 2) |
+    ((segment + 1) << 5) |
+    ((addressSize >> 2) << 8) |
+    ((mode >> 5) << 10) |
+    ((stackSize >> 2) << 12) |
+    (Number(alignCheck) << 14) |
+    (cc << 15) |
+    (repCodes[rep] << 19)
   );
 }
 
