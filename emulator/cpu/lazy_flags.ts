@@ -29,7 +29,7 @@ const FIRST_STEP = code(INC, 1);
 
 /** The last operation as the `kind` local has it, where translation knows it. */
 export type KnownFlags = number;
-export const UNKNOWN_FLAGS: KnownFlags = -1;
+const UNKNOWN_FLAGS: KnownFlags = -1;
 const kindOf = (known: KnownFlags): number => known >> 2;
 
 /** (kind, a, b) -> auxiliary word; without CF for INC and DEC. */

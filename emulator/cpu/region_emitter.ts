@@ -39,7 +39,7 @@ export interface Frame extends T.FrameLocals {
 }
 
 /** Goes on at an address: a block of the region, or the record that the jump cache has for it. */
-export function leaveTo(frame: Frame, low: number, high: number): void {
+function leaveTo(frame: Frame, low: number, high: number): void {
   const { f, out } = frame;
   const isInPage = high === frame.pageHigh && low >>> 12 === frame.pageLow >>> 12;
   const block = isInPage ? frame.blockAt.get(low & 0xfff) : undefined;

@@ -54,7 +54,7 @@ export function refOf(code: number): RegRef {
   return code === REF_REG ? 'reg' : code === REF_RM ? 'rm' : code;
 }
 
-export interface TemplateCode {
+interface TemplateCode {
   readonly bytes: Uint8Array;
   /** In threes: how many bytes go before, which step, its argument. */
   readonly steps: readonly number[];
@@ -79,7 +79,7 @@ export function makeFrameLocals(f: FunctionBody, saveFlagsImport: number): Frame
 }
 
 /** Where an instruction leads, and what it does to the block that it is in. */
-export interface Flow {
+interface Flow {
   /** It ends the block 'after' it, or 'before', as only the interpreter can run it. */
   readonly end: 'no' | 'after' | 'before';
   /** To the target in its immediate, to itself again, to what follows it. */
@@ -278,7 +278,7 @@ class TemplateBody extends FunctionBody {
 }
 
 /** What regions hold beside instructions. */
-export interface BlockTemplates {
+interface BlockTemplates {
   /** A block's start: counts its instructions, or leaves if so many are not left. */
   readonly start: Steps;
   /** Leaves before the instruction from which on as many of the block are left as is pushed; the record is that behind the block. */
