@@ -91,6 +91,8 @@ const CR0_TRANSLATION = CR0_PE | CR0_WP | CR0_PG;
 const CR4_TRANSLATION = CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP;
 const EFER_TRANSLATION = EFER_LME | EFER_LMA | EFER_NXE;
 const EFER = L.SYSTEM + 8 * L.SYS_EFER;
+const CS_SELECTOR = L.SYSTEM + 8 * (L.SYS_SEGMENT + CS_INDEX);
+const SS_SELECTOR = L.SYSTEM + 8 * (L.SYS_SEGMENT + SS_INDEX);
 const SHADOWS = ACTIVITY_STI | ACTIVITY_MOV_SS;
 const DR6_BS = 0x4000;
 /** Enable bits of the four breakpoints. */
@@ -313,6 +315,12 @@ export class CpuCore implements Cpu {
 
   getSelector(name: SegmentName): number {
     return this.#view.getUint16(L.SYSTEM + 8 * (L.SYS_SEGMENT + segmentIndex(name)), true);
+  }
+  get cs(): number {
+    return this.#view.getUint16(CS_SELECTOR, true);
+  }
+  get ss(): number {
+    return this.#view.getUint16(SS_SELECTOR, true);
   }
   get codeSize(): 16 | 32 | 64 {
     return this.#modes.current.code;
@@ -659,13 +667,13 @@ export class CpuCore implements Cpu {
         const stopped = view.getInt32(L.STOP_RECORD, true);
         this.state.copy(L.RIP, stopped + L.R_RIP);
         if (reason === L.STOP_SYSTEM) {
+          const generation = view.getInt32(L.JUMP_GENERATION, true);
           if (view.getInt32(L.STOP_DETAIL, true) === SYSTEM_SYSCALL && this.#isSyscallForHost) {
             this.#hostSyscall(stopped);
-            continue;
+          } else {
+            const exit = this.#system(stopped, isStepping);
+            if (exit) return exit;
           }
-          const generation = view.getInt32(L.JUMP_GENERATION, true);
-          const exit = this.#system(stopped, isStepping);
-          if (exit) return exit;
           // The record behind it, unless the instruction changed the mode, a mapping or RIP.
           if (this.#isRipBehind(stopped) && view.getInt32(L.JUMP_GENERATION, true) === generation) record = stopped + L.RECORD_SIZE;
           continue;
@@ -749,6 +757,7 @@ export class CpuCore implements Cpu {
     state.copy(L.RIP, record + L.R_RIP_NEXT);
     this.#retired++;
     this.#clearShadows();
+    this.saveReturn();
     this.host.syscall!(length | 0);
   }
 

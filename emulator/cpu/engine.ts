@@ -32,6 +32,9 @@ export interface EngineTuning {
 /** 'translate': hot code becomes WebAssembly, the rest is interpreted. 'interpret': all of it is. */
 export type EngineKind = 'interpret' | 'translate';
 
+/** Drifts between samples are 0 to 63, in an order that repeats after all of them. */
+const DRIFTS = 64;
+const DRIFT_STEP = 23;
 /** V8 changes a WebAssembly function's tier on entry only, so the loop returns now and then. */
 const SLICE = 1_000_000;
 
@@ -48,6 +51,11 @@ export class Engine {
   readonly #hotness: number;
   /** Instructions between samples of what runs, few while that is interpreted. */
   #slice = SLICE;
+  /**
+   * So many more, another number each time: a guest that leaves the loop at the same places (system calls, exceptions) must
+   * not be found there alone.
+   */
+  #drift = 0;
   /** Retired since the last sample, and those of them that were interpreted. */
   #sinceSample = 0;
   #interpreted = 0;
@@ -118,7 +126,7 @@ export class Engine {
 
   /** Most instructions to run at once. */
   get slice(): number {
-    return this.#slice;
+    return this.#kind === 'translate' ? this.#slice + this.#drift - this.#sinceSample : SLICE;
   }
 
   /** Instructions that ran as translated code. */
@@ -142,12 +150,13 @@ export class Engine {
 
   /** Whether it is time for `sample`. */
   get wantsSample(): boolean {
-    return this.#kind === 'translate' && this.#sinceSample >= this.#slice;
+    return this.#sinceSample >= this.#slice + this.#drift && this.#kind === 'translate';
   }
 
   /** Interpreted code where execution is found again and again is hot: records what runs at RIP now. */
   sample(mode: BlockMode, locate: () => { rip: bigint; maddr: number } | undefined): void {
     const isCold = this.#interpreted * 8 > this.#sinceSample;
+    this.#drift = (this.#drift + DRIFT_STEP) % DRIFTS;
     this.#slice = isCold ? this.#hotness : Math.min(this.#slice * 2, SLICE);
     this.#sinceSample = 0;
     this.#interpreted = 0;

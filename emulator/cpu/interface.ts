@@ -76,7 +76,7 @@ export interface CpuHost {
   readTsc(instructions: bigint): bigint;
   /**
    * Where it is there, an intercepted SYSCALL does not leave the run: the host acts on it, and may `requestStop`. The
-   * instruction, of `length` bytes, has retired; RIP is behind it, RCX and R11 are untouched.
+   * instruction, of `length` bytes, has retired: RIP is behind it, RCX and R11 are as by `saveReturn`.
    */
   syscall?(length: number): void;
 }
@@ -130,8 +130,10 @@ export interface Cpu {
   efer: bigint;
   gdtr: DescriptorTable;
   idtr: DescriptorTable;
-  /** The visible part of a segment register. */
+  /** The visible part of a segment register; of CS and SS in the cheapest way. */
   getSelector(name: SegmentName): number;
+  readonly cs: number;
+  readonly ss: number;
   /** Bits of the code that runs. */
   readonly codeSize: 16 | 32 | 64;
   /** A segment register with its hidden part, as a copy. */

@@ -92,6 +92,7 @@ function bounce(host: TrapHost, vcpu: Vcpu, { address, masksEvents, errorCode, i
   loadFlatKernel(cpu);
   pv.returnSelectors = undefined;
   pv.returnsBySysret = true;
+  pv.hasReturnSaved = false;
   return undefined;
 }
 

@@ -40,7 +40,8 @@ export function handlePvExit(host: TrapHost, vcpu: Vcpu, exit: Exit): void {
     case 'syscall':
       if (exit.opcode === 'syscall') {
         host.cpu.advance(exit.length);
-        handleSyscall(host, vcpu, exit.length);
+        host.cpu.saveReturn();
+        handleSyscall(host, vcpu, pvVcpu.of(vcpu), exit.length);
       } else {
         raiseFault(host, vcpu, VECTOR_UD);
       }
@@ -75,27 +76,30 @@ function raiseFault(host: TrapHost, vcpu: Vcpu, vector: number, errorCode?: numb
  */
 export function performSyscall(host: RunHost, length: number): void {
   const vcpu = host.current;
+  const pv = pvVcpu.of(vcpu);
   const { news } = host;
-  handleSyscall(host, vcpu, length);
-  host.exitsLeft--;
-  if (host.news !== news || host.exitsLeft <= 0 || !vcpu.isRunnable) host.cpu.requestStop();
-  else returnToGuest(host, vcpu);
+  handleSyscall(host, vcpu, pv, length);
+  // Whatever stops a vCPU is news of the scheduler's.
+  if (host.news !== news || --host.exitsLeft <= 0) host.cpu.requestStop();
+  else returnToGuest(host, vcpu, pv);
 }
 
-/** RIP is behind the SYSCALL. */
-function handleSyscall(host: TrapHost, vcpu: Vcpu, length: number): void {
+/** RIP is behind the SYSCALL, RCX and R11 say how to return. */
+function handleSyscall(host: TrapHost, vcpu: Vcpu, pv: PvVcpu, length: number): void {
   const { cpu } = host;
-  const pv = pvVcpu.of(vcpu);
   const is32 = cpu.codeSize !== 64;
-  cpu.saveReturn();
   const cs = is32 ? FLAT_RING3_CS32 : FLAT_RING3_CS64;
-  if (cpu.getSelector('cs') !== cs) cpu.setSegment('cs', flatSegment(cs));
-  if (cpu.getSelector('ss') !== FLAT_KERNEL_SS) cpu.setSegment('ss', flatSegment(FLAT_KERNEL_SS));
+  if (cpu.cs !== cs) cpu.setSegment('cs', flatSegment(cs));
+  if (cpu.ss !== FLAT_KERNEL_SS) cpu.setSegment('ss', flatSegment(FLAT_KERNEL_SS));
   pv.returnsBySysret = true;
+  pv.hasReturnSaved = true;
   if (!pv.inKernelMode) {
     host.observer?.userSyscall(host, vcpu);
     bounceSyscall(host, vcpu, pv, is32);
-  } else if (dispatch(host, vcpu) === 'again') cpu.rip -= BigInt(length);
+  } else if (dispatch(host, vcpu) === 'again') {
+    cpu.rip -= BigInt(length);
+    pv.hasReturnSaved = false;
+  }
 }
 
 function bounceSyscall(host: TrapHost, vcpu: Vcpu, pv: PvVcpu, is32: boolean): void {

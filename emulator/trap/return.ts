@@ -25,12 +25,12 @@ const DATA_SEGMENTS = ['ds', 'es', 'fs', 'gs'] as const;
 const GP_0: SegmentFault = { vector: VECTOR_GP, errorCode: 0 };
 
 /** Makes the core ready for the vCPU's next instruction; the domain may be shut down instead. */
-export function returnToGuest(host: TrapHost, vcpu: Vcpu): void {
-  const pv = pvVcpu.of(vcpu);
+export function returnToGuest(host: TrapHost, vcpu: Vcpu, pv = pvVcpu.of(vcpu)): void {
   while (vcpu.domain.shutdownReason === undefined) {
     if (pv.nmiPending && !pv.nmiMasked) {
       injectNmi(host, vcpu);
     } else if (isUpcallPending(host, vcpu) && upcallMask(host, vcpu) === 0) {
+      host.timeline?.upcallBegins(vcpu);
       enter(host, vcpu, 'event', pv.event);
     } else {
       const fault = leave(host, vcpu, pv);
@@ -61,7 +61,7 @@ function leave(host: TrapHost, vcpu: Vcpu, pv: PvVcpu): SegmentFault | undefined
   const { cpu } = host;
   let fault: SegmentFault | undefined;
   if (pv.returnsBySysret && cpu.hasCanonicalRip) {
-    sysret(cpu, pv.returnSelectors);
+    sysret(cpu, pv);
   } else if (pv.returnsBySysret || pv.returnSelectors !== undefined) {
     fault = iret(host, vcpu, pv.returnSelectors ?? { cs: cpu.getSegment('cs').selector, ss: cpu.getSegment('ss').selector });
   }
@@ -70,12 +70,12 @@ function leave(host: TrapHost, vcpu: Vcpu, pv: PvVcpu): SegmentFault | undefined
   return fault;
 }
 
-function sysret(cpu: Cpu, asked: ReturnSelectors | undefined): void {
-  if (asked !== undefined) {
-    cpu.setSegment('cs', flatSegment(asked.cs === FLAT_RING3_CS32 ? FLAT_RING3_CS32 : FLAT_RING3_CS64));
+function sysret(cpu: Cpu, { returnSelectors, hasReturnSaved }: PvVcpu): void {
+  if (returnSelectors !== undefined) {
+    cpu.setSegment('cs', flatSegment(returnSelectors.cs === FLAT_RING3_CS32 ? FLAT_RING3_CS32 : FLAT_RING3_CS64));
     cpu.setSegment('ss', flatSegment(FLAT_RING3_SS64));
   }
-  cpu.saveReturn();
+  if (!hasReturnSaved) cpu.saveReturn();
 }
 
 function iret(host: TrapHost, vcpu: Vcpu, { cs, ss }: ReturnSelectors): SegmentFault | undefined {

@@ -45,6 +45,7 @@ export function hypercallIret({ host, vcpu }: Call): bigint {
   gpr[RSP] = frame.rsp;
   cpu.rflags = (frame.rflags & RFLAGS_FROM_FRAME) | RFLAGS_ALWAYS;
   pv.returnSelectors = { cs: fixupSelector(cs), ss: fixupSelector(Number(frame.ss & 0xffffn)) };
+  pv.hasReturnSaved = false;
   if (!(frame.flags & BigInt(VGCF_in_syscall))) {
     pv.returnsBySysret = false;
     gpr[R11] = frame.r11;

@@ -72,6 +72,8 @@ export interface PvVcpu {
 
   /** The next return is a SYSRET: RCX and R11 get RIP and RFLAGS, CS and SS become the flat ones. */
   returnsBySysret: boolean;
+  /** Already they are what it shall leave there. */
+  hasReturnSaved: boolean;
   returnSelectors: ReturnSelectors | undefined;
 }
 
@@ -101,5 +103,6 @@ export const pvVcpu = defineSlot<Vcpu, PvVcpu>(() => ({
   nmiPending: false,
   nmiMasked: false,
   returnsBySysret: false,
+  hasReturnSaved: false,
   returnSelectors: undefined,
 }));
