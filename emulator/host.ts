@@ -7,6 +7,7 @@ import type { Domain, ShutdownReason } from './domain.ts';
 import type { MachineMemory } from './memory/machine_memory.ts';
 import type { VirtualClock } from './scheduler/clock.ts';
 import type { TimerQueue } from './scheduler/timers.ts';
+import type { Timeline } from './timeline/timeline.ts';
 import type { Vcpu } from './vcpu.ts';
 
 export interface Host {
@@ -18,6 +19,8 @@ export interface Host {
   readonly timers: TimerQueue;
   readonly domains: ReadonlyMap<number, Domain>;
   readonly current: Vcpu;
+  /** Who records what happens when, if somebody does. */
+  readonly timeline?: Timeline | undefined;
   /** console_io of a domU prints (Xen's CONFIG_VERBOSE_DEBUG). */
   readonly verboseDebug: boolean;
 

@@ -12,13 +12,13 @@ import { BlockBackend } from '../hypercalls/block/backend.ts';
 import { populateDisk } from '../hypercalls/block/device_tree.ts';
 import type { Disk } from '../hypercalls/block/disk.ts';
 import { ConsoleRing } from '../hypercalls/console/ring.ts';
-import { observeHypercalls, traceHypercalls } from '../hypercalls/dispatch.ts';
+import { observeHypercalls, recordHypercalls, traceHypercalls } from '../hypercalls/dispatch.ts';
 import { releaseDomain } from '../hypercalls/domain_release.ts';
 import { connectToHost, type HostChannel, raiseVirq } from '../hypercalls/event_channel/ports.ts';
 import { seedGrant } from '../hypercalls/grant_table/toolstack.ts';
 import { setMemoryMap } from '../hypercalls/memory/op.ts';
 import type { Observer } from '../hypercalls/observer.ts';
-import { becomeRunnable, enterCore, goOffline, leaveCore } from '../hypercalls/vcpu/runstate.ts';
+import { becomeRunnable, beginRunstate, enterCore, goOffline, leaveCore } from '../hypercalls/vcpu/runstate.ts';
 import { writeWallClock } from '../hypercalls/vcpu/time.ts';
 import { domainHandle, handleOf } from '../hypercalls/version/op.ts';
 import { populateDomainTree, removeDomainTree, uuidOf } from '../hypercalls/xenstore/domain_tree.ts';
@@ -33,6 +33,7 @@ import { Cores } from './scheduler/cores.ts';
 import type { Parameters } from './scheduler/credit2/parameters.ts';
 import { Topology, type TopologyShape } from './scheduler/credit2/topology.ts';
 import { TimerQueue } from './scheduler/timers.ts';
+import type { Timeline } from './timeline/timeline.ts';
 import { type CpuidLeaf, cpuid } from './trap/cpuid.ts';
 import { performSyscall } from './trap/pv.ts';
 import { reloadSegments } from './trap/return.ts';
@@ -148,6 +149,7 @@ export class Machine implements RunHost {
   readonly traceTrap: ((vcpu: Vcpu, line: string) => void) | undefined;
   readonly traceExit: ((line: string) => void) | undefined;
   readonly observer: Observer | undefined;
+  #timeline: Timeline | undefined;
   /** Exits by their reasons, with `statisticsClock` only. */
   readonly exitCounts = new Map<string, number>();
   readonly countsExits: boolean;
@@ -206,6 +208,16 @@ export class Machine implements RunHost {
     this.current = this.#nobody;
   }
 
+  get timeline(): Timeline | undefined {
+    return this.#timeline;
+  }
+
+  /** Is told from here on, until it is another. */
+  set timeline(timeline: Timeline | undefined) {
+    this.#timeline = timeline;
+    recordHypercalls(this, timeline);
+  }
+
   get news(): number {
     return this.timers.revision + this.cores.revision;
   }
@@ -222,6 +234,7 @@ export class Machine implements RunHost {
       const each = new Vcpu(domain, vcpuId);
       each.unit = this.cores.scheduler.addUnit(domain.credit, vcpuId, each);
       domain.vcpus.push(each);
+      beginRunstate(this, each);
     }
     const vcpu = domain.vcpus[0]!;
     this.domains.set(id, domain);
@@ -409,6 +422,7 @@ export class Machine implements RunHost {
     this.consoles.delete(id);
     this.blockBackends.delete(id);
     this.crashes.delete(domain);
+    this.timeline?.domainEnds(domain);
     releaseDomain(this, domain);
     if (connections) removeDomainTree(this.xenstore, id, connections.uuid);
     this.reap();

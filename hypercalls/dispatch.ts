@@ -4,13 +4,14 @@
  */
 import { RAX } from '../emulator/cpu/interface.ts';
 import type { Host } from '../emulator/host.ts';
+import type { Timeline } from '../emulator/timeline/timeline.ts';
 import type { Vcpu } from '../emulator/vcpu.ts';
 import { errno } from './abi/errno.ts';
 import { implementations } from './all.ts';
 import { Call, type CallRecord, callRing, MADE_AGAIN, type Outcome, registerWords } from './call.ts';
 import type { Implementation } from './implement.ts';
 import type { Observer } from './observer.ts';
-import { formatCall } from './trace.ts';
+import { formatCall, nameOfCall } from './trace.ts';
 
 /** RDI, RSI, RDX, R10, R8, R9. */
 const ARGUMENT_REGISTERS = [7, 6, 2, 10, 8, 9] as const;
@@ -21,7 +22,8 @@ interface Context {
   readonly call: Call;
   trace: ((line: string) => void) | undefined;
   observer: Observer | undefined;
-  /** There is a trace or an observer. */
+  timeline: Timeline | undefined;
+  /** There is one of them. */
   isWatched: boolean;
 }
 
@@ -40,6 +42,7 @@ function findContext(host: Host): Context {
       call: new Call(host, (nr, words, at) => performNested(made, nr, words, at)),
       trace: undefined,
       observer: undefined,
+      timeline: undefined,
       isWatched: false,
     };
     context = made;
@@ -54,14 +57,25 @@ function findContext(host: Host): Context {
 export function traceHypercalls(host: Host, write: ((line: string) => void) | undefined): void {
   const context = contextOf(host);
   context.trace = write;
-  context.isWatched = write !== undefined || context.observer !== undefined;
+  lookForWatchers(context);
 }
 
 /** `observer` is told of each call of the machine's guests. */
 export function observeHypercalls(host: Host, observer: Observer | undefined): void {
   const context = contextOf(host);
   context.observer = observer;
-  context.isWatched = observer !== undefined || context.trace !== undefined;
+  lookForWatchers(context);
+}
+
+/** Each call of the machine's guests becomes a part of `timeline`. */
+export function recordHypercalls(host: Host, timeline: Timeline | undefined): void {
+  const context = contextOf(host);
+  context.timeline = timeline;
+  lookForWatchers(context);
+}
+
+function lookForWatchers(context: Context): void {
+  context.isWatched = context.trace !== undefined || context.observer !== undefined || context.timeline !== undefined;
 }
 
 /** Whether the call is over, or the guest shall make it again: then leave RIP at the SYSCALL (the registers say what is left). */
@@ -106,7 +120,7 @@ function perform(context: Context, nr: number, implementation: Implementation | 
   const { vcpu } = call;
   const record = callRing.of(vcpu).take();
   record.begin(nr, count);
-  if (isWatched) context.observer?.calling(call.host, vcpu, record);
+  if (isWatched) announce(context, record);
   const isReachable = implementation !== undefined && (vcpu.domain.type === 'pv' ? implementation.isForPv : implementation.isForPvh);
   const outcome = isReachable ? implementation.run(call, record) : -errno.ENOSYS;
   record.end(outcome, count);
@@ -114,9 +128,16 @@ function perform(context: Context, nr: number, implementation: Implementation | 
   return outcome;
 }
 
-function tell({ call, observer, trace }: Context, record: CallRecord): void {
+function announce({ call, observer, timeline }: Context, record: CallRecord): void {
+  observer?.calling(call.host, call.vcpu, record);
+  timeline?.hypercallBegins(call.vcpu);
+}
+
+function tell({ call, observer, timeline, trace }: Context, record: CallRecord): void {
+  const implementation = implementations[record.nr];
   observer?.called(call.host, call.vcpu, record);
-  trace?.(`${call.vcpu.name} ${formatCall(record, implementations[record.nr])}`);
+  timeline?.hypercallEnds(call.vcpu, nameOfCall(record, implementation), record.state === 'again' ? undefined : record.result);
+  trace?.(`${call.vcpu.name} ${formatCall(record, implementation)}`);
 }
 
 /** Registers of the calls that wait for one of theirs: a multicall, and in it a call of old. */

@@ -12,6 +12,12 @@ import { implementations } from './all.ts';
 import { type CallRecord, callRing } from './call.ts';
 import type { Implementation } from './implement.ts';
 
+/** Of its hypercall and operation. */
+export function nameOfCall(record: CallRecord, implementation: Implementation | undefined): string {
+  if (implementation === undefined) return `hypercall ${record.nr}`;
+  return implementation.opOf(record.words)?.name ?? implementation.row.name;
+}
+
 /** The call without its vCPU's name. */
 export function formatCall(record: CallRecord, implementation: Implementation | undefined): string {
   if (implementation === undefined) return `hypercall ${record.nr}(${[...record.args].map(hex).join(', ')})${resultOf(record, '')}`;

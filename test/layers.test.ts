@@ -13,15 +13,16 @@ const LAYERS: readonly { name: string; files: RegExp; mayImport: readonly string
   { name: 'memory',    files: /^emulator\/memory\//,                  mayImport: ['slot', 'cpu'] },
   { name: 'scheduler', files: /^emulator\/scheduler\//,               mayImport: [] },
   { name: 'abi',       files: /^hypercalls\/abi\//,                   mayImport: [] },
-  { name: 'core',      files: /^emulator\/(domain|vcpu|host)\.ts$/, mayImport: ['slot', 'cpu', 'memory', 'scheduler'] },
+  { name: 'core',      files: /^emulator\/(domain|vcpu|host|guest_time|timeline\/timeline)\.ts$/, mayImport: ['slot', 'cpu', 'memory', 'scheduler'] },
   { name: 'hypercalls', files: /^hypercalls\//,                       mayImport: ['abi', ...CORE] },
   { name: 'firmware',  files: /^firmware\//,                          mayImport: ['abi', ...CORE] },
   { name: 'trap',      files: /^emulator\/trap\//,                    mayImport: ['abi', 'hypercalls', ...CORE] },
   { name: 'machine',   files: /^emulator\/[a-z_]+\.ts$/,              mayImport: ['abi', 'hypercalls', 'firmware', 'trap', ...CORE] },
   { name: 'check',     files: /^emulator\/check\//,                   mayImport: ['abi', 'hypercalls', 'firmware', ...CORE] },
-  { name: 'toolstack', files: /^emulator\/toolstack\/(?!socket)/,    mayImport: ['abi', 'hypercalls', 'firmware', 'machine', ...CORE] },
-  { name: 'socket',    files: /^emulator\/toolstack\/socket/,        mayImport: ['toolstack'], mayUseNode: true },
-  { name: 'cli',       files: /^emulator\/cli\//,                     mayImport: ['abi', 'hypercalls', 'firmware', 'trap', 'machine', 'check', 'toolstack', 'socket', ...CORE], mayUseNode: true },
+  { name: 'timeline',  files: /^emulator\/timeline\//,                  mayImport: ['abi', 'hypercalls', 'machine', ...CORE] },
+  { name: 'toolstack', files: /^emulator\/toolstack\/(?!socket)/,    mayImport: ['abi', 'hypercalls', 'firmware', 'machine', 'timeline', ...CORE] },
+  { name: 'socket',    files: /^emulator\/toolstack\/socket/,        mayImport: ['timeline', 'toolstack'], mayUseNode: true },
+  { name: 'cli',       files: /^emulator\/cli\//,                     mayImport: ['abi', 'hypercalls', 'firmware', 'trap', 'machine', 'check', 'timeline', 'toolstack', 'socket', ...CORE], mayUseNode: true },
 ];
 
 const layerOf = (path: string) => LAYERS.find(({ files }) => files.test(path));

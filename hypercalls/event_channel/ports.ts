@@ -8,7 +8,7 @@ import type { Host } from '../../emulator/host.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
 import { EVTCHN_2L_NR_CHANNELS, EVTCHN_FIFO_MAX_QUEUES, EVTCHN_FIFO_PRIORITY_DEFAULT } from '../abi/event_channel.ts';
-import { NR_VIRQS, VIRQ_DEBUG, VIRQ_TIMER, VIRQ_XENOPROF, VIRQ_XENPMU } from '../abi/xen.ts';
+import { NR_VIRQS, VIRQ_DEBUG, VIRQ_TIMER, VIRQ_XENOPROF, VIRQ_XENPMU, virqs } from '../abi/xen.ts';
 import { addArrayPage, fifo, lastArrayPage, leaveFifo, setControlBlock } from './fifo.ts';
 import type { Binding, EventAbi, Port } from './port.ts';
 import { isBitPending, twoLevel } from './two_level.ts';
@@ -101,7 +101,16 @@ export function raise(host: Host, domain: Domain, port: Port): void {
     return;
   }
   const vcpu = domain.vcpus[port.notifyVcpu];
-  if (vcpu !== undefined) portsOf.of(domain).abi.setPending(host, vcpu, port);
+  if (vcpu === undefined) return;
+  if (host.timeline !== undefined) host.timeline.eventRaised(vcpu, port.number, sourceOf(port));
+  portsOf.of(domain).abi.setPending(host, vcpu, port);
+}
+
+const virqNames = new Map<number, string>(Object.entries(virqs).map(([name, virq]) => [virq, name]));
+
+/** What its events are, for a timeline. */
+function sourceOf({ binding }: Port): string {
+  return binding.kind === 'virq' ? (virqNames.get(binding.virq) ?? `VIRQ ${binding.virq}`) : binding.kind;
 }
 
 /** Gives a free port its meaning. */

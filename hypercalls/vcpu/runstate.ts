@@ -21,6 +21,7 @@ interface Runstate {
 const runstateOf = defineSlot<Vcpu, Runstate>(() => ({ state: RUNSTATE_offline, entryTime: 0, time: [0, 0, 0, 0], area: 0n }));
 
 function change(host: Host, vcpu: Vcpu, state: number): void {
+  host.timeline?.runstateChanged(vcpu, state);
   const runstate = runstateOf.of(vcpu);
   // The core on which it ran last may be ahead of the one that acts.
   const now = Math.max(guestNs(host, vcpu.domain), runstate.entryTime);
@@ -28,6 +29,14 @@ function change(host: Host, vcpu: Vcpu, state: number): void {
   runstate.entryTime = now;
   runstate.state = state;
 }
+
+/** The vCPU has come into being: its times count from here. */
+export function beginRunstate(host: Host, vcpu: Vcpu): void {
+  runstateOf.of(vcpu).entryTime = guestNs(host, vcpu.domain);
+}
+
+/** RUNSTATE_*. */
+export const currentRunstate = (vcpu: Vcpu): number => runstateOf.of(vcpu).state;
 
 /** The run loop puts the vCPU on a core: its registers are loaded and it runs next. */
 export function enterCore(host: Host, vcpu: Vcpu): void {
