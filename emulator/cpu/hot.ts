@@ -1,6 +1,6 @@
 /**
  * Which templates the interpreter's loop holds as cases of its switch: those that real guests, compiled code and the
- * benchmark kernels execute most, and the pairs of them that most often follow each other, as counted by `npm run
+ * benchmarks execute most, and the pairs of them that save most steps for their code, as counted by `npm run
  * hot-templates`. Others run as functions, which takes several times as long.
  */
 import type { Lowered } from './handlers.ts';
@@ -37,7 +37,7 @@ function lowerHot(): HotTemplate[] {
 }
 
 /** Some conditional branch with its condition left open. */
-function anyConditional(singles: readonly Lowered[]): Lowered {
+export function anyConditional(singles: readonly Lowered[]): Lowered {
   const branch = singles.find(({ ops }) => ops.length === 2 && ops[0]!.k === 'cond' && ops[1]!.k === 'branch');
   if (!branch) throw new Error('bug: no conditional branch is hot');
   return { ...branch, ops: branch.ops.map((op) => (op.k === 'cond' ? { ...op, cc: ANY_CONDITION } : op)) };

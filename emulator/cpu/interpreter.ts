@@ -78,7 +78,7 @@ function compileLoop(memoryPages: number, hot: readonly HotTemplate[]): WebAssem
  * (record, count) -> (record, count): runs hot templates and GOTOs, which do not count as instructions, until no count is
  * left or a record needs more than that. V8 keeps what a function works with in registers only if it calls nothing.
  */
-function hotFunction(hot: readonly HotTemplate[]): FunctionBody {
+export function hotFunction(hot: readonly HotTemplate[]): FunctionBody {
   const f = new FunctionBody(HOT_SIGNATURE);
   const record = 0,
     count = 1;

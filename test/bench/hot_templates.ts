@@ -1,12 +1,14 @@
 /**
- * `npm run hot-templates`: samples which templates guests and the kernels execute and compiled code consists of, one after
- * another, and writes emulator/cpu/hot_keys.ts: the SINGLES most frequent ones, of those the PAIRS that save most steps,
- * and the BRANCHES pairs of one with any conditional branch that save most of the rest.
+ * `npm run hot-templates`: samples which templates guests, the kernels and a mix execute and compiled code consists of, one
+ * after another, and writes emulator/cpu/hot_keys.ts: the SINGLES most frequent ones, and of pairs of them, also of one with
+ * any conditional branch, those that save most steps for their code, as many as fit into the loop.
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { Decoder } from '../../emulator/cpu/decoder.ts';
-import { emitHandler } from '../../emulator/cpu/handlers.ts';
+import { emitHandler, type Lowered } from '../../emulator/cpu/handlers.ts';
+import { anyConditional } from '../../emulator/cpu/hot.ts';
 import type { CpuCore } from '../../emulator/cpu/index.ts';
+import { type HotTemplate, hotFunction } from '../../emulator/cpu/interpreter.ts';
 import type { Op } from '../../emulator/cpu/ir.ts';
 import { rows } from '../../emulator/cpu/rows/index.ts';
 import { type Shape, shapeBits, shapeKey } from '../../emulator/cpu/shape.ts';
@@ -15,15 +17,15 @@ import { Domain } from '../../emulator/domain.ts';
 import { Machine } from '../../emulator/machine.ts';
 import { runSlice } from '../../emulator/run.ts';
 import { makeBareCpu } from '../support/bare_cpu.ts';
+import { makeColdMix } from './cold_mix.ts';
 import { loadSegments } from './load_segments.ts';
 
-/**
- * Together few enough for V8's better register allocator, which is for functions of up to 8192 values: 350 cases fit, 400
- * do not, and run a third slower.
- */
 const SINGLES = 200;
-const PAIRS = 110;
-const BRANCHES = 36;
+/**
+ * Bytes of WebAssembly of all cases: few enough for V8's better register allocator, which is for functions of up to 8192
+ * values. A loop that is too large for it runs a third slower.
+ */
+const LOOP_SIZE = 44_500;
 /** Instructions between samples: a prime. */
 const STEP = 997;
 const LONGEST = 40;
@@ -118,14 +120,18 @@ function sample(cpu: CpuCore, program: Program): void {
   }
 }
 
-function sampleKernel(elf: Uint8Array, number: number): void {
-  const program = new Program();
+function makeKernel(elf: Uint8Array, number: number): CpuCore {
   const cpu = makeBareCpu({ cpl: 0, memorySize: 32 << 20 });
   cpu.rip = loadSegments(elf, cpu.memory.bytes);
   cpu.gpr[7] = BigInt(number);
   cpu.gpr[6] = 1n;
+  return cpu;
+}
+
+function sampleRun(cpu: CpuCore, weight: number): void {
+  const program = new Program();
   for (let i = 0; i < 20_000 && cpu.run(STEP).kind === 'budget'; i++) sample(cpu, program);
-  program.finish(1);
+  program.finish(weight);
 }
 
 /** Boots a guest of ours, or GRUB where it is installed (its image is not part of this repository). */
@@ -170,23 +176,50 @@ function sampleText(path: string, weight: number): void {
   program.finish(weight);
 }
 
+const isConditional = ({ shape }: Template): boolean => shape.row.opcode.includes('+cc') && shape.row.mnemonic === 'j';
+const lowered = ({ shape }: Template): Lowered => ({ shape, ops: lower(shape) });
+const emptySize = hotFunction([]).encode().length;
+/** Of a case of the loop, about. */
+const sizeOf = (hot: HotTemplate): number => hotFunction([hot]).encode().length - emptySize;
+
+/** Two templates to run as one; without a second, the first with any conditional branch. */
+interface Pair {
+  readonly first: Template;
+  readonly second: Template | undefined;
+  readonly size: number;
+  weight: number;
+}
 const isHot = new Set<Template>();
+const pairs = new Map<string, Pair>();
+const keyOf = (first: Template, second: Template | undefined): string => `${shapeKey(first.shape)} ${second ? shapeKey(second.shape) : ''}`;
+
+function pairOf(first: Template, second: Template | undefined): Pair {
+  const key = keyOf(first, second);
+  let pair = pairs.get(key);
+  if (!pair) {
+    pair = { first, second, size: sizeOf([lowered(first), second ? lowered(second) : anyBranch]), weight: 0 };
+    pairs.set(key, pair);
+  }
+  return pair;
+}
+
 /** Tiles runs with the chosen pairs, from the left; adds up the weights of neighbours that are left single. */
-function neighbours(chosen: ReadonlySet<string>): Map<string, { first: Template; second: Template; weight: number }> {
-  const found = new Map<string, { first: Template; second: Template; weight: number }>();
+function weighPairs(chosen: ReadonlySet<Pair>): void {
+  for (const pair of pairs.values()) pair.weight = 0;
+  const isChosen = (first: Template, second: Template | undefined): boolean => {
+    const pair = pairs.get(keyOf(first, second));
+    return pair !== undefined && chosen.has(pair);
+  };
   for (const { templates, weight } of runs.values()) {
     for (let i = 0; i + 1 < templates.length; i++) {
       const [first, second] = [templates[i]!, templates[i + 1]!];
-      const key = `${shapeKey(first.shape)} ${shapeKey(second.shape)}`;
-      if (chosen.has(key)) i++;
+      if (isChosen(first, second) || (isConditional(second) && isChosen(first, undefined))) i++;
       else if (isHot.has(first) && isHot.has(second) && first.isStraight) {
-        const entry = found.get(key) ?? { first, second, weight: 0 };
-        found.set(key, entry);
-        entry.weight += weight;
+        pairOf(first, second).weight += weight;
+        if (isConditional(second)) pairOf(first, undefined).weight += weight;
       }
     }
   }
-  return found;
 }
 
 for (const name of ['hello', 'traps', 'rings', 'pagetables', 'clock'])
@@ -198,40 +231,35 @@ const libc = '/lib/x86_64-linux-gnu/libc.so.6';
 if (existsSync(libc)) sampleText(libc, 6);
 else console.log(`there is no ${libc}: no compiled code is sampled`);
 const kernels = readFileSync(new URL('../test/bench/kernels/kernels.elf', import.meta.url));
-for (let number = 0; number < 6; number++) sampleKernel(kernels, number);
+for (let number = 0; number < 6; number++) sampleRun(makeKernel(kernels, number), 1);
+// A mix, but not the one that the bench runs.
+sampleRun(makeColdMix(20_000, 2), 2);
 
 const hot = [...byCode.values()]
   .filter(({ isFit }) => isFit)
   .sort((a, b) => b.weight - a.weight)
   .slice(0, SINGLES);
 for (const template of hot) isHot.add(template);
-const pairs: [Template, Template][] = [];
-const chosen = new Set<string>();
-while (pairs.length < PAIRS) {
-  const best = [...neighbours(chosen)].sort((a, b) => b[1].weight - a[1].weight).slice(0, 4);
-  for (const [key, { first, second }] of best) {
-    chosen.add(key);
-    pairs.push([first, second]);
+const anyBranch = anyConditional(hot.map(lowered));
+const chosen = new Set<Pair>();
+let size = hot.reduce((sum, template) => sum + sizeOf([lowered(template)]), 0);
+for (let isFull = false; !isFull; ) {
+  weighPairs(chosen);
+  const best = [...pairs.values()].filter((pair) => !chosen.has(pair)).sort((a, b) => b.weight / b.size - a.weight / a.size);
+  for (const pair of best.slice(0, 4)) {
+    isFull ||= size + pair.size > LOOP_SIZE;
+    if (isFull) break;
+    chosen.add(pair);
+    size += pair.size;
   }
 }
-
-const isConditional = ({ shape }: Template): boolean => shape.row.opcode.includes('+cc') && shape.row.mnemonic === 'j';
-const beforeBranches = new Map<Template, number>();
-for (const { first, second, weight } of neighbours(chosen).values())
-  if (isConditional(second)) beforeBranches.set(first, (beforeBranches.get(first) ?? 0) + weight);
-const branches = [...beforeBranches]
-  .sort((a, b) => b[1] - a[1])
-  .slice(0, BRANCHES)
-  .map(([first]) => first);
 
 const byRow = new Map<string, Template[]>();
 for (const template of hot) byRow.set(template.name, [...(byRow.get(template.name) ?? []), template]);
 const order = [...byRow.values()].flat();
 const lines = [...byRow].map(([name, templates]) => `  ['${name}', ${templates.map(({ shape }) => shapeBits(shape)).join(', ')}],`);
-const places = [
-  ...pairs.map(([first, second]) => `[${order.indexOf(first)}, ${order.indexOf(second)}],`),
-  ...branches.map((first) => `[${order.indexOf(first)}, -1],`),
-];
+const ordered = [...chosen].sort((a, b) => Number(a.second === undefined) - Number(b.second === undefined));
+const places = ordered.map(({ first, second }) => `[${order.indexOf(first)}, ${second ? order.indexOf(second) : -1}],`);
 const pairLines: string[] = [];
 for (let i = 0; i < places.length; i += 10) pairLines.push(`  ${places.slice(i, i + 10).join(' ')}`);
 writeFileSync(
@@ -250,7 +278,7 @@ ${pairLines.join('\n')}
 );
 const total = [...byCode.values()].reduce((sum, { weight }) => sum + weight, 0);
 const covered = hot.reduce((sum, { weight }) => sum + weight, 0);
-const left = [...neighbours(chosen).values()].length;
-console.log(
-  `${hot.length} templates of ${byCode.size}: ${((covered / total) * 100).toFixed(1)} %; ${pairs.length} pairs of ${left + pairs.length}`,
-);
+weighPairs(chosen);
+const single = [...pairs.values()].reduce((sum, { second, weight }) => sum + (second ? weight : 0), 0);
+console.log(`${hot.length} templates of ${byCode.size}: ${((covered / total) * 100).toFixed(1)} %`);
+console.log(`${chosen.size} pairs of ${pairs.size}; left single: ${((single / total) * 100).toFixed(1)} %`);
