@@ -66,6 +66,8 @@ export interface MachineOptions {
   traceHypercall?: (line: string) => void;
   traceTrap?: (line: string) => void;
   traceExit?: (line: string) => void;
+  /** A slice ends when a domain does, so that its driver acts on it at that moment of virtual time. */
+  pausesAtEnds?: boolean;
   /** Is told of what guests do. */
   observer?: Observer;
   /** Milliseconds: the CPU takes its times, and exits are counted. */
@@ -155,6 +157,7 @@ export class Machine implements RunHost {
   readonly countsExits: boolean;
   readonly fillHypercallPage = fillHypercallPage;
   readonly cpuid: (leaf: number, subleaf: number) => CpuidLeaf;
+  readonly #pausesAtEnds: boolean;
   readonly #output: MachineOptions['output'];
   readonly #consoleIoRefused: MachineOptions['consoleIoRefused'];
   readonly #refused = new Set<Domain>();
@@ -198,6 +201,7 @@ export class Machine implements RunHost {
     this.traceTrap = traceTrap && ((vcpu, line) => traceTrap(`${vcpu.name} ${line}`));
     traceHypercalls(this, options.traceHypercall);
     this.observer = options.observer;
+    this.#pausesAtEnds = options.pausesAtEnds ?? false;
     observeHypercalls(this, options.observer);
     this.#output = options.output;
     this.#consoleIoRefused = options.consoleIoRefused;
@@ -397,6 +401,7 @@ export class Machine implements RunHost {
   shutdown(domain: Domain, reason: ShutdownReason): void {
     if (domain.shutdownReason !== undefined) return;
     domain.shutdownReason = reason;
+    if (this.#pausesAtEnds) this.exitsLeft = 0;
     this.observer?.ending(this, domain);
     this.#stop(domain);
   }

@@ -31,10 +31,13 @@ export function runSlice(machine: Machine, budget: number, mayJump = true): Slic
   for (machine.exitsLeft = EXITS_PER_SLICE; machine.exitsLeft > 0; machine.exitsLeft--) {
     if (cpu.instructionCount >= machine.turnEnd || !cores.isTurnValid) {
       if (!takeTurn(machine)) {
+        if (fireDue(machine)) continue;
         if (isOver(machine)) return { kind: 'over' };
         if (!mayJump || !jump(machine)) return { kind: 'idle', deadline: machine.timers.next() };
         continue;
       }
+      // A timer has ended a domain.
+      if (machine.exitsLeft <= 0) break;
     }
     const vcpu = cores.active.running!.owner;
     returnToGuest(machine, vcpu);
@@ -54,12 +57,17 @@ export function runSlice(machine: Machine, budget: number, mayJump = true): Slic
 const isOver = ({ domains }: Machine): boolean =>
   [...domains.values()].every(({ vcpus, shutdownReason, isDying }) => vcpus.length === 0 || isDying || shutdownReason !== undefined);
 
+/** Every core idles: timers that are due by the machine's time fire. False: none is. */
+function fireDue({ clock, timers }: Machine): boolean {
+  if (timers.next() > clock.ns) return false;
+  timers.fireDue(clock.ns);
+  return true;
+}
+
 /** Nobody runs before the next timer: time jumps there. False: no timer is set, or the host must wait for it. */
 function jump({ clock, timers }: Machine): boolean {
   const deadline = timers.next();
-  if (deadline === Number.POSITIVE_INFINITY || !clock.idleUntil(deadline)) return false;
-  timers.fireDue(clock.ns);
-  return true;
+  return deadline !== Number.POSITIVE_INFINITY && clock.idleUntil(deadline);
 }
 
 /** The core that is furthest behind acts next, with the registers of its vCPU. False: every core idles. */

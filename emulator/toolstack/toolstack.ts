@@ -64,6 +64,7 @@ export class Toolstack {
     this.machine = new Machine({
       memorySize: description.memory,
       engine: description.engine,
+      pausesAtEnds: true,
       topology: topologyOf(description),
       scheduling: {
         ...(description.credit2_runqueue !== undefined && { runqueue: description.credit2_runqueue }),

@@ -158,6 +158,26 @@ t.test('when all are idle, time jumps to the next timer, or waits for whoever ma
   t.equal(machine.clock.now(), deadline);
 });
 
+t.test('a driver that waits itself finds the timer fired when its time is there', async (t) => {
+  const machine = makeMachine();
+  const domain = boot(machine, BLOCK);
+  machine.timers.set(5_000_000n, () => machine.shutdown(domain, 0));
+  t.match(runSlice(machine, 1000, false), { kind: 'idle', deadline: 5_000_000 });
+  machine.clock.idleUntil(4_000_000);
+  t.match(runSlice(machine, 1000, false), { kind: 'idle' }, 'not before');
+  machine.clock.idleUntil(5_000_000);
+  t.same(runSlice(machine, 1000, false), { kind: 'over' });
+});
+
+t.test('a slice ends with a domain, if its driver wants to act then', async (t) => {
+  const machine = makeMachine({ pausesAtEnds: true });
+  const domain = boot(machine, [...COUNT, ...POWEROFF]);
+  boot(machine, LOOP);
+  runSlice(machine, 1_000_000);
+  t.equal(domain.shutdownReason, 0);
+  t.ok(machine.clock.ns < 1_000_000, 'most of the slice is left');
+});
+
 t.test('idle without a timer', async (t) => {
   const machine = makeMachine();
   boot(machine, BLOCK);
