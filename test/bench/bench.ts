@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util';
 import { asJson, type Figure, type Group, printTable } from './figure.ts';
 import { benchBoot } from './groups/boot.ts';
 import { benchCpu } from './groups/cpu.ts';
+import { benchHost } from './groups/host.ts';
 import { benchHypercall } from './groups/hypercall.ts';
 import { benchInterpreter } from './groups/interpreter.ts';
 import { benchMemory, MEMORY_RUN, memoryAfterLongRun } from './groups/memory.ts';
@@ -18,6 +19,7 @@ const groups: Readonly<Record<string, readonly [title: string, Group]>> = {
   boot: ['boot-like code', benchBoot],
   interpreter: ['the interpreter alone', benchInterpreter],
   hypercall: ['hypercalls of a PV64 guest', benchHypercall],
+  host: ['a host of several domains', benchHost],
   translate: ['code that turns hot', benchTranslate],
   scheduler: ['Credit2 alone', benchScheduler],
   memory: ['memory of the engine', benchMemory],

@@ -1,0 +1,122 @@
+/**
+ * A host with many domains on the translator: how fast virtual time goes, what it costs to change vCPUs, to send events to
+ * and fro, to make a domain and to keep one.
+ */
+import { readFileSync } from 'node:fs';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { Domain } from '../../../emulator/domain.ts';
+import { Machine } from '../../../emulator/machine.ts';
+import { runSlice } from '../../../emulator/run.ts';
+import { SHUTDOWN_poweroff } from '../../../hypercalls/abi/sched.ts';
+import type { BenchOptions, Figure } from '../figure.ts';
+
+const MIB = 1 << 20;
+const MICROSECONDS = 1000;
+const SLICE = 5_000_000;
+const spin = 'guests/spin/spin.elf';
+const calls = 'test/bench/guests/calls.elf';
+const pingpong = 'test/bench/guests/pingpong.elf';
+
+function makeHost(domains: number, cores: number, memorySize = 8 * MIB): Machine {
+  return new Machine({
+    memorySize: domains * memorySize,
+    engine: 'translate',
+    topology: { sockets: 1, coresPerSocket: cores },
+    output: () => {},
+  });
+}
+
+function addDomain(host: Machine, image: string, cmdline: string, memorySize = 8 * MIB): Domain {
+  const domain = host.createPvDomain(readFileSync(image), { name: 'bench', isInitial: false, memorySize, cmdline });
+  if (!(domain instanceof Domain)) throw new Error(domain.message);
+  return domain;
+}
+
+function runUntil(host: Machine, isDone: () => boolean): void {
+  while (!isDone()) if (runSlice(host, SLICE).kind !== 'running') return;
+}
+
+/** How many milliseconds `work` takes. */
+function time(work: () => void): number {
+  const start = performance.now();
+  work();
+  return performance.now() - start;
+}
+
+/** Virtual seconds in a real one, with domains that work 2 of every 10 milliseconds. */
+function speed(domains: number): number {
+  const host = makeHost(domains, 4);
+  for (let i = 0; i < domains; i++) addDomain(host, spin, 'work=2000 sleep=8000');
+  runUntil(host, () => host.clock.ns > 0.2e9);
+  const start = host.clock.ns;
+  const ms = time(() => runUntil(host, () => host.clock.ns > start + 1e9));
+  return (host.clock.ns - start) / 1e6 / ms;
+}
+
+/** Milliseconds until the last of `domains`, which all run `command` that often, is done. */
+function untilDone(image: string, commands: readonly string[], cores: number): number {
+  const host = makeHost(commands.length, cores);
+  const domains = commands.map((command) => addDomain(host, image, command));
+  const last = domains.at(-1)!;
+  const ms = time(() => runUntil(host, () => last.shutdownReason !== undefined));
+  if (last.shutdownReason !== SHUTDOWN_poweroff) throw new Error('bug: the bench guest does not end as it should');
+  return ms;
+}
+
+/** Of the difference of a short and a long run, so that the start does not count: nanoseconds each. */
+function each(run: (count: number) => number, count: number): number {
+  const short = run(count);
+  return ((run(5 * count) - short) / (4 * count)) * 1e6;
+}
+
+const yields = (domains: number) => each((count) => untilDone(calls, new Array<string>(domains).fill(`yield ${count}`), 1), 50_000);
+
+const roundTrips = (): number => each((count) => untilDone(pingpong, ['serve 2', `play 1 ${count}`], 2), 20_000);
+
+function creation(): number {
+  const host = makeHost(2, 1, 32 * MIB);
+  return time(() => addDomain(host, spin, '', 32 * MIB));
+}
+
+/** KiB of the host beside guest RAM. */
+function memoryOfDomain(): number {
+  const DOMAINS = 32;
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const inUse = (): number => {
+    collect();
+    const { heapUsed, external } = process.memoryUsage();
+    return heapUsed + external;
+  };
+  const host = makeHost(DOMAINS, 4);
+  const before = inUse();
+  for (let i = 0; i < DOMAINS; i++) addDomain(host, spin, 'work=2000 sleep=8000');
+  runUntil(host, () => host.clock.ns > 0.1e9);
+  return (inUse() - before) / DOMAINS / 1024;
+}
+
+export async function benchHost({ rounds }: BenchOptions): Promise<Figure[]> {
+  const repeat = (measure: () => number): number[] => Array.from({ length: rounds }, measure);
+  return [
+    ...[1, 8, 64].map((domains) => ({
+      name: `${domains} domain${domains === 1 ? '' : 's'} on 4 cores, each busy for a fifth: virtual time per real time`,
+      unit: 'x',
+      values: repeat(() => speed(domains)),
+    })),
+    {
+      name: 'a vCPU switch: yield to another domain, less a yield to nobody',
+      unit: 'ns',
+      values: repeat(() => yields(2) / 2 - yields(1)),
+      goal: MICROSECONDS,
+    },
+    {
+      name: 'event-channel ping-pong of two domains on two cores, round trip',
+      unit: 'ns',
+      values: repeat(roundTrips),
+      goal: 3 * MICROSECONDS,
+    },
+    { name: 'creation of a domain of 32 MiB', unit: 'ms', values: repeat(creation), goal: 20 },
+    { name: 'memory of the host for a domain, beside its RAM', unit: 'KiB', values: repeat(memoryOfDomain), goal: 2048 },
+  ];
+}
