@@ -3,6 +3,7 @@
  * area says where the time went. Without a command line it prints claims that hold on every machine, and ends. With
  * `watch` it prints a line for each second, for ever.
  */
+#include "control.h"
 #include "paging.h"
 #include "runstate.h"
 #include "time.h"
@@ -71,8 +72,10 @@ static void claims(void)
 
 static void watch(void)
 {
+    control_init();
     print("passed ms  running ms  stolen ms       count\n");
     for (;;) {
+        obey_control();
         uint64_t start = system_time(), running = time_running(&runstate), stolen = time_stolen(&runstate), before = counter;
 
         count_for(SECOND);

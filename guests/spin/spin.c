@@ -1,11 +1,12 @@
 /*
- * Uses CPU time on every vCPU it has, for ever and silently, unless the command line says otherwise:
+ * Uses CPU time on every vCPU it has, silently, until the toolstack asks it to end, unless the command line says otherwise:
  *
- *     work=US sleep=US     in turns, so much time on a CPU and so much asleep
+ *     work=US sleep=US     in turns, about so much time on a CPU and so much asleep: half as much to half as much again
  *     for=SECONDS          ends by itself
  *     tell=SECONDS         each so many seconds a line: system time, then how long its vCPUs have been running, runnable,
  *                          blocked and offline, in nanoseconds
  */
+#include "control.h"
 #include "paging.h"
 #include "runstate.h"
 #include "time.h"
@@ -40,6 +41,13 @@ static uint64_t option(const char *name)
     return 0;
 }
 
+/* Between half of it and half as much again. */
+static uint64_t about(uint64_t time, uint32_t *seed)
+{
+    *seed = *seed * 1664525 + 1013904223;
+    return time / 2 + time * (*seed >> 16) / 65536;
+}
+
 static void tell(void)
 {
     uint64_t sums[4] = { 0 };
@@ -59,19 +67,22 @@ static void tell(void)
 static void spin(unsigned int vcpu)
 {
     volatile vcpu_runstate_info_t *runstate = &runstates[vcpu];
+    uint32_t seed = vcpu;
 
     watch_runstate(vcpu, runstate);
     vcpu_op(VCPUOP_stop_periodic_timer, vcpu, 0);
     while (system_time() < end) {
-        uint64_t until = time_running(runstate) + work;
+        uint64_t until = time_running(runstate) + about(work, &seed);
 
         while (time_running(runstate) < until)
             for (volatile int i = 0; i < 100; i++)
                 ;
+        if (vcpu == 0)
+            obey_control();
         if (vcpu == 0 && system_time() >= next_line)
             tell();
         if (rest)
-            sleep_for(rest);
+            sleep_for(about(rest, &seed));
     }
     poweroff();
 }
@@ -99,6 +110,7 @@ void guest_main(void)
     uint64_t seconds = option("for");
 
     traps_init();
+    control_init();
     interval = option("tell") * SECOND;
     if (interval)
         next_line = system_time();

@@ -30,9 +30,16 @@ const create: Verb = {
       return refused(`Failed to read config file: ${path}: ${reason}`, EXIT_NOT_MADE);
     }
     const given = { file: path, folder: path === '/dev/null' ? process.cwd() : resolve(dirname(path)), text, changes: settings };
-    const made = (await client.ask(flags.dryrun === true ? 'check' : 'create', { ...given, paused: flags.p === true })) as { name: string };
-    if (flags.c === true) return showConsole(client, made.name);
-    return { data: made };
+    const checked = await client.ask('check', given);
+    if (flags.dryrun === true) return { data: checked };
+    let made: { readonly name: string };
+    try {
+      made = (await client.ask('create', { ...given, paused: flags.p === true })) as { name: string };
+    } catch (error) {
+      if (!(error instanceof ToolstackError)) throw error;
+      return refused(error.message, EXIT_NOT_MADE);
+    }
+    return flags.c === true ? showConsole(client, made.name) : { data: made };
   },
 };
 

@@ -1,0 +1,224 @@
+/** A host as its user meets it: started, asked, maltreated and ended, in processes of their own. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { connect, createServer, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import { BENEATH, type Outcome, runCommand } from '../support/command.ts';
+import { images } from '../support/small_images.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'beneath-'));
+t.teardown(() => rmSync(folder, { recursive: true }));
+t.setTimeout(300_000);
+process.env.XDG_RUNTIME_DIR = folder;
+for (const [name, image] of Object.entries(images)) writeFileSync(join(folder, `${name}.elf`), image);
+
+/** The file with `text` behind a small [host]. */
+function hostFile(name: string, text: string): string {
+  const path = join(folder, `${name}.toml`);
+  writeFileSync(path, `[host]\nmemory = "64M"\nengine = "interpret"\n${text}`);
+  return path;
+}
+
+const domain = (name: string, kernel: string, more = ''): string =>
+  `[[domain]]\nname = "${name}"\nkernel = "${kernel}.elf"\nmemory = "8M"\n${more}`;
+
+class TestHost {
+  readonly process: ChildProcess;
+  readonly ended: Promise<number | null>;
+  said = '';
+  printed = '';
+
+  constructor(file: string, ...args: string[]) {
+    this.process = spawn(process.execPath, [BENEATH, 'host', file, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.process.stdout!.on('data', (bytes: Buffer) => {
+      this.printed += bytes;
+    });
+    this.process.stderr!.on('data', (bytes: Buffer) => {
+      this.said += bytes;
+    });
+    this.ended = new Promise((resolve) => this.process.on('close', resolve));
+  }
+
+  async says(what: RegExp): Promise<void> {
+    while (!what.test(this.said)) {
+      if (this.process.exitCode !== null) throw new Error(`it has ended: ${this.said}`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  static async start(file: string, ...args: string[]): Promise<TestHost> {
+    const host = new TestHost(file, ...args);
+    await host.says(/ runs with /);
+    return host;
+  }
+
+  end(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
+    this.process.kill(signal);
+    return this.ended;
+  }
+}
+
+const ask = (...args: string[]): Promise<Outcome> => runCommand(process.execPath, [BENEATH, ...args]);
+
+/** Lines over the control socket itself. */
+function raw(name: string): Promise<{ socket: Socket; reply(): Promise<unknown>; closed: Promise<void> }> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(join(folder, 'beneath', `${name}.sock`));
+    const lines: string[] = [];
+    const waiting: ((line: string) => void)[] = [];
+    let text = '';
+    socket.setEncoding('utf8').on('data', (more: string) => {
+      text += more;
+      for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n')) {
+        const line = text.slice(0, end);
+        text = text.slice(end + 1);
+        const taker = waiting.shift();
+        if (taker) taker(line);
+        else lines.push(line);
+      }
+    });
+    const closed = new Promise<void>((done) => socket.on('close', () => done()));
+    const reply = async (): Promise<unknown> => JSON.parse(lines.shift() ?? (await new Promise<string>((take) => waiting.push(take))));
+    socket.on('error', reject);
+    socket.on('connect', () => resolve({ socket, reply, closed }));
+  });
+}
+
+t.test('a host file that is wrong is one line and status 1', { timeout: 200_000 }, async (t) => {
+  const { status, stderr } = await ask('host', hostFile('wrong', `${domain('a', 'spin')}memroy = 64\n`));
+  t.equal(status, 1);
+  t.match(stderr, /^beneath: .*wrong\.toml:8: there is no key 'memroy'; do you mean memory\?\n$/);
+  const missing = await ask('host', join(folder, 'nowhere.toml'));
+  t.match(missing, { status: 1, stderr: /nowhere\.toml: the host file cannot be read: there is no such file; check the path\n$/ });
+  const noKernel = await ask('host', hostFile('nokernel', domain('a', 'nowhere')));
+  t.match(noKernel, { status: 1, stderr: /nowhere\.elf: the kernel cannot be read: there is no such file/ });
+  t.match(await ask('list'), { status: 1, stdout: '', stderr: 'no host runs; start one with beneath host HOST.toml\n' });
+});
+
+t.test('a host and the verbs', { timeout: 200_000 }, async (t) => {
+  const file = hostFile('verbs', domain('busy', 'spin', 'weight = 512\n') + domain('idle', 'sleep') + domain('end', 'poweroff'));
+  const host = await TestHost.start(file);
+  await host.says(/Domain 3 \(end\) has shut down, reason code 0 0x0\nbeneath: Action for shutdown reason code 0 is destroy/);
+  const listed = await ask('list');
+  t.match(listed, { status: 0, stderr: '', stdout: /^Name {40}ID .*\nbusy +1 +8 +1 +r----- +\d+\.\d\nidle +2 +8 +1 +-b---- +0\.0\n$/ });
+  const json = JSON.parse((await ask('list', '--json')).stdout) as Record<string, unknown>[];
+  t.same(Object.keys(json[0]!), ['id', 'name', 'memory_mib', 'vcpus', 'state', 'time_s']);
+  t.match(json[1], { id: 2, name: 'idle', memory_mib: 8, vcpus: 1, state: '-b----' });
+  t.match(await ask('pause', 'busy'), { status: 0, stdout: '', stderr: '' });
+  t.match(await ask('list', 'busy'), { stdout: /busy +1 +8 +1 +--p---/ });
+  t.match(await ask('list', 'nosuch'), { status: 1, stdout: '', stderr: 'nosuch is an invalid domain identifier (rc=-6)\n' });
+  t.match(await ask('list', '99'), { status: 1, stderr: "Error: Domain '99' does not exist.\n" });
+  t.match(await ask('pause'), { status: 2, stderr: /^beneath: missing required argument 'domain'; see beneath pause --help\n$/ });
+  t.match(await ask('list', '-x'), { status: 2, stderr: /unknown option '-x'/ });
+  t.match(await ask('shutdown'), { status: 1, stderr: 'You must specify -a or a domain id.\n' });
+  t.match(await ask('sched-credit2', '-d', 'busy'), { stdout: /\nbusy +1 +512 +0\n$/ });
+  t.match(await ask('sched-credit2', '-d', 'busy', '-c', '500'), {
+    status: 1,
+    stderr: /^Cpu cap out of range, valid range is from 0 to 100 /,
+  });
+  t.match(await ask('vcpu-pin', 'busy', '0', 'abc'), { status: 1, stderr: 'Invalid pcpu range: abc.\n' });
+  t.match(await ask('vcpu-pin', 'busy', 'x', '0'), { status: 1, stderr: 'Error: Invalid argument x as VCPU.\n' });
+  t.match(await ask('create', '/dev/null', 'name=new', `kernel=${folder}/sleep.elf`, 'memory=8', '-q'), { status: 0, stderr: '' });
+  t.match(await ask('create', '/dev/null', 'name=new', `kernel=${folder}/sleep.elf`, '-q'), {
+    status: 3,
+    stderr: 'Domain with name "new" already exists.\n',
+  });
+  t.match(await ask('create', '/nowhere'), { status: 3, stderr: /Failed to read config file: \/nowhere: No such file or directory\n$/ });
+  t.match(await ask('create', '/dev/null', '-q'), { status: 1, stderr: /^\/dev\/null: name is missing; write name = "web"\n$/ });
+  t.match(await ask('domid', 'new'), { stdout: '4\n' });
+  t.match(await ask('destroy', 'new'), { status: 0 });
+  t.match(await ask('domid', 'new'), { status: 1, stderr: "Can't get domid of domain name 'new', maybe this domain does not exist.\n" });
+  t.match(await ask('save', 'busy', 'f'), { status: 1, stderr: /^save is not supported yet/ });
+  t.match(await ask('top', '-b', '-i', '1'), { stdout: /\n {6}busy ----p- / });
+  t.equal(await host.end('SIGINT'), 0, 'a signal ends it');
+  t.match(host.said, /beneath: host 'verbs' has ended\n$/);
+  t.notOk(existsSync(join(folder, 'beneath', 'verbs.sock')), 'its socket is gone');
+});
+
+t.test('a console', { timeout: 200_000 }, async (t) => {
+  const file = hostFile('console', '');
+  writeFileSync(
+    file,
+    `${readFileSync(file, 'utf8')}[[domain]]\nname = "hello"\nkernel = "${process.cwd()}/guests/hello/hello.elf"\nmemory = "8M"\non_poweroff = "preserve"\n`,
+  );
+  const host = await TestHost.start(file);
+  await host.says(/is preserve/);
+  t.match(host.printed, /^hello: hello from ring 3/m, 'the host shows what its domains print');
+  const { status, stdout } = await ask('console', 'hello');
+  t.equal(status, 0);
+  t.match(stdout, /^hello from ring 3.*\n[\s\S]*bye\r?\n$/, 'what was printed before somebody looked');
+  t.match(await ask('list'), { stdout: /hello +1 +8 +1 +---s-- / });
+  t.equal(await host.end('SIGTERM'), 0);
+});
+
+t.test('sockets', { timeout: 200_000 }, async (t) => {
+  const file = hostFile('sockets', domain('a', 'sleep'));
+  const host = await TestHost.start(file);
+  const path = join(folder, 'beneath', 'sockets.sock');
+  t.equal(statSync(path).mode & 0o777, 0o600);
+  t.equal(statSync(join(folder, 'beneath')).mode & 0o777, 0o700);
+
+  const second = await ask('host', file);
+  t.match(second, { status: 1, stderr: "beneath: a host 'sockets' runs already; give this one another --name\n" });
+  const other = await TestHost.start(file, '--name', 'other');
+  t.match(await ask('list'), { status: 1, stderr: 'several hosts run: other, sockets; say which with --host NAME\n' });
+  t.match(await ask('list', '--host', 'other'), { status: 0, stdout: /\na / });
+  other.process.kill('SIGKILL');
+  await other.ended;
+  t.ok(existsSync(join(folder, 'beneath', 'other.sock')), 'who is killed leaves a socket');
+  t.match(await ask('list'), { status: 0, stdout: /\na / }, 'which nobody takes for a host');
+  t.match(await ask('list', '--host', 'other'), { status: 1, stderr: /^no host 'other' runs; start it with / });
+  const next = await TestHost.start(file, '--name', 'other');
+  t.equal(await next.end(), 0, 'and the next of that name replaces');
+
+  const { socket, reply, closed } = await raw('sockets');
+  for (const line of [
+    'garbage',
+    '[]',
+    '7',
+    'null',
+    '"x"',
+    '{}',
+    '{"operation":7}',
+    '{"operation":"__proto__"}',
+    '{"operation":"toString"}',
+    '{"operation":"list","domain":[]}',
+    '\0\xff{',
+  ]) {
+    socket.write(`${line}\n`);
+    t.match(await reply(), { error: /./, code: -6 }, `${JSON.stringify(line)} is refused`);
+  }
+  socket.write('{"oper');
+  socket.write('ation":"list"}\n{"operation":"list"}\n\n{"opera');
+  t.match(await reply(), { result: [{ name: 'a' }] }, 'a request in two halves');
+  t.match(await reply(), { result: [{ name: 'a' }] }, 'and two in one');
+  socket.write('x'.repeat(2 * 1024 * 1024));
+  t.match(await reply(), { error: 'a request has at most 1048576 bytes' });
+  await closed;
+
+  const clients = await Promise.all(Array.from({ length: 100 }, () => raw('sockets')));
+  for (const client of clients) client.socket.write('{"operation":"list"}\n');
+  const replies = await Promise.all(clients.map((client) => client.reply()));
+  t.ok(
+    replies.every((each) => JSON.stringify(each) === JSON.stringify(replies[0])),
+    'a hundred at once',
+  );
+  clients[0]!.socket.write('{"operation":"console","domain":"a"}\n');
+  t.match(await clients[0]!.reply(), { result: { domid: 1 } });
+  clients[1]!.socket.write('{"operation":"wait","domid":1}\n{"operation":"list"}\n');
+  for (const client of clients) client.socket.destroy();
+  t.match(await ask('destroy', 'a'), { status: 0 }, 'killed clients are forgotten');
+  t.match(await ask('list', '--json'), { stdout: '[]\n' });
+  t.equal(await host.end(), 0);
+});
+
+t.test('what is no socket of a host', { timeout: 200_000 }, async (t) => {
+  mkdirSync(join(folder, 'beneath'), { recursive: true, mode: 0o700 });
+  const silent = createServer().listen(join(folder, 'beneath', 'silent.sock'));
+  await new Promise((resolve) => silent.on('listening', resolve));
+  t.match(await ask('host', hostFile('silent', '')), { status: 1, stderr: /a host 'silent' runs already/ });
+  silent.close();
+  t.match(await ask('host', hostFile('n', ''), '--name', 'a/b'), { status: 1, stderr: /--name a\/b: a name is made of letters/ });
+});
