@@ -195,6 +195,7 @@ export class Machine implements RunHost {
     });
     this.memory = new MachineMemory(this.cpu.memory);
     this.memory.flushAllTlbs = () => this.cpu.flushTlb({ global: true });
+    this.memory.flushFrameInTlbs = (mfn) => this.cpu.flushTlbFrame(mfn);
     this.verboseDebug = options.verboseDebug ?? false;
     this.traceExit = options.traceExit;
     const { traceTrap } = options;

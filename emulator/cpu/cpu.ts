@@ -407,6 +407,11 @@ export class CpuCore implements Cpu {
     this.#engine.code.jumps.forget();
   }
 
+  flushTlbFrame(frame: number): void {
+    if (!this.mmu.flushFrame(frame)) this.flushTlb({ global: true });
+    else if (this.#engine.code.isCodePage(frame)) this.#engine.code.jumps.forget();
+  }
+
   decode(bytes: Uint8Array): DecodedInstruction | undefined {
     const insn = this.#engine.decoder.decode(bytes, 0, this.rip, this.#modes.current);
     return typeof insn === 'string' ? undefined : toDecodedInstruction(insn);

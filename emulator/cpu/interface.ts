@@ -201,6 +201,8 @@ export interface Cpu {
   flushTlb(options?: { global?: boolean }): void;
   /** Forgets the translation of one page, global or not, as INVLPG does. */
   flushTlbPage(vaddr: bigint): void;
+  /** Forgets the translations that lead to a frame (a maddr / 4096), for whoever has taken such entries out of page tables. */
+  flushTlbFrame(frame: number): void;
 
   /** Decodes one instruction from bytes (for emulation by the host and for reports); undefined when it is no valid instruction or needs more bytes. */
   decode(bytes: Uint8Array): DecodedInstruction | undefined;

@@ -99,8 +99,9 @@ export class Mmu {
     if (!isCanonical(high) && walker.hasCanonical) return { ok: false, errorCode: 0 };
     const page = walker.walk(low, high, access, isUser, false);
     if (page < 0) return { ok: false, errorCode: walker.errorCode };
-    const maddr = this.#hostPage(page, access) + (low & 0xfff);
-    if (maddr < 0 || maddr >= this.#ramSize) return { ok: false, errorCode: PF_RSVD };
+    const hostPage = this.#hostPage(page, access);
+    const maddr = hostPage + (low & 0xfff);
+    if (hostPage < 0 || maddr >= this.#ramSize) return { ok: false, errorCode: PF_RSVD };
     return { ok: true, maddr, writable: (walker.entryFlags & PTE_RW) !== 0, user: (walker.entryFlags & PTE_US) !== 0 };
   }
 
@@ -141,6 +142,12 @@ export class Mmu {
     this.#flushes++;
     this.#walker.forget();
     this.#tlb.flushPage(Number(BigInt.asIntN(32, vaddr)), Number(BigInt.asIntN(32, vaddr >> 32n)));
+  }
+
+  /** Forgets translations that lead to a frame; false where that is more work than to flush all. */
+  flushFrame(frame: number): boolean {
+    this.#flushes++;
+    return this.#tlb.flushFrame(frame);
   }
 
   /** A frame now holds decoded code: no store may reach it without being seen. */

@@ -128,6 +128,27 @@ export class Tlb {
     }
   }
 
+  /** Whatever leads to a frame; false when there are too many entries to look at: flush all. Lists only what is left from now on. */
+  flushFrame(frame: number): boolean {
+    if (this.#local.isTooMany || this.#global.isTooMany) return false;
+    const page = (L.RAM + frame * 4096) | 0;
+    this.#emptyFrame(this.#local, page);
+    this.#emptyFrame(this.#global, page);
+    return true;
+  }
+
+  #emptyFrame(touched: Touched, page: number): void {
+    const words = this.#words;
+    const { entries } = touched;
+    let kept = 0;
+    for (let i = 0; i < touched.count; i++) {
+      const entry = entries[i]!;
+      if (((words[entry]! + words[entry + 2]!) | 0) === page) words[entry] = EMPTY;
+      if (words[entry] !== EMPTY) entries[kept++] = entry;
+    }
+    touched.count = kept;
+  }
+
   #wipe(isGone: (entry: number) => boolean): void {
     for (const start of this.#live)
       for (let entry = start; entry < start + SET_WORDS; entry += WORDS) if (isGone(entry)) this.#words[entry] = EMPTY;

@@ -11,7 +11,6 @@ import type { MemoryDomain, MemoryVcpu } from './memory_domain.ts';
 import * as pte from './pte.ts';
 import { FIRST_RESERVED_GDT_PAGE } from './segment_descriptor.ts';
 
-export const RO_MPT_VIRT_START = 0xffff_8000_0000_0000n;
 export const PERDOMAIN_VIRT_START = 0xffff_8200_0000_0000n;
 const L4_SLOT_M2P = 256;
 const L4_SLOT_MMCFG = 257;

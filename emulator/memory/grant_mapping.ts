@@ -47,17 +47,16 @@ export function createGrantMapping(
   const maddr = findEntry(memory, vcpu, mapping.address, mapping.isPteAddress);
   if (maddr < 0) return false;
   const { view } = memory;
-  const old = view.getUint32(maddr, true) & pte.FLAG_PRESENT ? view.getBigUint64(maddr, true) : 0n;
+  const oldLow = view.getUint32(maddr, true);
+  const oldHigh = view.getUint32(maddr + 4, true);
   let flags = pte.FLAG_PRESENT | pte.FLAG_ACCESSED | pte.FLAG_DIRTY | ((softwareBits & AVAIL_MASK) << AVAIL_SHIFT);
   if (!mapping.isReadonly) flags |= pte.FLAG_RW;
   if (mapping.isForApplication) flags |= pte.FLAG_USER;
   const low = ((mfn % 2 ** 20) << 12) | flags;
   const high = Math.floor(mfn / 2 ** 20) | pte.HIGH_NX;
-  view.setUint32(maddr, low, true);
-  view.setUint32(maddr + 4, high, true);
-  pte.storeAdjustedL1(view, maddr, low, high);
+  pte.storeAdjusted(view, maddr, PGT_l1_page_table, low, high);
   memory.written(maddr, ENTRY_SIZE);
-  dropEntry(memory, PGT_l1_page_table, old, Math.floor(maddr / PAGE_SIZE));
+  dropEntry(memory, PGT_l1_page_table, oldLow, oldHigh, Math.floor(maddr / PAGE_SIZE));
   return true;
 }
 
@@ -72,21 +71,24 @@ export function removeGrantMapping(
   mapping: GrantMapping,
   replacement: bigint,
 ): boolean {
-  let moved = 0n;
+  const { view } = memory;
+  let movedLow = 0;
+  let movedHigh = 0;
   let movedFrom = -1;
   if (replacement !== 0n) {
     if (mapping.isPteAddress) return false;
     movedFrom = findEntry(memory, vcpu, replacement, false);
     if (movedFrom < 0) return false;
-    moved = memory.view.getBigUint64(movedFrom, true);
-    store(memory, movedFrom, 0n);
+    movedLow = view.getUint32(movedFrom, true);
+    movedHigh = view.getUint32(movedFrom + 4, true);
+    store(memory, movedFrom, 0, 0);
   }
   const maddr = findEntry(memory, vcpu, mapping.address, mapping.isPteAddress);
-  if (maddr >= 0 && isMappingOf(memory.view, maddr, mfn, mapping)) {
-    store(memory, maddr, moved);
+  if (maddr >= 0 && isMappingOf(view, maddr, mfn, mapping)) {
+    store(memory, maddr, movedLow, movedHigh);
     return true;
   }
-  if (movedFrom >= 0) dropEntry(memory, PGT_l1_page_table, moved, Math.floor(movedFrom / PAGE_SIZE));
+  if (movedFrom >= 0) dropEntry(memory, PGT_l1_page_table, movedLow, movedHigh, Math.floor(movedFrom / PAGE_SIZE));
   return false;
 }
 
@@ -96,7 +98,8 @@ function isMappingOf(view: DataView, maddr: number, mfn: number, { isReadonly }:
   return (low & (pte.FLAG_PRESENT | pte.FLAG_RW)) === wanted && pte.mfnOfHalves(low, view.getUint32(maddr + 4, true)) === mfn;
 }
 
-function store(memory: MachineMemory, maddr: number, entry: bigint): void {
-  memory.view.setBigUint64(maddr, entry, true);
+function store(memory: MachineMemory, maddr: number, low: number, high: number): void {
+  memory.view.setUint32(maddr, low, true);
+  memory.view.setUint32(maddr + 4, high, true);
   memory.written(maddr, ENTRY_SIZE);
 }

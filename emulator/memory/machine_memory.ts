@@ -65,6 +65,8 @@ export class MachineMemory implements Slots {
   readonly m2pFrames: number;
   /** Drops every translation of every core; the machine sets it once it has cores. */
   flushAllTlbs: () => void = () => {};
+  /** The same of the translations that lead to one frame. */
+  flushFrameInTlbs: (mfn: number) => void = () => {};
 
   private readonly ascending: boolean;
   private cursor: number;
@@ -231,6 +233,12 @@ export class MachineMemory implements Slots {
   flushTlbs(): void {
     this.flushClock++;
     this.flushAllTlbs();
+  }
+
+  /** No core keeps a translation to the frame. */
+  flushFrame(mfn: number): void {
+    this.flushStamp[mfn] = this.flushClock - 1;
+    this.flushFrameInTlbs(mfn);
   }
 
   getM2p(mfn: number): bigint {

@@ -9,41 +9,44 @@ import { type PageTableType, PGT_l1_page_table, PGT_l4_page_table } from './page
 import { dropEntry, isLivePageTable, takeEntry } from './page_types.ts';
 import * as pte from './pte.ts';
 
-export interface UpdateOptions {
-  /** Keep accessed and dirty bits that the CPU has set. */
-  preserveAd?: boolean;
-  /** Whose frames an L1 entry may name; the table's owner when absent. */
-  pgOwner?: number;
-  /** Take the frame even where only harmless bits change: an entry that maps another domain's page is refused then. */
-  isTakenAnew?: boolean;
-}
-
-/** Writes `entry` at `maddr`, which lies in a live page table (isLivePageTable). */
-export function updateEntry(memory: MachineMemory, maddr: number, entry: bigint, options: UpdateOptions = {}): Refusal | undefined {
+/**
+ * Writes the entry with these halves at `maddr`, which lies in a live page table (isLivePageTable). `pgOwner` is whose frames
+ * an L1 entry may name. `preservesAd`: accessed and dirty bits that the CPU has set are kept. `isTakenAnew`: the frame is
+ * taken even where only harmless bits change, so that an entry which maps another domain's page is refused.
+ */
+export function updateEntry(
+  memory: MachineMemory,
+  maddr: number,
+  low: number,
+  high: number,
+  pgOwner: number,
+  preservesAd = false,
+  isTakenAnew = false,
+): Refusal | undefined {
+  const { view } = memory;
   const mfn = Math.floor(maddr / PAGE_SIZE);
   const type = memory.typeOf(mfn) as PageTableType;
   if (type === PGT_l4_page_table && !pte.isGuestL4Slot((maddr % PAGE_SIZE) / 8)) return 'EINVAL';
-  const owner = memory.domains.get(memory.owner[mfn]!)!;
-  const old = memory.view.getBigUint64(maddr, true);
-  let accepted = entry;
+  const oldLow = view.getUint32(maddr, true);
+  const oldHigh = view.getUint32(maddr + 4, true);
+  let accepted = low;
   let isRefDropped = true;
-  if (pte.isPresent(entry)) {
-    const isL1 = type === PGT_l1_page_table;
-    const disallowed = isL1 ? (owner.isInitial ? 0n : pte.L1_DISALLOW_MASK) : pte.UPPER_DISALLOW_MASK;
-    if (entry & disallowed) return 'EINVAL';
-    if (!options.isTakenAnew && pte.isSameButHarmless(old, entry)) {
-      accepted = isL1 ? pte.adjustL1(entry) : pte.adjustUpper(type, entry);
+  if (low & pte.FLAG_PRESENT) {
+    const owner = memory.domains.get(memory.owner[mfn]!)!;
+    const disallowed = type === PGT_l1_page_table ? (owner.isInitial ? 0 : pte.L1_DISALLOWED) : pte.UPPER_DISALLOWED;
+    if (low & disallowed) return 'EINVAL';
+    if (!isTakenAnew && pte.isSameButHarmless(oldLow, oldHigh, low, high)) {
       isRefDropped = false;
     } else {
-      const taken = takeEntry(memory, type, entry, mfn, owner, options.pgOwner ?? owner.id);
-      if (typeof taken === 'string') return taken;
-      accepted = taken;
+      const flips = takeEntry(memory, type, low, high, mfn, owner, pgOwner);
+      if (typeof flips === 'string') return flips;
+      accepted ^= flips;
     }
   }
-  if (options.preserveAd) accepted |= old & (pte.PAGE_ACCESSED | pte.PAGE_DIRTY);
-  memory.view.setBigUint64(maddr, accepted, true);
+  if (preservesAd) accepted |= oldLow & (pte.FLAG_ACCESSED | pte.FLAG_DIRTY);
+  pte.storeAdjusted(view, maddr, type, accepted, high);
   memory.written(maddr, 8);
-  if (isRefDropped) dropEntry(memory, type, old, mfn);
+  if (isRefDropped) dropEntry(memory, type, oldLow, oldHigh, mfn);
   return undefined;
 }
 
@@ -62,5 +65,6 @@ export function findWritableL1(memory: MachineMemory, vcpu: MemoryVcpu, vaddr: b
 
 /** Writes an entry at a maddr in a table from `findWritableL1`; false: refused, the guest gets its page fault. */
 export function writeL1Entry(memory: MachineMemory, maddr: number, entry: bigint): boolean {
-  return updateEntry(memory, maddr, entry, { isTakenAnew: true }) === undefined;
+  const owner = memory.owner[Math.floor(maddr / PAGE_SIZE)]!;
+  return updateEntry(memory, maddr, Number(entry & 0xffff_ffffn), Number(entry >> 32n), owner, false, true) === undefined;
 }

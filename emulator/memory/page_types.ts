@@ -90,40 +90,23 @@ function validate(memory: MachineMemory, mfn: number, type: PageType): Refusal |
   if (!isPageTable(type)) throw new Error(`bug: frames of type ${type} have no content to check`);
   const owner = memory.domains.get(memory.owner[mfn]!);
   if (owner === undefined) throw new Error(`bug: frame 0x${mfn.toString(16)} belongs to no registered domain`);
-  if (type === PGT_l1_page_table) return validateL1(memory, mfn, owner);
+  const { view } = memory;
   const start = mfn * PAGE_SIZE;
   for (let slot = 0; slot < 512; slot++) {
     if (type === PGT_l4_page_table && !pte.isGuestL4Slot(slot)) continue;
     const maddr = start + slot * 8;
-    if ((memory.bytes[maddr]! & 1) === 0) continue;
-    const entry = memory.view.getBigUint64(maddr, true);
-    const accepted = takeEntry(memory, type, entry, mfn, owner, owner.id);
-    if (typeof accepted === 'string') {
-      dropEntries(memory, mfn, type, slot - 1);
-      return accepted;
-    }
-    if (accepted !== entry) memory.view.setBigUint64(maddr, accepted, true);
-  }
-  if (type === PGT_l4_page_table) fillHypervisorSlots(memory, mfn, owner);
-  memory.written(start, PAGE_SIZE);
-  return undefined;
-}
-
-function validateL1(memory: MachineMemory, mfn: number, owner: MemoryDomain): Refusal | undefined {
-  const { view } = memory;
-  for (let slot = 0; slot < 512; slot++) {
-    const maddr = mfn * PAGE_SIZE + slot * 8;
     const low = view.getUint32(maddr, true);
     if (!(low & pte.FLAG_PRESENT)) continue;
     const high = view.getUint32(maddr + 4, true);
-    const flips = holdFrame(memory, pte.mfnOfHalves(low, high), low & 0xfff, owner, owner.id);
+    const flips = takeEntry(memory, type, low, high, mfn, owner, owner.id);
     if (typeof flips === 'string') {
-      dropEntries(memory, mfn, PGT_l1_page_table, slot - 1);
+      dropEntries(memory, mfn, type, slot - 1);
       return flips;
     }
-    pte.storeAdjustedL1(view, maddr, low ^ flips, high);
+    pte.storeAdjusted(view, maddr, type, low ^ flips, high);
   }
-  memory.written(mfn * PAGE_SIZE, PAGE_SIZE);
+  if (type === PGT_l4_page_table) fillHypervisorSlots(memory, mfn, owner);
+  memory.written(start, PAGE_SIZE);
   return undefined;
 }
 
@@ -150,35 +133,32 @@ function dropEntries(memory: MachineMemory, mfn: number, type: PageTableType, la
 }
 
 /**
- * Takes what `entry`, to stand in the table `mfn` of type `type`, refers to; says the entry as it then shall be.
- * `pgOwner` is whose frames an L1 entry may name.
+ * Takes what the present entry with these halves, to stand in the table `mfn` of type `type`, refers to; says which of its
+ * flags to flip. `pgOwner` is whose frames an L1 entry may name.
  */
 export function takeEntry(
   memory: MachineMemory,
   type: PageTableType,
-  entry: bigint,
+  low: number,
+  high: number,
   mfn: number,
   tableOwner: MemoryDomain,
   pgOwner: number,
-): bigint | Refusal {
-  if (!pte.isPresent(entry)) return entry;
-  if (type === PGT_l1_page_table) {
-    const flips = holdFrame(memory, pte.mfnOf(entry), Number(entry & 0xfffn), tableOwner, pgOwner);
-    return typeof flips === 'string' ? flips : pte.adjustL1(entry ^ BigInt(flips));
-  }
-  if (entry & pte.UPPER_DISALLOW_MASK) return 'EINVAL';
-  const refusal = getPageAndType(memory, pte.mfnOf(entry), (type - 1) as PageTableType, tableOwner.id);
-  if (refusal !== undefined && !(refusal === 'EINVAL' && takeLinear(memory, type, entry, mfn, tableOwner.id))) return refusal;
-  return pte.adjustUpper(type, entry);
+): number | Refusal {
+  const target = pte.mfnOfHalves(low, high);
+  if (type === PGT_l1_page_table) return holdFrame(memory, target, low & 0xfff, tableOwner, pgOwner);
+  if (low & pte.UPPER_DISALLOWED) return 'EINVAL';
+  const refusal = getPageAndType(memory, target, (type - 1) as PageTableType, tableOwner.id);
+  const isTaken = refusal === undefined || (refusal === 'EINVAL' && takeLinear(memory, type, low, target, mfn, tableOwner.id));
+  return isTaken ? 0 : refusal;
 }
 
 /**
  * A linear page table: an entry, read-only, that names a table of its own level. One level deep only: a table with linear
  * entries is not itself the target of one (XSA-240). An entry that names its own table holds no reference.
  */
-function takeLinear(memory: MachineMemory, type: PageTableType, entry: bigint, mfn: number, owner: number): boolean {
-  if (entry & pte.PAGE_RW) return false;
-  const target = pte.mfnOf(entry);
+function takeLinear(memory: MachineMemory, type: PageTableType, low: number, target: number, mfn: number, owner: number): boolean {
+  if (low & pte.FLAG_RW) return false;
   if (target === mfn) return true;
   if (memory.owner[mfn] !== owner || !memory.getPage(target, owner)) return false;
   const isValidTable = memory.type[target] === type && (memory.flags[target]! & FRAME_VALIDATED) !== 0 && memory.typeCount[target]! > 0;
@@ -234,9 +214,9 @@ function checkIoFrame(memory: MachineMemory, mfn: number, flags: number, tableOw
   }
 }
 
-/** Gives up what `entry` of the table `mfn` refers to. */
-export function dropEntry(memory: MachineMemory, type: PageTableType, entry: bigint, mfn: number): void {
-  if (pte.isPresent(entry)) dropTarget(memory, type, pte.mfnOf(entry), Number(entry & 0xfffn), mfn);
+/** Gives up what the entry of the table `mfn` with these halves refers to. */
+export function dropEntry(memory: MachineMemory, type: PageTableType, low: number, high: number, mfn: number): void {
+  if (low & pte.FLAG_PRESENT) dropTarget(memory, type, pte.mfnOfHalves(low, high), low & 0xfff, mfn);
 }
 
 function dropTarget(memory: MachineMemory, type: PageTableType, target: number, flags: number, mfn: number): void {

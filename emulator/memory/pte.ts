@@ -5,29 +5,15 @@
 export const PAGE_PRESENT = 1n << 0n;
 export const PAGE_RW = 1n << 1n;
 export const PAGE_USER = 1n << 2n;
-export const PAGE_PWT = 1n << 3n;
-export const PAGE_PCD = 1n << 4n;
 export const PAGE_ACCESSED = 1n << 5n;
 export const PAGE_DIRTY = 1n << 6n;
 /** In an upper level: a large page. In an L1 entry the same bit is PAT. */
 export const PAGE_PSE = 1n << 7n;
-export const PAGE_PAT = 1n << 7n;
-export const PAGE_GLOBAL = 1n << 8n;
-export const PAGE_AVAIL = 7n << 9n;
-/** Ours to set: the guest wrote the entry without PAGE_USER. */
-export const PAGE_GUEST_KERNEL = 1n << 52n;
-export const PAGE_AVAIL_HIGH = 0x7ffn << 52n;
 export const PAGE_NX = 1n << 63n;
 
-export const PAGE_CACHE_ATTRS = PAGE_PAT | PAGE_PCD | PAGE_PWT;
 const MFN_MASK = 0xff_ffff_ffffn << 12n;
 
-/** Flags that make an entry of an upper level invalid. */
-export const UPPER_DISALLOW_MASK = PAGE_PWT | PAGE_PCD | PAGE_PSE | PAGE_GLOBAL;
-/** Flags that make an L1 entry invalid; the initial domain has I/O resources and may choose caching. */
-export const L1_DISALLOW_MASK = PAGE_CACHE_ATTRS;
-
-/** The low 12 bits as a number, for the loops over whole tables. */
+/** The low 12 bits as a number: entries are changed as two 32-bit halves. */
 export const FLAG_PRESENT = 1;
 export const FLAG_RW = 2;
 export const FLAG_USER = 4;
@@ -40,12 +26,18 @@ export const FLAG_PSE = 0x80;
 export const FLAG_PAT = 0x80;
 export const FLAG_GLOBAL = 0x100;
 export const CACHE_FLAGS = FLAG_PWT | FLAG_PCD | FLAG_PAT;
+const FLAG_AVAIL = 0xe00;
+/** Flags that make an entry of an upper level invalid, and those that make an L1 entry so (but for the initial domain). */
+export const UPPER_DISALLOWED = FLAG_PWT | FLAG_PCD | FLAG_PSE | FLAG_GLOBAL;
+export const L1_DISALLOWED = CACHE_FLAGS;
 /** Bits of the upper half of an entry. */
 const HIGH_GUEST_KERNEL = 1 << 20;
 export const HIGH_NX = 1 << 31;
 
-/** Bits that may change without a look at the frame (xen FASTPATH_FLAG_WHITELIST). */
-const HARMLESS_BITS = PAGE_NX | PAGE_AVAIL_HIGH | PAGE_AVAIL | PAGE_GLOBAL | PAGE_DIRTY | PAGE_ACCESSED | PAGE_USER;
+const HIGH_MFN = 0xf_ffff;
+
+/** Bits of the lower half that may change without a look at the frame; in the upper half all but the frame's (xen FASTPATH_FLAG_WHITELIST). */
+const HARMLESS_FLAGS = FLAG_AVAIL | FLAG_GLOBAL | FLAG_DIRTY | FLAG_ACCESSED | FLAG_USER;
 
 /** Entries of ring -1 itself. */
 export const PAGE_HYPERVISOR_RW = PAGE_PRESENT | PAGE_RW | PAGE_ACCESSED | PAGE_DIRTY | PAGE_NX;
@@ -61,34 +53,34 @@ export function mfnOf(entry: bigint): number {
 
 /** The same of an entry read as two 32-bit halves. */
 export function mfnOfHalves(low: number, high: number): number {
-  return (high & 0xf_ffff) * 2 ** 20 + (low >>> 12);
+  return (high & HIGH_MFN) * 2 ** 20 + (low >>> 12);
 }
 
 export function entryOf(mfn: number, flags: bigint): bigint {
   return (BigInt(mfn) << 12n) | flags;
 }
 
-export function isSameButHarmless(old: bigint, entry: bigint): boolean {
-  return ((old ^ entry) & ~HARMLESS_BITS) === 0n;
+export function isSameButHarmless(oldLow: number, oldHigh: number, low: number, high: number): boolean {
+  return (((oldLow ^ low) & ~HARMLESS_FLAGS) | ((oldHigh ^ high) & HIGH_MFN)) === 0;
 }
 
-/** The entry as it stands in memory once accepted. User mappings are global, so they survive a switch to the kernel's tables. */
-export function adjustL1(entry: bigint): bigint {
-  if (!isPresent(entry)) return entry;
-  const kernel = entry & PAGE_USER ? entry : entry | PAGE_GUEST_KERNEL | PAGE_USER;
-  return kernel & PAGE_GUEST_KERNEL ? kernel : kernel | PAGE_GLOBAL;
-}
-
-/** `adjustL1` of the present entry with these halves, written to `maddr` if that changes it. */
-export function storeAdjustedL1(view: DataView, maddr: number, low: number, high: number): void {
-  const isKernel = !(low & FLAG_USER) || (high & HIGH_GUEST_KERNEL) !== 0;
-  view.setUint32(maddr, isKernel ? low | FLAG_USER : low | FLAG_USER | FLAG_GLOBAL, true);
-  if (isKernel) view.setUint32(maddr + 4, high | HIGH_GUEST_KERNEL, true);
-}
-
-export function adjustUpper(level: 2 | 3 | 4, entry: bigint): bigint {
-  if (!isPresent(entry)) return entry;
-  return level === 4 ? entry | PAGE_USER | PAGE_ACCESSED : entry | PAGE_USER;
+/**
+ * Writes an entry as it stands in memory once accepted in a table of this level. User mappings are global, so they survive a
+ * switch to the kernel's tables.
+ */
+export function storeAdjusted(view: DataView, maddr: number, level: 1 | 2 | 3 | 4, low: number, high: number): void {
+  let flags = low;
+  let upper = high;
+  if (low & FLAG_PRESENT) {
+    flags |= FLAG_USER;
+    if (level === 4) flags |= FLAG_ACCESSED;
+    if (level === 1) {
+      if (!(low & FLAG_USER)) upper |= HIGH_GUEST_KERNEL;
+      if (!(upper & HIGH_GUEST_KERNEL)) flags |= FLAG_GLOBAL;
+    }
+  }
+  view.setUint32(maddr, flags, true);
+  view.setUint32(maddr + 4, upper, true);
 }
 
 /** Slots 256-271 of an L4 are ring -1's. */

@@ -13,7 +13,7 @@ import { mapGrantRef } from './map.ts';
 import { swapGrantRefs } from './swap.ts';
 import { grantTable } from './table.ts';
 import { transfer } from './transfer.ts';
-import { unmap } from './unmap.ts';
+import { flushUnmapped, unmap } from './unmap.ts';
 import { setVersion } from './version.ts';
 
 /** The domain whose table a caller may see: its own, and the initial domain any. */
@@ -51,8 +51,11 @@ function writeFrames(call: Call, list: bigint, frames: readonly number[]): numbe
   return status;
 }
 
-/** After unmaps no stale translation remains. */
-const flushTlbs = (call: Call): void => call.host.memory.flushTlbs();
+/** What took a grant's place was taken from elsewhere. */
+function flushAll(call: Call): void {
+  flushUnmapped(call);
+  call.host.memory.flushTlbs();
+}
 
 /** Where cache_flush's search of the next element begins. */
 const flushSearch = defineSlot<Vcpu, { firstRef: number }>(() => ({ firstRef: 0 }));
@@ -64,12 +67,12 @@ const grantTableOp = implement(
 
     unmap_grant_ref: {
       each: (call, { handle, host_addr, dev_bus_addr }) => ({ status: unmap(call, { handle, host_addr, dev_bus_addr, new_addr: 0n }) }),
-      end: flushTlbs,
+      end: flushUnmapped,
     },
 
     unmap_and_replace: {
       each: (call, { handle, host_addr, new_addr }) => ({ status: unmap(call, { handle, host_addr, dev_bus_addr: 0n, new_addr }) }),
-      end: flushTlbs,
+      end: flushAll,
     },
 
     transfer: { each: (call, element) => ({ status: transfer(call, element) }) },

@@ -17,7 +17,19 @@ export interface UnmapArgs {
   readonly new_addr: bigint;
 }
 
-/** The status. Flushing the TLB is the caller's, before its guest runs again. */
+/** Up to so many frames are looked for in the TLB, for more of them it is emptied. */
+const MAX_FLUSHED = 4;
+/** What was taken out of page tables since the last flush. */
+const stale: number[] = [];
+
+/** No stale translation of what `call` unmapped remains. */
+export function flushUnmapped({ domain, host: { memory } }: Mapper): void {
+  if (domain.type === 'pvh' || stale.length > MAX_FLUSHED) memory.flushTlbs();
+  else for (let i = 0; i < stale.length; i++) memory.flushFrame(stale[i]!);
+  stale.length = 0;
+}
+
+/** The status. `flushUnmapped` is the caller's, before its guest runs again. */
 export function unmap(call: Mapper, { handle, host_addr, dev_bus_addr, new_addr }: UnmapArgs): number {
   const { host, domain, vcpu } = call;
   const { memory } = host;
@@ -36,6 +48,7 @@ export function unmap(call: Mapper, { handle, host_addr, dev_bus_addr, new_addr 
     const isRemoved = removeGrantMapping(memory, vcpu, mfn, hostMapping(host_addr, mapping.flags), new_addr);
     if (!isRemoved) return GNTST.general_error;
     if (!isReadonly) putPageType(memory, mfn);
+    stale.push(mfn);
     memory.putPage(mfn);
     done |= GNTMAP_host_map;
   }

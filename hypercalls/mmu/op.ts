@@ -5,7 +5,7 @@ import { updateEntry } from '../../emulator/memory/page_table_update.ts';
 import { PGT_l1_page_table, PGT_writable_page } from '../../emulator/memory/page_type.ts';
 import { getPageType, isLivePageTable, putPageType } from '../../emulator/memory/page_types.ts';
 import * as abi from '../abi/mmu.ts';
-import type { Call } from '../call.ts';
+import { type Call, structWords } from '../call.ts';
 import { implement } from '../implement.ts';
 import { countDone } from './batch_done.ts';
 import { flushPage, flushTlb, hasVcpuInMask } from './flush.ts';
@@ -33,22 +33,28 @@ function findOwners(call: Call, foreigndom: number): Owners | 'ESRCH' | 'EINVAL'
   return frames === undefined ? 'ESRCH' : { table, frames };
 }
 
+/** Of the mmu_update that runs. */
+let owners: Owners;
+const PTR = abi.mmu_update_t.offset.ptr >> 2;
+const VAL = abi.mmu_update_t.offset.val >> 2;
+
 const mmuUpdate = implement(abi.mmu_update, {
   begin(call, { foreigndom }) {
-    const owners = findOwners(call, foreigndom);
-    return typeof owners === 'string' ? owners : undefined;
+    const found = findOwners(call, foreigndom);
+    if (typeof found === 'string') return found;
+    owners = found;
   },
-  each(call, { ptr, val }, { foreigndom }) {
-    const owners = findOwners(call, foreigndom);
-    if (typeof owners === 'string') return owners;
-    const cmd = Number(ptr & 7n);
+  each(call, element) {
+    const low = structWords[PTR]! >>> 0;
+    const high = structWords[PTR + 1]! >>> 0;
+    const cmd = low & 7;
     switch (cmd) {
       case abi.MMU_NORMAL_PT_UPDATE:
       case abi.MMU_PT_UPDATE_PRESERVE_AD:
       case abi.MMU_PT_UPDATE_NO_TRANSLATE:
-        return updateTable(call, Number(ptr - BigInt(cmd)), val, cmd === abi.MMU_PT_UPDATE_PRESERVE_AD, owners);
+        return updateTable(call, high * 2 ** 32 + low - cmd, cmd === abi.MMU_PT_UPDATE_PRESERVE_AD);
       case abi.MMU_MACHPHYS_UPDATE:
-        return updateMachphys(call, Number(ptr >> 12n), val, owners);
+        return updateMachphys(call, high * 2 ** 20 + (low >>> 12), element.val);
       default:
         return 'ENOSYS';
     }
@@ -58,7 +64,7 @@ const mmuUpdate = implement(abi.mmu_update, {
   },
 });
 
-function updateTable(call: Call, maddr: number, entry: bigint, preserveAd: boolean, owners: Owners): UpdateErrno | undefined {
+function updateTable(call: Call, maddr: number, preservesAd: boolean): UpdateErrno | undefined {
   const { memory } = call.host;
   if (!mayMapFrom(call.domain, owners.frames) || !mayActOn(call.domain, owners.table)) return 'EPERM';
   const mfn = Math.floor(maddr / PAGE_SIZE);
@@ -66,9 +72,10 @@ function updateTable(call: Call, maddr: number, entry: bigint, preserveAd: boole
   let outcome: UpdateErrno | undefined = 'EINVAL';
   if (isLivePageTable(memory, mfn)) {
     const isAllowed = memory.type[mfn] === PGT_l1_page_table || owners.frames === owners.table;
-    if (isAllowed) outcome = updateEntry(memory, maddr, entry, { preserveAd, pgOwner: owners.frames });
+    if (isAllowed) outcome = updateEntry(memory, maddr, structWords[VAL]!, structWords[VAL + 1]!, owners.frames, preservesAd);
   } else if (getPageType(memory, mfn, PGT_writable_page) === undefined) {
-    memory.view.setBigUint64(maddr, entry, true);
+    memory.view.setInt32(maddr, structWords[VAL]!, true);
+    memory.view.setInt32(maddr + 4, structWords[VAL + 1]!, true);
     memory.written(maddr, 8);
     putPageType(memory, mfn);
     outcome = undefined;
@@ -77,7 +84,7 @@ function updateTable(call: Call, maddr: number, entry: bigint, preserveAd: boole
   return outcome;
 }
 
-function updateMachphys(call: Call, mfn: number, pfn: bigint, owners: Owners): UpdateErrno | undefined {
+function updateMachphys(call: Call, mfn: number, pfn: bigint): UpdateErrno | undefined {
   const { memory } = call.host;
   if (owners.table !== call.domain.id || !mayMapFrom(call.domain, owners.frames)) return 'EPERM';
   if (!memory.getPage(mfn, owners.frames)) return 'EINVAL';
@@ -116,7 +123,8 @@ function mapVa(call: Call, va: bigint, val: bigint, flags: bigint, pgOwner: numb
   const found = findL1Entry(memory, vcpu, va);
   if (found === undefined || memory.owner[found.tableMfn] !== domain.id) return 'EINVAL';
   if (!isLivePageTable(memory, found.tableMfn) || memory.type[found.tableMfn] !== PGT_l1_page_table) return 'EINVAL';
-  return updateEntry(memory, found.maddr, val, { pgOwner }) ?? flushAfter(call, va, flags);
+  const refusal = updateEntry(memory, found.maddr, Number(val & 0xffff_ffffn), Number(val >> 32n), pgOwner);
+  return refusal ?? flushAfter(call, va, flags);
 }
 
 function flushAfter(call: Call, va: bigint, flags: bigint): 'EFAULT' | undefined {

@@ -44,6 +44,7 @@ export class PvHost {
     });
     this.memory = new MachineMemory(this.cpu.memory);
     this.memory.flushAllTlbs = () => this.cpu.flushTlb({ global: true });
+    this.memory.flushFrameInTlbs = (mfn) => this.cpu.flushTlbFrame(mfn);
     const image = options.image ?? makeImage();
     this.boot = this.addDomain(options.isInitial === true ? 0 : 1, image, { memoryPages, ...options.build }, options.vcpus);
     for (let i = 0; i < others; i++) this.addDomain(2 + i, makeImage(), { memoryPages: OTHER_PAGES });
