@@ -156,7 +156,7 @@ export class Engine {
   /** Interpreted code where execution is found again and again is hot: records what runs at RIP now. */
   sample(mode: BlockMode, locate: () => { rip: bigint; maddr: number } | undefined): void {
     const isCold = this.#interpreted * 8 > this.#sinceSample;
-    this.#drift = (this.#drift + DRIFT_STEP) % DRIFTS;
+    if (this.#hotness > DRIFTS) this.#drift = (this.#drift + DRIFT_STEP) % DRIFTS;
     this.#slice = isCold ? this.#hotness : Math.min(this.#slice * 2, SLICE);
     this.#sinceSample = 0;
     this.#interpreted = 0;
