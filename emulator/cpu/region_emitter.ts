@@ -20,8 +20,6 @@ export interface Frame extends T.FrameLocals {
   /** Those whose local something has changed, as bits: exits put them back. */
   writtenGpr: number;
   writtenXmm: number;
-  /** Locals of temporaries, by type and number. */
-  readonly temps: readonly number[][];
   /** The page that the region lies in. */
   pageLow: number;
   pageHigh: number;

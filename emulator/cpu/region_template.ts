@@ -72,10 +72,21 @@ export interface FrameLocals {
   readonly budget: number;
   readonly out: number;
   readonly flags: LazyFlags;
+  /** Locals of temporaries, by type (as steps number them) and number: the first of each, so that they need no steps. */
+  readonly temps: readonly number[][];
 }
 
+/** What most templates do with: of each type, so many temporaries. */
+export const FIXED_TEMPS: readonly number[] = [4, 6, 0, 0, 0];
+
 export function makeFrameLocals(f: FunctionBody, saveFlagsImport: number): FrameLocals {
-  return { entry: 0, budget: f.local('i32'), out: f.local('i32'), flags: new LazyFlags(f, saveFlagsImport) };
+  return {
+    entry: 0,
+    budget: f.local('i32'),
+    out: f.local('i32'),
+    flags: new LazyFlags(f, saveFlagsImport),
+    temps: tempTypes.map((ty, type) => Array.from({ length: FIXED_TEMPS[type]! }, () => f.local(ty))),
+  };
 }
 
 /** Where an instruction leads, and what it does to the block that it is in. */
@@ -170,7 +181,7 @@ export class RegionTemplate {
   #write(known: KnownFlags): TemplateCode {
     const body = new TemplateBody();
     const frame = makeFrameLocals(body, this.#saveFlagsImport);
-    body.startTemps();
+    body.startTemps(frame.temps);
     frame.flags.known = known;
     frame.flags.hasChanged = false;
     const emitter = new TemplateEmitter(this.shape, body, frame);
@@ -203,14 +214,15 @@ class TemplateBody extends FunctionBody {
   readonly #temps = tempTypes.map(() => 0);
   /** Those that are read. */
   readonly #read = new Set<number>();
-  #hasTemps = false;
+  /** Locals of some, once there are any. */
+  #fixed: readonly number[][] | undefined;
 
   constructor() {
     super(HANDLER_SIGNATURE);
   }
 
-  startTemps(): void {
-    this.#hasTemps = true;
+  startTemps(fixed: readonly number[][]): void {
+    this.#fixed = fixed;
   }
 
   step(kind: number, argument = 0): this {
@@ -219,7 +231,7 @@ class TemplateBody extends FunctionBody {
   }
 
   override local(ty: Ty): number {
-    if (!this.#hasTemps) return super.local(ty);
+    if (!this.#fixed) return super.local(ty);
     const type = tempTypes.indexOf(ty);
     return FIRST_TEMP + (type | (this.#temps[type]!++ << 3));
   }
@@ -268,9 +280,11 @@ class TemplateBody extends FunctionBody {
       const [place, kind, argument] = this.#steps.slice(i, i + 3) as [number, number, number];
       bytes.push(...written.subarray(done, place));
       done = place;
-      const isDead = kind === STEP_TEMP && !this.#read.has(argument);
-      if (!isDead) steps.push(bytes.length, kind, argument);
-      else if (bytes.pop() === SET) bytes.push(DROP);
+      const local = kind === STEP_TEMP ? this.#fixed?.[argument & 7]?.[argument >> 3] : undefined;
+      if (kind !== STEP_TEMP || this.#read.has(argument)) {
+        if (local === undefined) steps.push(bytes.length, kind, argument);
+        else bytes.push(local);
+      } else if (bytes.pop() === SET) bytes.push(DROP);
     }
     bytes.push(...written.subarray(done));
     return { bytes: Uint8Array.from(bytes), steps };

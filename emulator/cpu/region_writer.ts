@@ -7,7 +7,7 @@ import * as L from './layout.ts';
 import { SAVE_FLAGS_SIGNATURE } from './lazy_flags.ts';
 import { emitInsn, emitSteps, type Frame, gprOf, leaveToNext, loadGpr, loadXmm, storeGpr, storeXmm, xmmOf } from './region_emitter.ts';
 import { findEntries, findLoops, type RegionBlock, type RegionInsn, successors } from './region_shape.ts';
-import { makeBlockTemplates, makeFrameLocals, tempTypes } from './region_template.ts';
+import { FIXED_TEMPS, makeBlockTemplates, makeFrameLocals } from './region_template.ts';
 import { FunctionBody, type ImportedFunction } from './wasm_writer.ts';
 
 export const regionImports: readonly ImportedFunction[] = [...handlerImports, { name: 'saveFlags', signature: SAVE_FLAGS_SIGNATURE }];
@@ -63,7 +63,6 @@ export class RegionWriter {
       xmm: new Array<number>(16).fill(-1),
       writtenGpr: 0,
       writtenXmm: 0,
-      temps: tempTypes.map(() => []),
       pageLow: 0,
       pageHigh: 0,
       blockAt: new Map(),
@@ -109,7 +108,7 @@ export class RegionWriter {
     frame.xmm.fill(-1);
     frame.writtenGpr = 0;
     frame.writtenXmm = 0;
-    for (const ofType of frame.temps) ofType.length = 0;
+    for (const [type, ofType] of frame.temps.entries()) ofType.length = FIXED_TEMPS[type]!;
     frame.pageLow = page.low;
     frame.pageHigh = page.high;
     frame.functionIndex = functionIndex;
