@@ -136,7 +136,7 @@ class FunctionEmitter extends RecordEmitter {
 }
 
 /** The loop around inlined handlers: its locals, and the labels that they branch to. By place in the sequence, where told. */
-export interface LoopFrame {
+interface LoopFrame {
   readonly f: FunctionBody;
   /** Instructions left; more than 0 in a handler. */
   readonly count: number;

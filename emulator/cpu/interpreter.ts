@@ -19,7 +19,7 @@ const HOT_SIGNATURE: Signature = { params: ['i32', 'i32'], results: ['i32', 'i32
 /** A template that runs inside the loop, or two that run as one; its index is L.FIRST_TEMPLATE plus its place in the list. */
 export type HotTemplate = readonly [first: Lowered, second?: Lowered];
 
-export interface Dispatcher {
+interface Dispatcher {
   dispatch(from: number): number;
   /** Puts regions' flags into memory (lazy_flags.ts). */
   saveFlags: unknown;
@@ -106,29 +106,40 @@ export function hotFunction(hot: readonly HotTemplate[]): FunctionBody {
   f.brTable([...labels, ...hot.map((_, i) => i + 1)], outside);
   f.end();
   f.get(record).mem('i32.load', L.R_LINK).tee(from).if().get(from).set(record).brTo(loop).end();
-  f.get(record).mem('i64.load', L.R_RIP).tee(rip).op('i32.wrap_i64').i32(0xfff).op('i32.and').set(from);
+  f.get(record)
+    .mem('i64.load', L.R_RIP)
+    .tee(rip)
+    .op('i32.wrap_i64')
+    .i32(L.PAGE_SIZE - 1)
+    .op('i32.and')
+    .set(from);
   // A record at the start of a page may end a block of the page before: no link, the mapping may change.
   f.get(record).i32(0).get(from).select().set(from).brTo(dispatch);
   for (const [first, second] of hot) {
     f.end();
     emitInline(second ? [first, second] : [first], frame);
   }
+  // The ends that cases share: behind two instructions, or behind one;
   f.end();
   step();
   f.end();
   step();
   f.brTo(again);
+  // behind a jump, which is the second instruction, or the first: to `target`, or else where its immediate says;
   f.end();
   step();
   f.end();
   f.get(count).i32(1).op('i32.sub').set(count);
   f.get(target).if().get(target).set(record).brTo(again).end();
   f.get(record).mem('i64.load', L.R_IMM).set(rip).get(record).set(from);
+  // at `rip`;
   f.end();
   find(f, rip, from).set(record);
+  // at `record`;
   f.end();
   f.get(count).brIf(f.depth - loop);
   f.brTo(over);
+  // and out of the loop, at the second instruction or the first.
   f.end();
   f.end();
   step();

@@ -130,7 +130,7 @@ export const RECORDS_END = RECORDS + 16 * 1024 * 1024;
  * table index of the region's function (4).
  */
 export const SIDE = RECORDS_END;
-export const SIDE_END = SIDE + (RECORDS_END - RECORDS) / 4;
+const SIDE_END = SIDE + (RECORDS_END - RECORDS) / 4;
 
 export const RAM = SIDE_END;
 export const WASM_PAGE = 65536;

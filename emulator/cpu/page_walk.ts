@@ -18,6 +18,7 @@ import {
 import { AC } from './flags.ts';
 import type { Access, WalkStep } from './interface.ts';
 import * as L from './layout.ts';
+import { PAGE_SIZE } from './layout.ts';
 import type { CodePages } from './mmu.ts';
 import { NestedFault, type NestedPaging } from './nested.ts';
 
@@ -122,8 +123,8 @@ export class PageWalk {
   /** Maddr of a page-table entry for the CPU's own access; without `mark`, -1 instead of a nested fault. */
   #locateEntry(gpa: number, access: Access, mark: boolean, low: number, high: number): number {
     if (!this.#nested) return gpa;
-    const nested = this.#nested.translate((gpa - (gpa % 4096)) / 4096);
-    if (nested?.[access]) return nested.frame * 4096 + (gpa % 4096);
+    const nested = this.#nested.translate((gpa - (gpa % PAGE_SIZE)) / PAGE_SIZE);
+    if (nested?.[access]) return nested.frame * PAGE_SIZE + (gpa % PAGE_SIZE);
     if (!mark) return -1;
     throw this.nestedFault(BigInt(gpa), toLinear(low, high), access, 8, true);
   }
@@ -279,7 +280,7 @@ export class PageWalk {
     const present = this.#bytes[L.RAM + this.#locateEntry(gpa, 'read', true, low, high)]!;
     if ((present & wanted) === wanted) return;
     const at = this.#locateEntry(gpa, 'write', true, low, high);
-    if (this.#code.isCodePage(Math.floor(at / 4096))) this.#code.invalidate(at, 1);
+    if (this.#code.isCodePage(Math.floor(at / PAGE_SIZE))) this.#code.invalidate(at, 1);
     this.#bytes[L.RAM + at] = present | wanted;
   }
 
