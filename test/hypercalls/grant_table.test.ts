@@ -15,6 +15,7 @@ import {
 } from '../../hypercalls/abi/grant_table.ts';
 import { DOMID_SELF } from '../../hypercalls/abi/xen.ts';
 import { releaseDomain } from '../../hypercalls/domain_release.ts';
+import { bind, connect, initControl, isUsable, portsOf, send } from '../../hypercalls/event_channel/ports.ts';
 import { checkGrants } from '../../hypercalls/grant_table/check.ts';
 import { maptrack } from '../../hypercalls/grant_table/maptrack.ts';
 import { moveVcpuInfo } from '../../hypercalls/vcpu/info.ts';
@@ -136,6 +137,23 @@ t.test('domains end', async (t) => {
     t.equal(yours.decreaseReservation(yours.page(0).mfn), 1);
     yours.updateVa(yours.page(0).vaddr, 0n);
     t.equal(yours.memory.owner[yours.page(0).mfn], OWNER_FREE, 'nobody holds it any more');
+  });
+
+  await t.test('its event channels: the other ends wait for it, and events are lost', async (t) => {
+    const [mine, yours] = makeGuests(2) as [GrantGuest, GrantGuest];
+    const { host, memory } = mine.machine;
+    const freePort = ({ domain }: GrantGuest) => portsOf.of(domain).findFree(host, domain)!;
+    const near = freePort(mine);
+    connect(yours.domain, freePort(yours), mine.domain, near);
+    bind(freePort(yours), { kind: 'ipi' });
+    yours.enter();
+    t.equal(initControl(host, yours.vcpu, BigInt(yours.page(2).mfn), 0), undefined, 'with FIFO queues');
+    releaseDomain(host, yours.domain);
+    t.same(near.binding, { kind: 'unbound', remoteDomid: yours.id });
+    t.ok(send(host, mine.domain, near));
+    t.notOk([...portsOf.of(yours.domain)].some(isUsable), 'its own ports are closed');
+    t.equal(memory.pageCount(yours.id), 0);
+    balanced(t, mine);
   });
 
   await t.test('both: no frame is left', async (t) => {
