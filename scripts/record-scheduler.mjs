@@ -3,7 +3,9 @@
 //
 //     node scripts/record-scheduler.mjs [NAME...]
 //
-// REAL_XEN names the oracle's real-xen command; SECONDS how long each scenario runs.
+// REAL_XEN names the oracle's real-xen command; SECONDS how long each scenario runs. The processor must be free meanwhile: to Xen
+// a time for which QEMU does not get it is time that a guest has had. That is also why capped domains have longer periods
+// than Xen's 10 ms: what a period gives is lost when it passes unseen.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -29,69 +31,64 @@ xl sched-credit2 -d ${name} -w ${weight} -c ${cap}`;
 };
 
 /** dom0 sleeps while the guests are measured. */
-const script = (scenarios) =>
-  scenarios
-    .map((scenario) => {
-      const names = domainNames(scenario);
-      return `
+const script = (scenario) => {
+  const names = domainNames(scenario);
+  const each = (verb) => `${names.map((name) => `xl ${verb} ${name} &`).join('\n')}\nwait`;
+  return `
 ${scenario.domains.map((domain, index) => create(domain, names[index])).join('\n')}
 xl dmesg -c > /dev/null
-${names.map((name) => `xl unpause ${name}`).join('\n')}
+${each('unpause')}
 sleep ${SETTLE_SECONDS + SECONDS}
 xl debug-keys r
-${names.map((name) => `xl pause ${name}`).join('\n')}
-echo "@ ${scenario.name}"
+${each('pause')}
 xl dmesg -c
-${names.map((name) => `echo "@@ ${name}"; cat /var/log/xen/console/guest-${name}.log; xl destroy ${name}`).join('\n')}`;
-    })
-    .join('\n');
+${names.map((name) => `echo "@ ${name}"; cat /var/log/xen/console/guest-${name}.log`).join('\n')}
+echo "@"
+`;
+};
 
-/** The lines from the one that is `head` up to the next one that begins with `mark`. */
-function section(lines, head, mark) {
-  const from = lines.indexOf(head);
-  if (from < 0) throw new Error(`${head}: not recorded`);
-  const size = lines.slice(from + 1).findIndex((line) => line.startsWith(mark));
-  return lines.slice(from + 1, size < 0 ? undefined : from + 1 + size);
-}
-
-/** Percent of a CPU that a domain got once all had begun, from what its vCPU 0 told. */
-function percentOf(lines) {
-  const told = lines.filter((line) => /^\d+( \d+){4}$/.test(line)).map((line) => line.split(' ').map(Number));
-  const settled = told.filter(([time]) => time >= told[0][0] + SETTLE_SECONDS * 1e9).slice(0, SECONDS + 1);
-  const [[start, before], [end, after]] = [settled[0], settled.at(-1)];
-  return { seconds: (end - start) / 1e9, percent: Number(((100 * (after - before)) / (end - start)).toFixed(2)) };
+/** What a domain's vCPU 0 told: system time, and the times that its vCPUs had spent in each runstate. */
+function toldBy(name, lines) {
+  const from = lines.indexOf(`@ ${name}`) + 1;
+  const size = lines.slice(from).findIndex((line) => line.startsWith('@'));
+  return lines
+    .slice(from, from + size)
+    .filter((line) => /^\d+( \d+){4}$/.test(line))
+    .map((line) => line.split(' ').map(Number));
 }
 
 function measure(scenario, output) {
-  const own = section(
-    output.split('\n').map((line) => line.trimEnd()),
-    `@ ${scenario.name}`,
-    '@ ',
-  );
-  const measured = domainNames(scenario).map((name) => percentOf(section(own, `@@ ${name}`, '@@ ')));
+  const lines = output.split('\n').map((line) => line.trimEnd());
+  const told = domainNames(scenario).map((name) => toldBy(name, lines));
+  // While all were there.
+  const start = Math.max(...told.map((rows) => rows[0][0])) + SETTLE_SECONDS * 1e9;
+  const end = Math.min(...told.map((rows) => rows.at(-1)[0]));
+  const runstates = told.map((rows) => {
+    const first = rows.find(([time]) => time >= start);
+    const last = rows.findLast(([time]) => time <= end);
+    return [1, 2, 3, 4].map((state) => Number(((100 * (last[state] - first[state])) / (last[0] - first[0])).toFixed(2)));
+  });
   return {
     ...scenario,
-    seconds: Number(Math.min(...measured.map(({ seconds }) => seconds)).toFixed(1)),
-    percent: measured.map(({ percent }) => percent),
-    debugKeyR: own.filter((line) => line.startsWith('(XEN) ')).map((line) => line.slice('(XEN) '.length)),
+    seconds: Number(((end - start) / 1e9).toFixed(1)),
+    percent: runstates.map(([running]) => running),
+    runstates,
+    debugKeyR: lines.filter((line) => line.startsWith('(XEN) ')).map((line) => line.slice('(XEN) '.length)),
   };
 }
 
 const scratch = mkdtempSync(join(tmpdir(), 'record-scheduler-'));
 try {
-  for (const cpus of new Set(scenarios.map(({ cpus }) => cpus))) {
-    const group = scenarios.filter((scenario) => scenario.cpus === cpus);
-    const file = join(scratch, `script${cpus}.sh`);
-    writeFileSync(file, script(group));
-    const timeout = String(group.length * (SECONDS + 120));
-    const args = ['dom0-shell', '--cpus', String(cpus), '--timeout', timeout, file, 'guests/spin/spin.elf'];
+  for (const scenario of scenarios) {
+    const file = join(scratch, 'script.sh');
+    writeFileSync(file, script(scenario));
+    const xenArgs = scenario.capPeriodMs ? ['--xen-args', `credit2_cap_period_ms=${scenario.capPeriodMs}`] : [];
+    const args = ['dom0-shell', '--cpus', String(scenario.cpus), ...xenArgs, '--timeout', '300', file, 'guests/spin/spin.elf'];
     const { stdout, stderr, status } = spawnSync(REAL_XEN, args, { encoding: 'utf8', maxBuffer: 1 << 26 });
-    if (status !== 0) throw new Error(`real-xen: exit status ${status}\n${stderr}\n${stdout.slice(-4000)}`);
-    for (const scenario of group) {
-      const measured = measure(scenario, stdout);
-      writeFileSync(`${folder}/${scenario.name}.json`, `${JSON.stringify(measured, null, 2)}\n`);
-      console.log(`${scenario.name}: ${measured.percent.join(' ')} %`);
-    }
+    if (status !== 0) throw new Error(`${scenario.name}: real-xen: exit status ${status}\n${stderr}\n${stdout.slice(-4000)}`);
+    const measured = measure(scenario, stdout);
+    writeFileSync(`${folder}/${scenario.name}.json`, `${JSON.stringify(measured, null, 2)}\n`);
+    console.log(`${scenario.name}: ${measured.percent.join(' ')} % in ${measured.seconds} s`);
   }
 } finally {
   rmSync(scratch, { recursive: true });

@@ -19,7 +19,18 @@ export interface Work {
   readonly sleepFor?: () => number;
 }
 export const BUSY: Work = { runFor: () => Number.POSITIVE_INFINITY };
+/** The same over and over. */
 export const interactive = (runFor: number, sleepFor: number): Work => ({ runFor: () => runFor, sleepFor: () => sleepFor });
+
+/** In turns that are half as long to half as long again, as those of guests/spin. */
+export function spinning(runFor: number, sleepFor: number): Work {
+  let seed = 0;
+  const about = (time: number) => {
+    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0;
+    return Math.floor(time / 2 + (time * (seed >>> 16)) / 65536);
+  };
+  return { runFor: () => about(runFor), sleepFor: () => about(sleepFor) };
+}
 
 export class Task {
   readonly work: Work;
