@@ -4,6 +4,7 @@ import packageJson from '../../package.json' with { type: 'json' };
 import { addConformCommand } from './conform_command.ts';
 import { addHostCommand } from './host_command.ts';
 import { addRunOptions, type RunOptions } from './options.ts';
+import { addPlotCommand } from './plot_command.ts';
 import { runCommand } from './run_command.ts';
 import { UserError } from './user_error.ts';
 import { addVerbs } from './verbs/commands.ts';
@@ -36,6 +37,7 @@ const run = addRunOptions(program.command('run').argument('<kernel>', 'image of 
 configure(run);
 configure(addConformCommand(program));
 configure(addHostCommand(program));
+configure(addPlotCommand(program));
 addVerbs(program, configure);
 
 function configure(command: Command): void {

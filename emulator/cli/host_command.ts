@@ -1,37 +1,45 @@
 /** `beneath host HOST.toml`: a host of domains that lives until a signal ends it, with a control socket for the other verbs. */
 import { hostname, machine, release, version } from 'node:os';
 import { dirname, parse, resolve } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import type { Domain } from '../domain.ts';
 import { HostFileError, readHostFile } from '../toolstack/host_file.ts';
 import type { DomainDescription } from '../toolstack/host_keys.ts';
 import { settleEnds } from '../toolstack/lifecycle.ts';
 import type { Host } from '../toolstack/requests.ts';
-import { type ControlSocket, serve } from '../toolstack/socket_server.ts';
+import { serve } from '../toolstack/socket_server.ts';
 import { Toolstack } from '../toolstack/toolstack.ts';
 import { ToolstackError } from '../toolstack/toolstack_error.ts';
 import { bugReport } from './crash_report.ts';
+import { EPOCH_NS } from './deterministic.ts';
 import { hostFiles } from './host_files.ts';
 import { HostLoop } from './host_loop.ts';
+import { parseSeconds } from './options.ts';
 import { readUserFile } from './read_file.ts';
+import { addTimelineOptions, recordTimeline, type TimelineOptions } from './timeline_options.ts';
 import { UserError } from './user_error.ts';
 
-interface HostOptions {
+interface HostOptions extends TimelineOptions {
   readonly name?: string;
   readonly quiet?: boolean;
+  readonly deterministic?: boolean;
+  /** Of virtual time. */
+  readonly seconds?: number;
 }
 
 const EXIT_BUG = 70;
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 export function addHostCommand(program: Command): Command {
-  return program
+  const command = program
     .command('host')
     .argument('<file>', 'HOST.toml: the host and its domains')
     .description('boot the domains of a host file and keep them running; the other commands talk to it (Ctrl-C ends it)')
     .option('--name <name>', 'the name that --host of the other commands means; default: [host] name, or that of the file')
     .option('-q, --quiet', 'do not show what the domains print')
-    .addHelpText('after', '\nExit status: 0 ended by a signal, 1 usage or host file error.')
+    .addOption(new Option('--seconds <count>', 'end after so much virtual time').argParser(parseSeconds))
+    .addOption(new Option('--deterministic', 'virtual time only, as fast as it goes: the same host file gives the same timeline'))
+    .addHelpText('after', '\nExit status: 0 ended by a signal or --seconds, 1 usage or host file error.')
     .action(async (file: string, options: HostOptions) => {
       try {
         process.exitCode = await hostCommand(file, options);
@@ -40,6 +48,7 @@ export function addHostCommand(program: Command): Command {
         throw error;
       }
     });
+  return addTimelineOptions(command);
 }
 
 async function hostCommand(file: string, options: HostOptions): Promise<number> {
@@ -51,14 +60,23 @@ async function hostCommand(file: string, options: HostOptions): Promise<number> 
     description,
     say,
     output: options.quiet ? undefined : new LineWriter(),
+    wallClockAtStart: options.deterministic ? EPOCH_NS : BigInt(Date.now()) * 1_000_000n,
   });
-  const loop = new HostLoop(toolstack.machine, () => settleEnds(toolstack));
+  const loop = new HostLoop(
+    toolstack.machine,
+    () => {
+      settleEnds(toolstack);
+      timeline.flush();
+    },
+    options.deterministic,
+  );
   const host: Host = {
     toolstack,
     systemName: { host: hostname(), release: release(), version: version(), machine: machine() },
     resolvePath: resolve,
   };
-  const socket = await serve(name, host, () => loop.wake());
+  const timeline = recordTimeline(toolstack.machine, options, options.seconds, () => loop.stop());
+  const socket = await serve(name, host, { acted: () => loop.wake(), failed: (error) => loop.fail(error) });
   const onSignal = (): void => loop.stop();
   for (const signal of SIGNALS) process.on(signal, onSignal);
   try {
@@ -74,18 +92,17 @@ async function hostCommand(file: string, options: HostOptions): Promise<number> 
       throw error;
     }
     process.stderr.write(await bugReport(toolstack.machine, error));
+    say(`host '${name}' has ended, and all of its domains with it`);
+    toolstack.closeDisks();
     return EXIT_BUG;
   } finally {
     for (const signal of SIGNALS) process.off(signal, onSignal);
-    end(socket);
+    timeline.close();
+    socket.close();
   }
 }
 
 const commandFor = (name: string): string => `beneath list --host ${name}`;
-
-function end(socket: ControlSocket): void {
-  socket.close();
-}
 
 function makeToolstack(
   file: string,
@@ -93,12 +110,18 @@ function makeToolstack(
     description,
     say,
     output,
-  }: { description: ReturnType<typeof readHostFile>; say: (line: string) => void; output: LineWriter | undefined },
+    wallClockAtStart,
+  }: {
+    description: ReturnType<typeof readHostFile>;
+    say: (line: string) => void;
+    output: LineWriter | undefined;
+    wallClockAtStart: bigint;
+  },
 ): Toolstack {
   try {
     return new Toolstack(description, {
       files: hostFiles,
-      wallClockAtStart: BigInt(Date.now()) * 1_000_000n,
+      wallClockAtStart,
       report: say,
       ...(output && { output: (domain, bytes) => output.write(domain, bytes) }),
     });

@@ -1,10 +1,12 @@
 /**
  * Drives a host's machine beside everything else that this process does: slices of a few milliseconds, and between them the
  * event loop. While all wait it sleeps, until the next timer or until somebody comes. Virtual time keeps to real time: it is
- * never ahead for longer than a slice, and where this computer is too slow for that it does not try to catch up.
+ * never ahead for longer than a slice, and where this computer is too slow for that it does not try to catch up. A
+ * deterministic host knows nothing of real time: its slices are all alike, and its time jumps.
  */
 import type { Machine } from '../machine.ts';
 import { runSlice } from '../run.ts';
+import { DETERMINISTIC_SLICE } from './deterministic.ts';
 
 const FIRST_SLICE = 50_000;
 const MAX_SLICE = 50_000_000;
@@ -15,7 +17,9 @@ const MAX_SLEEP_MS = 0x7fff_ffff;
 export class HostLoop {
   readonly #machine: Machine;
   readonly #afterSlice: () => void;
+  readonly #isDeterministic: boolean;
   #isOver = false;
+  #failure: { readonly error: unknown } | undefined;
   /** Real time at which virtual time was 0, had it always kept to it. */
   #realMsAtStart = performance.now();
   #wake: (() => void) | undefined;
@@ -23,15 +27,22 @@ export class HostLoop {
   #isAwaited = false;
 
   /** `afterSlice` looks at what has happened. */
-  constructor(machine: Machine, afterSlice: () => void) {
+  constructor(machine: Machine, afterSlice: () => void, isDeterministic = false) {
     this.#machine = machine;
     this.#afterSlice = afterSlice;
+    this.#isDeterministic = isDeterministic;
   }
 
   /** Somebody changed something: it may not sleep on. */
   wake(): void {
     this.#isAwaited = true;
     this.#wake?.();
+  }
+
+  /** A bug came up somewhere else: the loop ends with it. */
+  fail(error: unknown): void {
+    this.#failure = { error };
+    this.stop();
   }
 
   stop(): void {
@@ -41,6 +52,25 @@ export class HostLoop {
 
   /** Until it is stopped. */
   async run(): Promise<void> {
+    await (this.#isDeterministic ? this.#runDeterministic() : this.#runInRealTime());
+    if (this.#failure) throw this.#failure.error;
+  }
+
+  async #runDeterministic(): Promise<void> {
+    const { timers, clock } = this.#machine;
+    while (!this.#isOver) {
+      this.#isAwaited = false;
+      const { kind } = runSlice(this.#machine, DETERMINISTIC_SLICE);
+      this.#afterSlice();
+      await new Promise(setImmediate);
+      if (kind === 'running') continue;
+      // Without a domain that could run, there may still be a timer of the host's own.
+      if (timers.next() === Number.POSITIVE_INFINITY) await this.#wait(MAX_SLEEP_MS);
+      else clock.idleUntil(timers.next());
+    }
+  }
+
+  async #runInRealTime(): Promise<void> {
     let size = FIRST_SLICE;
     while (!this.#isOver) {
       this.#isAwaited = false;
@@ -54,7 +84,7 @@ export class HostLoop {
         const ahead = this.#msAhead();
         if (ahead > SLICE_MS) await this.#wait(ahead);
       } else {
-        await this.#sleep(slice.kind === 'idle' ? slice.deadline : Number.POSITIVE_INFINITY);
+        await this.#sleep(this.#machine.timers.next());
       }
     }
   }

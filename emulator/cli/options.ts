@@ -6,6 +6,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { MAX_GUEST_CMDLINE } from '../../firmware/start_info.ts';
 import { type DiskDescription, parseDisk } from '../toolstack/disk_spec.ts';
 import { parseMemory } from '../toolstack/size.ts';
+import { addTimelineOptions, type TimelineOptions } from './timeline_options.ts';
 
 export interface TraceOption {
   readonly kinds: ReadonlySet<TraceKind>;
@@ -16,7 +17,7 @@ export interface TraceOption {
 const TRACE_KINDS = ['hypercalls', 'traps', 'exits'] as const;
 export type TraceKind = (typeof TRACE_KINDS)[number];
 
-export interface RunOptions {
+export interface RunOptions extends TimelineOptions {
   readonly as: 'domU' | 'dom0';
   /** Bytes. */
   readonly memory: number;
@@ -63,7 +64,7 @@ function parseCount(text: string): number {
   return count;
 }
 
-function parseSeconds(text: string): number {
+export function parseSeconds(text: string): number {
   const seconds = Number(text);
   if (!/^\d*\.?\d+$/.test(text) || seconds <= 0 || seconds > 1e9) throw new InvalidArgumentError('Give seconds, such as 10 or 0.5.');
   return seconds;
@@ -87,7 +88,7 @@ function parseDisks(text: string, disks: readonly DiskDescription[]): DiskDescri
 
 /** Adds the flags to `command`. */
 export function addRunOptions(command: Command): Command {
-  return command
+  const withFlags = command
     .addOption(new Option('--as <kind>', 'boot it as an ordinary guest or as the initial domain').choices(['domU', 'dom0']).default('domU'))
     .addOption(new Option('--memory <size>', "the guest's memory").argParser(parseSize).default(DEFAULT_MEMORY, '128M'))
     .addOption(new Option('--vcpus <count>', 'virtual CPUs').argParser(parseVcpus).default(1))
@@ -110,4 +111,5 @@ export function addRunOptions(command: Command): Command {
     .addOption(new Option('--stats', 'say at the end what the CPU did and how long it took'))
     .addOption(new Option('--check', "report the guest's own mistakes: ignored errors, leaks, lost events and more"))
     .addOption(new Option('--verbose-debug', 'let a domU print by console_io, as a Xen with that build option does'));
+  return addTimelineOptions(withFlags);
 }

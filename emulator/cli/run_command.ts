@@ -10,11 +10,13 @@ import type { Domain } from '../domain.ts';
 import { Machine, type MachineOptions } from '../machine.ts';
 import { runSlice, type Slice } from '../run.ts';
 import { bugReport, crashReport } from './crash_report.ts';
+import { DETERMINISTIC_SLICE, EPOCH_NS } from './deterministic.ts';
 import { DiskFile } from './disk_file.ts';
 import { type Keyboard, openKeyboard, readWholeInput } from './keyboard.ts';
 import type { RunOptions, TraceKind } from './options.ts';
 import { readUserFile } from './read_file.ts';
 import { statisticsReport } from './statistics.ts';
+import { recordTimeline } from './timeline_options.ts';
 import { TraceWriter } from './trace_writer.ts';
 import { UserError } from './user_error.ts';
 
@@ -26,13 +28,10 @@ const EXIT_BUG = 70;
 /** Nobody reads the output any more: as a shell shows SIGPIPE. */
 const EXIT_PIPE = 141;
 
-/** Instructions of a slice: fixed where the run must be repeatable, else fitted to what takes about 8 ms. */
-const DETERMINISTIC_SLICE = 200_000;
+/** Instructions of a slice, where the run need not be repeatable: fitted to what takes about 8 ms. */
 const FIRST_SLICE = 50_000;
 const MAX_SLICE = 50_000_000;
 const SLICE_MS = 8;
-/** 2024-01-01, where a deterministic run's wall clock starts. */
-const EPOCH_NS = 1_704_067_200_000_000_000n;
 
 /** The exit status. */
 export async function runCommand(kernelPath: string, options: RunOptions): Promise<number> {
@@ -61,6 +60,7 @@ export async function runCommand(kernelPath: string, options: RunOptions): Promi
     ...optional('traceTrap', traced('traps')),
     ...optional('traceExit', traced('exits')),
   });
+  const timeline = recordTimeline(machine, options);
   const domain = machine.createPvDomain(image, {
     name: parse(kernelPath).name,
     isInitial: options.as === 'dom0',
@@ -79,8 +79,10 @@ export async function runCommand(kernelPath: string, options: RunOptions): Promi
   if (input !== undefined && input.length > 0) console.input(input);
   const keyboard = input === undefined ? openKeyboard((bytes) => console.input(bytes)) : undefined;
   try {
-    const { status, ms } = await drive(machine, domain, options, keyboard, trace);
-    trace?.flush();
+    const { status, ms } = await drive(machine, domain, options, keyboard, () => {
+      trace?.flush();
+      timeline.flush();
+    });
     const ended = status ?? (await end(machine, domain));
     if (options.stats) process.stderr.write(statisticsReport(machine, ms));
     if (checker) process.stderr.write(checker.finish(machine, domain));
@@ -92,6 +94,7 @@ export async function runCommand(kernelPath: string, options: RunOptions): Promi
   } finally {
     keyboard?.close();
     trace?.close();
+    timeline.close();
     for (const file of files) file.close();
   }
 }
@@ -116,7 +119,7 @@ async function drive(
   domain: Domain,
   options: RunOptions,
   keyboard: Keyboard | undefined,
-  trace: TraceWriter | undefined,
+  flush: () => void,
 ): Promise<{ status?: number; ms: number }> {
   const { cpu } = machine;
   const isFixed = keyboard === undefined;
@@ -131,7 +134,7 @@ async function drive(
     const slice = runSlice(machine, Math.min(size, left), keyboard?.isOver ?? true);
     const after = performance.now();
     ms += after - before;
-    trace?.flush();
+    flush();
     if (slice.kind === 'over') return { ms };
     if (Number(cpu.instructions) >= (options.maxInstructions ?? Number.POSITIVE_INFINITY)) {
       return { status: limit(domain, `--max-instructions ${options.maxInstructions} is reached`), ms };

@@ -47,8 +47,8 @@ function dumpDomain(toolstack: Toolstack, domain: Domain): string[] {
   const affinity = (cpus: readonly number[]): string => (cpus.length === 0 ? '' : rangesOf(cpus));
   return [
     `General information for domain ${id}:`,
-    `    refcnt=3 dying=${domain.isDying ? 2 : 0} pause_count=${domain.pauseCount}`,
-    `    nr_pages=${info.memory_kib / 4} xenheap_pages=2 dirty_cpus={} max_pages=${domain.maxPages}`,
+    `    dying=${domain.isDying ? 2 : 0} pause_count=${domain.pauseCount}`,
+    `    nr_pages=${info.memory_kib / 4} max_pages=${domain.maxPages}`,
     `    handle=${uuid} vm_assist=${domain.vmAssist.toString(16).padStart(8, '0')}`,
     `VCPU information and callbacks for domain ${id}:`,
     ...domain.vcpus.flatMap((vcpu) => {

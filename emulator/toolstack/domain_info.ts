@@ -1,5 +1,6 @@
 /** What XEN_DOMCTL_getdomaininfo and getvcpuinfo tell of a domain (xen:common/domctl.c), as plain data. */
-import { runningTime } from '../../hypercalls/vcpu/runstate.ts';
+import { RUNSTATE_offline, RUNSTATE_runnable } from '../../hypercalls/abi/vcpu.ts';
+import { readRunstate, runningTime } from '../../hypercalls/vcpu/runstate.ts';
 import type { Domain } from '../domain.ts';
 import type { Machine } from '../machine.ts';
 import { PAGE_SIZE } from '../memory/machine_memory.ts';
@@ -30,6 +31,19 @@ export interface VcpuInfo {
   readonly blocked: boolean;
   readonly running: boolean;
   readonly cpu_time: number;
+}
+
+/** What beneath top shows beside what xentop does. */
+export interface VcpuLoad extends VcpuInfo {
+  /** Nanoseconds that it could have run, had it not been for others, its cap or a pause. */
+  readonly stolen_time: number;
+  readonly credit: number;
+}
+
+export function vcpuLoad(machine: Machine, vcpu: Vcpu): VcpuLoad {
+  const { time } = readRunstate(machine, vcpu);
+  const stolen = Number(time[RUNSTATE_runnable]! + time[RUNSTATE_offline]!);
+  return { ...vcpuInfo(machine, vcpu), stolen_time: stolen, credit: vcpu.unit!.credit };
 }
 
 const isRunning = ({ cores }: Machine, { unit }: Vcpu): boolean => cores.coreOf(unit!) !== undefined;

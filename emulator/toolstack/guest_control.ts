@@ -41,7 +41,7 @@ export function askGuest(toolstack: Toolstack, domid: number, word: ControlWord)
 /** Resolves when the domain has been destroyed (no reason), or has shut down and is kept. */
 export function waitForEnd(toolstack: Toolstack, domid: number): Promise<number | undefined> {
   const record = toolstack.find(String(domid));
-  if (record === undefined) return Promise.resolve(undefined);
+  if (record === undefined) return Promise.resolve(toolstack.reasonOfEnd(domid));
   if (record.isPreserved) return Promise.resolve(record.domain.shutdownReason);
   return new Promise((resolve) => {
     const stop = toolstack.onEnd((ended, reason) => {

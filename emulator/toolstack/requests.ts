@@ -6,11 +6,12 @@ import { domainPath } from '../../hypercalls/xenstore/path.ts';
 import { writeCore } from './core_file.ts';
 import { formatCpuList, parseCpuList } from './cpu_list.ts';
 import { pressDebugKeys } from './debug_keys.ts';
-import { type DomainInfo, domainInfo, type VcpuInfo, vcpuInfo } from './domain_info.ts';
+import { type DomainInfo, domainInfo, type VcpuInfo, type VcpuLoad, vcpuInfo, vcpuLoad } from './domain_info.ts';
 import { askGuest, waitForEnd } from './guest_control.ts';
 import { HostFileError, readDomainFile } from './host_file.ts';
 import { freeMemory, hostInfo, type SystemName } from './host_info.ts';
 import type { DomainDescription } from './host_keys.ts';
+import type { RunqueueInfo } from './scheduling.ts';
 import type { DomainRecord, Toolstack } from './toolstack.ts';
 import { ERROR_INVAL, ToolstackError } from './toolstack_error.ts';
 
@@ -85,7 +86,7 @@ const domidOf = (host: Host, given: Arguments): number => recordOf(host, given).
 const recordsOf = (host: Host, given: Arguments): readonly DomainRecord[] =>
   isGiven(given, 'domain') ? [recordOf(host, given)] : host.toolstack.records;
 
-function listed({ toolstack: { machine } }: Host, { domain }: DomainRecord): ListedDomain {
+function listed({ machine }: Toolstack, { domain }: DomainRecord): ListedDomain {
   const uuid = machine.xenstore.read(`${domainPath(domain.id)}/vm`)?.slice('/vm/'.length) ?? '';
   return { ...domainInfo(machine, domain), uuid };
 }
@@ -158,6 +159,51 @@ function create(host: Host, given: Arguments): { domid: number; name: string } {
   return { domid: domain.id, name: domain.name };
 }
 
+const VBD_FIELDS = ['readRequests', 'writeRequests', 'readSectors', 'writtenSectors'] as const;
+
+export interface TopDomain extends ListedDomain {
+  readonly weight: number;
+  readonly cap: number;
+  readonly vbds: number;
+  /** Requests read and written, sectors read and written. */
+  readonly vbd_counts: readonly number[];
+  readonly vcpu_loads: readonly VcpuLoad[];
+}
+
+export interface Top {
+  /** Virtual nanoseconds. */
+  readonly now: number;
+  readonly cpus: number;
+  readonly cpu_khz: number;
+  readonly total_kib: number;
+  readonly free_kib: number;
+  readonly domains: readonly TopDomain[];
+  readonly runqueues: readonly RunqueueInfo[];
+}
+
+function topOf(toolstack: Toolstack): Top {
+  const { machine, scheduling, records } = toolstack;
+  return {
+    now: machine.clock.ns,
+    cpus: scheduling.cpuCount,
+    cpu_khz: machine.clock.tscKhz,
+    total_kib: toolstack.description.memory / 1024,
+    free_kib: freeMemory(toolstack) / 1024,
+    domains: records.map((record) => {
+      const { domain } = record;
+      const backends = machine.blockBackends.get(domain.id) ?? [];
+      return {
+        ...listed(toolstack, record),
+        ...scheduling.parametersOf(domain),
+        vbds: backends.length,
+        vbd_counts: VBD_FIELDS.map((field) => backends.reduce((sum, { statistics }) => sum + statistics[field], 0)),
+        vcpu_loads: domain.vcpus.map((vcpu) => vcpuLoad(machine, vcpu)),
+      };
+    }),
+    runqueues: scheduling.runqueues(),
+  };
+}
+
 const nothing = (act: (host: Host, given: Arguments) => void): Operation => {
   return (host, given) => {
     act(host, given);
@@ -166,7 +212,7 @@ const nothing = (act: (host: Host, given: Arguments) => void): Operation => {
 };
 
 export const operations: Readonly<Record<string, Operation>> = {
-  list: (host, given) => recordsOf(host, given).map((record) => listed(host, record)),
+  list: (host, given) => recordsOf(host, given).map((record) => listed(host.toolstack, record)),
   vcpus: (host, given) => recordsOf(host, given).flatMap((record) => listedVcpus(host, record)),
   create,
   check: (_host, given) => ({ name: describedDomain(given).name }),
@@ -195,19 +241,15 @@ export const operations: Readonly<Record<string, Operation>> = {
   set_ratelimit: nothing((host, given) => host.toolstack.setRatelimit(countOf(given, 'us'))),
   /** Who asked sees it from now on. */
   console: (host, given) => ({ domid: domidOf(host, given) }),
+  /** Who asked gets the timeline from now on, for so many seconds of virtual time. */
+  trace: ({ toolstack }, given) => {
+    const { seconds = null } = given;
+    if (seconds !== null && !(typeof seconds === 'number' && seconds > 0 && seconds <= 1e6)) wrong('seconds', 'number of seconds');
+    if (toolstack.machine.timeline !== undefined) throw new ToolstackError('this host is being recorded already');
+    return { seconds };
+  },
   info: (host) => hostInfo(host.toolstack, host.systemName),
-  top: (host) => ({
-    now: Number(host.toolstack.machine.clock.now()),
-    cpus: host.toolstack.scheduling.cpuCount,
-    cpu_khz: host.toolstack.machine.clock.tscKhz,
-    total_kib: host.toolstack.description.memory / 1024,
-    free_kib: freeMemory(host.toolstack) / 1024,
-    domains: host.toolstack.records.map((record) => ({
-      ...listed(host, record),
-      vbds: record.disks.length,
-      vcpu_times: record.domain.vcpus.map((vcpu) => vcpuInfo(host.toolstack.machine, vcpu)),
-    })),
-  }),
+  top: ({ toolstack }) => topOf(toolstack),
   uptime: (host, given) =>
     recordsOf(host, given).map(({ domain, startedAt }) => ({
       domid: domain.id,

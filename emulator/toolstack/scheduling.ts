@@ -3,12 +3,22 @@ import type { Domain } from '../domain.ts';
 import type { Machine } from '../machine.ts';
 import { CpuMask } from '../scheduler/credit2/cpu_mask.ts';
 import type { TopologyShape } from '../scheduler/credit2/topology.ts';
+import type { Unit } from '../scheduler/credit2/unit.ts';
 import type { Vcpu } from '../vcpu.ts';
 import type { HostDescription } from './host_keys.ts';
 
 export interface Affinity {
   readonly hard: readonly number[];
   readonly soft: readonly number[];
+}
+
+export interface RunqueueInfo {
+  readonly runqueue: number;
+  /** How many vCPUs run or wait. */
+  readonly load: number;
+  readonly max_weight: number;
+  readonly cpus: readonly { readonly cpu: number; readonly vcpu: string | null }[];
+  readonly waiting: readonly string[];
 }
 
 /** As a machine is told it. */
@@ -75,6 +85,18 @@ export class Scheduling {
 
   isRunning(vcpu: Vcpu): boolean {
     return this.#machine.cores.coreOf(vcpu.unit!) !== undefined;
+  }
+
+  /** Who waits and who runs, for a person to look at. */
+  runqueues(): RunqueueInfo[] {
+    const nameOf = (unit: { readonly owner: Vcpu } | undefined): string | undefined => unit?.owner.name;
+    return this.#scheduler.runqueues.map(({ id, load, maxWeight, active, units }) => ({
+      runqueue: id,
+      load,
+      max_weight: maxWeight,
+      cpus: [...active].map((cpu) => ({ cpu, vcpu: nameOf(this.#scheduler.current(cpu)) ?? null })),
+      waiting: units.filter(({ isQueued }) => isQueued).map((unit) => nameOf(unit as Unit<Vcpu>)!),
+    }));
   }
 
   /** What debug key `r` prints. */

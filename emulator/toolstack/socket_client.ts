@@ -3,13 +3,20 @@ import { connect, type Socket } from 'node:net';
 import { socketNames, socketPath } from './socket_path.ts';
 import { ERROR_FAIL, ToolstackError } from './toolstack_error.ts';
 
-type Line = { result?: unknown; error?: string; code?: number; output?: string; end?: true };
+type Line = { result?: unknown; error?: string; code?: number; output?: string; trace?: string; lost?: boolean; end?: true };
 
 export interface ConsoleStream {
   type(bytes: Uint8Array): void;
   /** Nothing more will be typed; the host then sends what it has, and ends the stream. */
   endInput(): void;
   leave(): void;
+}
+
+export interface TraceStream {
+  /** Asks for the end: what belongs to it still comes. */
+  stop(): void;
+  /** Nothing more comes. False: it ended early. */
+  readonly ended: Promise<boolean>;
 }
 
 export class Client {
@@ -63,21 +70,40 @@ export class Client {
     });
   }
 
+  /** Records the host, for so many seconds of virtual time or until it is stopped; `write` gets trace text. */
+  async record(seconds: number | undefined, write: (text: string) => void): Promise<TraceStream> {
+    let end: (isWhole: boolean) => void = () => {};
+    const ended = new Promise<boolean>((resolve) => {
+      end = resolve;
+    });
+    const take = (line: Line): void => {
+      if (line.trace !== undefined) write(line.trace);
+      if (line.end) end(line.lost !== true);
+    };
+    await this.#askThenTake('trace', { seconds }, take);
+    this.#lost = () => end(true);
+    return { stop: () => this.#socket.write(`${JSON.stringify({ operation: 'trace_stop' })}\n`), ended };
+  }
+
+  /** What comes after the answer goes to `take`: its first piece may come together with it. */
+  async #askThenTake(operation: string, given: Readonly<Record<string, unknown>>, take: (line: Line) => void): Promise<void> {
+    await new Promise((resolve, reject) => {
+      this.ask(operation, given).then(resolve, reject);
+      const answer = this.#take;
+      this.#take = (line) => {
+        this.#take = take;
+        answer(line);
+      };
+    });
+  }
+
   /** `ended` is called once: the domain is gone, or nothing more comes. */
   async viewConsole(domain: string, output: (bytes: Uint8Array) => void, ended: () => void): Promise<ConsoleStream> {
     const show = (line: Line): void => {
       if (line.output !== undefined) output(Buffer.from(line.output, 'base64'));
       if (line.end) this.close();
     };
-    // The first output may come in one piece with the answer.
-    await new Promise((resolve, reject) => {
-      this.ask('console', { domain }).then(resolve, reject);
-      const answer = this.#take;
-      this.#take = (line) => {
-        this.#take = show;
-        answer(line);
-      };
-    });
+    await this.#askThenTake('console', { domain }, show);
     this.#lost = ended;
     return {
       type: (bytes) => this.#socket.write(`${JSON.stringify({ input: Buffer.from(bytes).toString('base64') })}\n`),

@@ -8,6 +8,7 @@ import { MAX_LINE_SIZE, type Reply } from './protocol.ts';
 import { type Arguments, type Host, operations } from './requests.ts';
 import { isAnswered } from './socket_client.ts';
 import { makeSocketFolder, socketPath } from './socket_path.ts';
+import { sendTrace, type TraceMessage } from './socket_trace.ts';
 import { ERROR_INVAL, ToolstackError } from './toolstack_error.ts';
 
 /** What a console prints is lost for a viewer who leaves so much unread. */
@@ -18,13 +19,21 @@ export interface ControlSocket {
   close(): void;
 }
 
-/** `acted` is called after each request. Refuses a name under which another host answers. */
-export async function serve(name: string, host: Host, acted: () => void): Promise<ControlSocket> {
+/** What a host does about its requests. */
+export interface SocketEvents {
+  /** A request was acted on: the machine may have something to do. */
+  acted(): void;
+  /** A bug of ours came up in one. */
+  failed(error: unknown): void;
+}
+
+/** Refuses a name under which another host answers. */
+export async function serve(name: string, host: Host, events: SocketEvents): Promise<ControlSocket> {
   const path = socketPath(name);
   makeSocketFolder();
   const sessions = new Set<Session>();
   const server = createServer({ allowHalfOpen: true }, (socket) => {
-    const session = new Session(socket, host, acted);
+    const session = new Session(socket, host, events);
     sessions.add(session);
     socket.on('close', () => sessions.delete(session));
   });
@@ -63,18 +72,20 @@ function listen(server: Server, path: string): Promise<boolean> {
 class Session {
   readonly #socket: Socket;
   readonly #host: Host;
-  readonly #acted: () => void;
+  readonly #events: SocketEvents;
   readonly #lines: string[] = [];
   #pending: Buffer[] = [];
   #pendingSize = 0;
   #isBusy = false;
   /** Of a console that is viewed. */
   #type: ((bytes: Uint8Array) => void) | undefined;
+  /** Of a timeline that is recorded. */
+  #stopTrace: (() => void) | undefined;
 
-  constructor(socket: Socket, host: Host, acted: () => void) {
+  constructor(socket: Socket, host: Host, events: SocketEvents) {
     this.#socket = socket;
     this.#host = host;
-    this.#acted = acted;
+    this.#events = events;
     socket.on('data', (bytes: Buffer) => this.#take(bytes));
     socket.on('end', () => this.#finish());
     socket.on('error', () => socket.destroy());
@@ -131,18 +142,23 @@ class Session {
     const { operation, input } = request as Arguments;
     if (this.#type !== undefined && typeof input === 'string') {
       this.#type(Buffer.from(input, 'base64'));
-      this.#acted();
+      this.#events.acted();
+      return;
+    }
+    if (this.#stopTrace !== undefined && operation === 'trace_stop') {
+      this.#stopTrace();
       return;
     }
     try {
       const result = await this.#perform(String(operation), request as Arguments);
       this.#send({ result: result ?? null });
       if (operation === 'console') this.#view(result as { domid: number });
+      if (operation === 'trace') this.#record(result as { seconds: number | null });
     } catch (error) {
-      if (!(error instanceof ToolstackError)) throw error;
-      this.#send({ error: error.message, code: error.code });
+      if (error instanceof ToolstackError) this.#send({ error: error.message, code: error.code });
+      else this.#events.failed(error);
     }
-    this.#acted();
+    this.#events.acted();
   }
 
   async #perform(name: string, given: Arguments): Promise<unknown> {
@@ -150,7 +166,7 @@ class Session {
     if (operation === undefined) throw new ToolstackError(`there is no operation '${name}'`, ERROR_INVAL);
     const result = operation(this.#host, given);
     // What takes time ends only when the domains go on meanwhile.
-    if (result instanceof Promise) this.#acted();
+    if (result instanceof Promise) this.#events.acted();
     return result;
   }
 
@@ -173,7 +189,19 @@ class Session {
     this.#socket.on('close', leave);
   }
 
-  #send(message: Reply | { readonly output: string } | { readonly end: true }): void {
+  #record({ seconds }: { readonly seconds: number | null }): void {
+    const socket = this.#socket;
+    const { stop } = sendTrace(this.#host.toolstack.machine, seconds, {
+      send: (message) => this.#send(message),
+      get unread() {
+        return socket.writableLength;
+      },
+    });
+    this.#stopTrace = stop;
+    socket.on('close', stop);
+  }
+
+  #send(message: Reply | { readonly output: string } | { readonly end: true } | TraceMessage): void {
     if (this.#socket.writable) this.#socket.write(`${JSON.stringify(message)}\n`);
   }
 

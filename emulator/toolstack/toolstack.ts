@@ -15,6 +15,8 @@ import { MessageLog } from './message_log.ts';
 import { Scheduling, topologyOf } from './scheduling.ts';
 import { ERROR_INVAL, ToolstackError } from './toolstack_error.ts';
 
+const MOST_ENDED = 1000;
+
 /** A disk that is safe on its medium once it is closed. */
 export interface OpenDisk extends Disk {
   close(): void;
@@ -55,6 +57,8 @@ export class Toolstack {
   readonly files: HostFiles;
   readonly report: (line: string) => void;
   readonly #records = new Map<number, DomainRecord>();
+  /** The reasons of the last ones. */
+  readonly #ended = new Map<number, number | undefined>();
   readonly #endWatchers = new Set<(domid: number, reason: number | undefined) => void>();
 
   constructor(description: HostDescription, { files, output, report, ...options }: ToolstackOptions) {
@@ -172,7 +176,14 @@ export class Toolstack {
     this.#records.delete(domid);
     record.console.end();
     for (const disk of record.disks) disk.close();
+    this.#ended.set(domid, reason);
+    for (const old of this.#ended.keys()) if (this.#ended.size > MOST_ENDED) this.#ended.delete(old);
     for (const watcher of [...this.#endWatchers]) watcher(domid, reason);
+  }
+
+  /** Why a domain that was destroyed had shut down before, as far as that is remembered. */
+  reasonOfEnd(domid: number): number | undefined {
+    return this.#ended.get(domid);
   }
 
   /** A domain that has shut down stays as it is, and those who wait for its end are told. */
@@ -238,6 +249,11 @@ export class Toolstack {
   onEnd(ended: (domid: number, reason: number | undefined) => void): () => void {
     this.#endWatchers.add(ended);
     return () => void this.#endWatchers.delete(ended);
+  }
+
+  /** What was written to them is safe, whatever has become of the machine. */
+  closeDisks(): void {
+    for (const { disks } of this.#records.values()) for (const disk of disks) disk.close();
   }
 
   /** Ends all domains, so that their disks are as they left them. */

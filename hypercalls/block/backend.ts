@@ -5,7 +5,7 @@
  */
 import type { Domain } from '../../emulator/domain.ts';
 import type { Host } from '../../emulator/host.ts';
-import { VDISK_READONLY, XEN_IO_PROTO_ABI_NATIVE } from '../abi/blkif.ts';
+import * as abi from '../abi/blkif.ts';
 import { XenbusState } from '../abi/xenbus.ts';
 import { connectToHost, type HostChannel } from '../event_channel/ports.ts';
 import { type HostMapping, mapToHost } from '../grant_table/toolstack.ts';
@@ -14,7 +14,7 @@ import type { XenStore } from '../xenstore/store.ts';
 import type { DevicePaths } from './device_tree.ts';
 import { type Disk, SECTOR_SIZE } from './disk.ts';
 import { type BlockDevice, perform } from './perform.ts';
-import { BlockRing, ringLayouts } from './ring.ts';
+import { BlockRing, type Request, ringLayouts } from './ring.ts';
 
 interface Connection {
   readonly page: HostMapping;
@@ -23,6 +23,8 @@ interface Connection {
 }
 
 export class BlockBackend {
+  /** Requests, and the sectors of their segments, as blkback counts them. */
+  readonly statistics = { readRequests: 0, writeRequests: 0, readSectors: 0, writtenSectors: 0 };
   readonly #device: BlockDevice;
   readonly #store: XenStore;
   readonly #paths: DevicePaths;
@@ -87,7 +89,7 @@ export class BlockBackend {
   /** The ring and the channel that the front end names; or what is wrong with them. */
   #open(): Connection | string {
     const { host, domain } = this.#device;
-    const protocol = this.#node('protocol') ?? XEN_IO_PROTO_ABI_NATIVE;
+    const protocol = this.#node('protocol') ?? abi.XEN_IO_PROTO_ABI_NATIVE;
     const layout = Object.hasOwn(ringLayouts, protocol) ? ringLayouts[protocol] : undefined;
     if (layout === undefined) return `unknown fe protocol ${protocol}`;
     if ((this.#number('multi-queue-num-queues') ?? 1) > 1) return 'there is one queue';
@@ -108,7 +110,7 @@ export class BlockBackend {
 
   #serve(): void {
     const { ring, channel } = this.#connection ?? {};
-    switch (ring?.serve((request) => perform(this.#device, request))) {
+    switch (ring?.serve((request) => this.#perform(request))) {
       case 'notify':
         channel?.notify();
         return;
@@ -117,6 +119,19 @@ export class BlockBackend {
         return;
       default:
     }
+  }
+
+  #perform(request: Request): number {
+    const { statistics } = this;
+    const { operation, nr_segments, seg } = request;
+    const status = perform(this.#device, request);
+    if (operation === abi.BLKIF_OP_READ) statistics.readRequests++;
+    if (operation === abi.BLKIF_OP_WRITE) statistics.writeRequests++;
+    if (status !== abi.BLKIF_RSP_OKAY || operation === abi.BLKIF_OP_DISCARD) return status;
+    const sectors = seg.slice(0, nr_segments).reduce((sum, { first_sect, last_sect }) => sum + last_sect - first_sect + 1, 0);
+    if (operation === abi.BLKIF_OP_READ) statistics.readSectors += sectors;
+    else statistics.writtenSectors += sectors;
+    return status;
   }
 
   #disconnect(): void {
@@ -144,7 +159,7 @@ export class BlockBackend {
 
   #putGeometry(): void {
     const { sectors, isReadonly } = this.#device.disk;
-    this.#put({ sectors, info: isReadonly ? VDISK_READONLY : 0, 'sector-size': SECTOR_SIZE, 'physical-sector-size': SECTOR_SIZE });
+    this.#put({ sectors, info: isReadonly ? abi.VDISK_READONLY : 0, 'sector-size': SECTOR_SIZE, 'physical-sector-size': SECTOR_SIZE });
   }
 
   #become(state: number): void {

@@ -139,7 +139,8 @@ t.test('top -b', async (t) => {
       max_memory_kib: Number(maxmem),
       max_vcpus: Number(vcpus),
       vbds: 0,
-      vcpu_times: [],
+      vbd_counts: [0, 0, 0, 0],
+      vcpu_loads: [],
     })),
   }));
   let out = '';

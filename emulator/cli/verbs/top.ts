@@ -1,25 +1,10 @@
 /** `beneath top`: xentop's table (xen:tools/xentop/xentop.c), live on a terminal, or in batches. */
-import type { VcpuInfo } from '../../toolstack/domain_info.ts';
-import type { ListedDomain } from '../../toolstack/requests.ts';
+import type { ListedDomain, Top, TopDomain } from '../../toolstack/requests.ts';
+import type { RunqueueInfo } from '../../toolstack/scheduling.ts';
 import type { Client } from '../../toolstack/socket_client.ts';
 import { ToolstackError } from '../../toolstack/toolstack_error.ts';
 import { openKeyboard } from '../keyboard.ts';
 import { type Flags, linesOf, pad, type Verb } from './verb.ts';
-
-interface TopDomain extends ListedDomain {
-  readonly vbds: number;
-  readonly vcpu_times: readonly VcpuInfo[];
-}
-
-interface Snapshot {
-  /** Virtual nanoseconds. */
-  readonly now: number;
-  readonly cpus: number;
-  readonly cpu_khz: number;
-  readonly total_kib: number;
-  readonly free_kib: number;
-  readonly domains: readonly TopDomain[];
-}
 
 const DEFAULT_DELAY_S = 3;
 const SHUTDOWN_CRASH = 3;
@@ -29,8 +14,8 @@ type Column = readonly [name: string, width: number, value: (domain: TopDomain, 
 
 /** A snapshot and the one before. */
 interface Moment {
-  readonly now: Snapshot;
-  readonly before: Snapshot | undefined;
+  readonly now: Top;
+  readonly before: Top | undefined;
 }
 
 const percent = (part: number, whole: number): string => (whole > 0 ? (part * 100) / whole : 0).toFixed(1);
@@ -39,6 +24,20 @@ const percent = (part: number, whole: number): string => (whole > 0 ? (part * 10
 function cpuPercent({ domid, cpu_time }: TopDomain, { now, before }: Moment): string {
   const then = before?.domains.find((each) => each.domid === domid);
   return before === undefined || then === undefined ? '0.0' : percent(cpu_time - then.cpu_time, now.now - before.now);
+}
+
+/** Of the vCPUs that are online, all together: could have run and did not. */
+function stealPercent({ domid, vcpu_loads }: TopDomain, { now, before }: Moment): string {
+  const then = before?.domains.find((each) => each.domid === domid);
+  if (before === undefined || then === undefined) return '0.0';
+  const online = vcpu_loads.filter((each) => each.online);
+  const stolen = online.reduce((sum, { vcpu, stolen_time }) => sum + stolen_time - (then.vcpu_loads[vcpu]?.stolen_time ?? stolen_time), 0);
+  return percent(stolen, now.now - before.now);
+}
+
+function runqueueLine({ runqueue, load, max_weight, cpus, waiting }: RunqueueInfo): string {
+  const running = cpus.map(({ cpu, vcpu }) => `${cpu}: ${vcpu ?? 'idle'}`).join('  ');
+  return `Runqueue ${runqueue}: load ${load}, max weight ${max_weight}   CPU ${running}   waiting: ${waiting.join(' ') || 'nobody'}`;
 }
 
 function stateOf({ dying, shutdown, shutdown_reason, blocked, paused, running }: ListedDomain): string {
@@ -68,28 +67,40 @@ const COLUMNS: readonly Column[] = [
   ['NETRX(k)',   8, () => 0],
   ['VBDS',       4, ({ vbds }) => vbds],
   ['VBD_OO',     8, () => 0],
-  ['VBD_RD',     8, () => 0],
-  ['VBD_WR',     8, () => 0],
-  ['VBD_RSECT', 10, () => 0],
-  ['VBD_WSECT', 10, () => 0],
+  ['VBD_RD',     8, ({ vbd_counts }) => vbd_counts[0]!],
+  ['VBD_WR',     8, ({ vbd_counts }) => vbd_counts[1]!],
+  ['VBD_RSECT', 10, ({ vbd_counts }) => vbd_counts[2]!],
+  ['VBD_WSECT', 10, ({ vbd_counts }) => vbd_counts[3]!],
   ['SSID',       4, () => 0],
 ];
 
-function header(): string {
-  return [pad('NAME', NAME_WIDTH), ...COLUMNS.map(([name, width], i) => pad(name, i === 0 ? width : width))].join(' ');
-}
+/** What a person watches Credit2 by; credits in milliseconds of a CPU, the least of the domain's vCPUs. */
+// biome-ignore format: a table
+const LIVE_COLUMNS: readonly Column[] = [
+  ['STATE',      6, stateOf],
+  ['CPU(sec)',   8, ({ cpu_time }) => Math.floor(cpu_time / 1e9)],
+  ['CPU(%)',     6, cpuPercent],
+  ['STEAL(%)',   8, stealPercent],
+  ['CREDIT',     7, ({ vcpu_loads }) => (Math.min(...vcpu_loads.filter(({ online }) => online).map(({ credit }) => credit)) / 1e6).toFixed(1)],
+  ['WEIGHT',     6, ({ weight }) => weight],
+  ['CAP',        4, ({ cap }) => cap],
+  ['VCPUS',      5, ({ vcpus }) => vcpus],
+  ['MEM(k)',     8, ({ memory_kib }) => memory_kib],
+];
 
-function rowsOf(at: Moment, flags: Flags): string[] {
+const header = (columns = COLUMNS): string => [pad('NAME', NAME_WIDTH), ...columns.map(([name, width]) => pad(name, width))].join(' ');
+
+function rowsOf(at: Moment, flags: Flags, columns = COLUMNS): string[] {
   const domains = [...at.now.domains].sort((a, b) => (a.name < b.name ? -1 : 1));
   return domains.flatMap((domain, i) => {
     const name = flags.fullName === true ? domain.name : domain.name.slice(0, NAME_WIDTH);
-    const row = [pad(name, NAME_WIDTH), ...COLUMNS.map(([, width, value]) => pad(value(domain, at), width))].join(' ');
-    return [...(flags.repeatHeader === true && i > 0 ? [header()] : []), row, ...(flags.vcpus === true ? [vcpuLine(domain)] : [])];
+    const row = [pad(name, NAME_WIDTH), ...columns.map(([, width, value]) => pad(value(domain, at), width))].join(' ');
+    return [...(flags.repeatHeader === true && i > 0 ? [header(columns)] : []), row, ...(flags.vcpus === true ? [vcpuLine(domain)] : [])];
   });
 }
 
-function vcpuLine({ vcpu_times }: TopDomain): string {
-  const online = vcpu_times.filter((each) => each.online);
+function vcpuLine({ vcpu_loads }: TopDomain): string {
+  const online = vcpu_loads.filter((each) => each.online);
   return `VCPUs(sec): ${online.map(({ vcpu, cpu_time }) => ` ${pad(vcpu, 2)}: ${pad(Math.floor(cpu_time / 1e9), 10)}s`).join('')}`;
 }
 
@@ -114,8 +125,12 @@ function summary({ now: { domains, total_kib, free_kib, cpus, cpu_khz } }: Momen
 
 /** The rows of a terminal are few: what does not fit is cut, as on xentop's screen. */
 function screen(at: Moment, flags: Flags): string {
-  const { columns = 80, rows = 24 } = process.stdout;
-  const lines = [...summary(at), header(), ...rowsOf(at, flags)].slice(0, rows - 1).map((line) => line.slice(0, columns));
+  // A terminal that does not know its size says 0.
+  const columns = process.stdout.columns || 80;
+  const rows = process.stdout.rows || 24;
+  const lines = [...summary(at), header(LIVE_COLUMNS), ...rowsOf(at, flags, LIVE_COLUMNS), '', ...at.now.runqueues.map(runqueueLine)]
+    .slice(0, rows - 1)
+    .map((line) => line.slice(0, columns));
   return `\x1b[H${lines.map((line) => `${line}\x1b[K\r\n`).join('')}\x1b[J`;
 }
 
@@ -133,10 +148,10 @@ const asData = (at: Moment) => ({
 });
 
 async function showBatches(client: Client, flags: Flags, iterations: number, delayMs: number): Promise<undefined> {
-  let before: Snapshot | undefined;
+  let before: Top | undefined;
   for (let i = 0; i < iterations; i++) {
     if (i > 0) await new Promise((resolve) => setTimeout(resolve, delayMs));
-    const now = (await client.ask('top')) as Snapshot;
+    const now = (await client.ask('top')) as Top;
     const at = { now, before };
     process.stdout.write(flags.json === true ? `${JSON.stringify(asData(at))}\n` : linesOf([header(), ...rowsOf(at, flags)]));
     before = now;
@@ -151,9 +166,9 @@ async function showLive(client: Client, flags: Flags, iterations: number, delayM
   });
   process.stdout.write('\x1b[?1049h\x1b[?25l');
   try {
-    let before: Snapshot | undefined;
+    let before: Top | undefined;
     for (let i = 0; i < iterations && !wantsToLeave && !keyboard.wantsToLeave; i++) {
-      const now = (await client.ask('top')) as Snapshot;
+      const now = (await client.ask('top')) as Top;
       process.stdout.write(screen({ now, before }, flags));
       before = now;
       const until = performance.now() + delayMs;

@@ -5,6 +5,15 @@ import { listingVerbs } from './listing.ts';
 import { lifeVerbs } from './lives.ts';
 import { schedulingVerbs } from './scheduling.ts';
 import { topVerbs } from './top.ts';
+import { traceVerbs } from './trace.ts';
 import type { Verb } from './verb.ts';
 
-export const verbs: readonly Verb[] = [...listingVerbs, ...lifeVerbs, ...consoleVerbs, ...schedulingVerbs, ...topVerbs, ...hostVerbs];
+export const verbs: readonly Verb[] = [
+  ...listingVerbs,
+  ...lifeVerbs,
+  ...consoleVerbs,
+  ...schedulingVerbs,
+  ...topVerbs,
+  ...traceVerbs,
+  ...hostVerbs,
+];
