@@ -27,7 +27,7 @@ export function plot(trace: Trace, title: string): string {
   const delaysTop = lanesEnd + 80;
   const height = delaysTop + 60 + trace.domains.length * 24 + 30;
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}" font-family="sans-serif" font-size="12">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}" font-family="sans-serif" font-size="12" fill="${INK}">`,
     `<rect width="${WIDTH}" height="${height}" fill="#fff"/>`,
     text(LEFT, 28, `Runstates of ${lanes} vCPUs: ${title}`, 'font-size="18"'),
     legend(),
@@ -40,10 +40,10 @@ export function plot(trace: Trace, title: string): string {
   ].join('\n');
 }
 
-const escape = (given: string): string => given.replace(/[&<>"]/g, (char) => `&#${char.charCodeAt(0)};`);
+const escaped = (given: string): string => given.replace(/[&<>"]/g, (char) => `&#${char.charCodeAt(0)};`);
 
 function text(x: number, y: number, given: string, attributes = ''): string {
-  return `<text x="${x}" y="${y}" fill="${INK}"${attributes && ` ${attributes}`}>${escape(given)}</text>`;
+  return `<text x="${x}" y="${y}"${attributes && ` ${attributes}`}>${escaped(given)}</text>`;
 }
 
 function legend(): string {
@@ -51,7 +51,7 @@ function legend(): string {
     .map((name, state) => {
       const x = LEFT + state * 225;
       const box = `<rect x="${x}" y="46" width="14" height="14" fill="${COLOURS[state]}" stroke="${PALE}" stroke-width="0.5"/>`;
-      return `${box}<text x="${x + 20}" y="58" fill="${INK}">${name}<tspan fill="${PALE}"> ${MEANINGS[state]}</tspan></text>`;
+      return `${box}<text x="${x + 20}" y="58">${name}<tspan dx="5" fill="${PALE}">${MEANINGS[state]}</tspan></text>`;
     })
     .join('');
 }

@@ -62,7 +62,7 @@ export function readTrace(text: string): Trace {
     .sort(([a], [b]) => a - b)
     .map(([, domain]) => finished(domain))
     .filter(({ lanes }) => lanes.length > 0);
-  if (read.length === 0) throw new TraceError('there are no runstates in it; record it with beneath trace or beneath host --trace');
+  if (read.length === 0) throw new TraceError('there are no runstates in it; record it with beneath trace or --timeline');
   return { begin, end, domains: read };
 }
 
@@ -71,7 +71,7 @@ function eventsOf(text: string): readonly Row[] {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new TraceError(`it is no JSON: ${(error as Error).message}`);
+    throw new TraceError(`it is no JSON: ${(error as Error).message.replace(/\s+/g, ' ')}`);
   }
   const events = Array.isArray(value) ? value : (value as { traceEvents?: unknown } | null)?.traceEvents;
   if (!Array.isArray(events)) throw new TraceError('it is JSON, but no trace: it has no traceEvents');
