@@ -2,6 +2,7 @@
 import { consoleFamily } from './console/io.ts';
 import { eventChannel } from './event_channel/op.ts';
 import { grantTableFamily } from './grant_table/op.ts';
+import { hvmFamily } from './hvm/op.ts';
 import type { Implementation } from './implement.ts';
 import { memoryFamily } from './memory/op.ts';
 import { compatFamily } from './misc/compat.ts';
@@ -19,6 +20,7 @@ const families: readonly (readonly Implementation[])[] = [
   consoleFamily,
   eventChannel,
   grantTableFamily,
+  hvmFamily,
   memoryFamily,
   miscFamily,
   mmu,

@@ -21,12 +21,19 @@ if [ "${1:-}" = --check ]; then
     shift
 fi
 if [ $# -eq 0 ]; then
-    set -- $(for elf in *.elf; do basename "$elf" .elf; done)
+    set -- $(for elf in *.elf; do basename "$elf" .elf; done) pvh
 fi
 
 elfs=
 several=                                # programs with a number of vCPUs of their own
+names=
+pvh=no                                  # the one of pvh/, which is a domU only
 for name in "$@"; do
+    if [ "$name" = pvh ]; then
+        pvh=yes
+        continue
+    fi
+    names="$names $name"
     if [ -f "$name.vcpus" ]; then
         several="$several $name"
     else
@@ -38,19 +45,28 @@ out=$(mktemp -d)
 trap 'rm -r "$out"' EXIT
 
 differ=0
+# NAME KIND FILE: what it printed goes to FILE, or is compared with it
+keep() {
+    new=$out/$2/$1.txt
+    tail -n 1 "$new" | grep -q '^1\.\.[0-9]' || { echo "$1 as $2: it did not come to its end" >&2; exit 3; }
+    if [ $check = no ]; then
+        cp "$new" "$3"
+    else
+        diff -u "$3" "$new" || differ=1
+    fi
+}
+
 for as in domU dom0; do
     [ -z "$elfs" ] || "$REAL_XEN" run --as $as --timeout "$TIMEOUT" --out "$out/$as" $elfs >&2
     for name in $several; do
         "$REAL_XEN" run --as $as --vcpus "$(cat "$name.vcpus")" --cpus 2 --timeout "$TIMEOUT" --out "$out/$as" "$name.elf" >&2
     done
-    for name in "$@"; do
-        new=$out/$as/$name.txt
-        tail -n 1 "$new" | grep -q '^1\.\.[0-9]' || { echo "$name as $as: it did not come to its end" >&2; exit 3; }
-        if [ $check = no ]; then
-            cp "$new" "$name.$as.tap"
-        else
-            diff -u "$name.$as.tap" "$new" || differ=1
-        fi
+    for name in $names; do
+        keep "$name" $as "$name.$as.tap"
     done
 done
+if [ $pvh = yes ]; then
+    "$REAL_XEN" run --as domU --vcpus "$(cat pvh/pvh.vcpus)" --cpus 1 --timeout "$TIMEOUT" --out "$out/domU" pvh/pvh.elf >&2
+    keep pvh domU pvh/pvh.domU.tap
+fi
 exit $differ

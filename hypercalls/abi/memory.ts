@@ -99,8 +99,14 @@ export const xen_vnuma_topology_info = struct('xen_vnuma_topology_info', {
 });
 
 /** Values of `space`. */
+export const XENMAPSPACE_shared_info = 0;
+export const XENMAPSPACE_grant_table = 1;
+export const XENMAPSPACE_gmfn = 2;
 export const XENMAPSPACE_gmfn_range = 3;
 export const XENMAPSPACE_gmfn_foreign = 4;
+export const XENMAPSPACE_dev_mmio = 5;
+/** Of an index in the grant table: a frame with status words. */
+export const XENMAPIDX_grant_table_status = 0x8000_0000;
 export const XENMEM_RDM_ALL = 1;
 export const XENMEMF_populate_on_demand = 1 << 16;
 export const E820MAX = 1024;
@@ -121,23 +127,23 @@ export const memory_op = hypercall('memory_op', 12, { pv64: true, pvh: true }, {
   maximum_reservation:   op(4, xen_memory_domain, 'Pages that a domain may have.', ['ESRCH', 'EPERM'], value),
   machphys_mfn_list:     op(5, xen_machphys_mfn_list, 'Frames of the machine-to-physical table, one per 2 MiB.'),
   populate_physmap:      op(6, null, 'Pages at given pfns; RAX is how many extents were done.', [], reservation),
-  add_to_physmap:        op(7, xen_add_to_physmap, 'Place a special page at a gfn (translated guests).', ['EACCES', 'ENOSYS', 'ESRCH']),
+  add_to_physmap:        op(7, xen_add_to_physmap, 'Place a page at a gfn (translated guests).', ['EACCES', 'ENOSYS', 'ESRCH', 'EINVAL', 'ENOENT', 'EPERM', 'EXDEV']),
   memory_map:            op(9, xen_memory_map, 'The domain\'s pseudo-physical E820.', ['ENOSYS', 'EINVAL']),
   machine_memory_map:    refused(10, 'EPERM', 'The machine\'s E820.'),
   exchange:              op(11, xen_memory_exchange, 'Pages for others, usually for contiguous ones.', ['EINVAL', 'EPERM', 'ENOMEM', 'ESRCH', 'EBUSY', 'EOPNOTSUPP']),
   machphys_mapping:      op(12, xen_machphys_mapping, 'Where the machine-to-physical table is mapped.'),
   set_memory_map:        op(13, xen_foreign_memory_map, 'Give a domain its E820.', ['EINVAL', 'EPERM', 'ESRCH']),
   maximum_gpfn:          op(14, xen_memory_domain, 'Highest pfn of a domain.', ['ESRCH', 'EPERM'], value),
-  remove_from_physmap:   op(15, xen_remove_from_physmap, 'Empty a gfn (translated guests).', ['EACCES', 'ESRCH']),
+  remove_from_physmap:   op(15, xen_remove_from_physmap, 'Empty a gfn (translated guests).', ['EACCES', 'ESRCH', 'ENOENT', 'EPERM']),
   set_pod_target:        op(16, xen_pod_target, 'Populate on demand (HVM guests).', ['EINVAL', 'ESRCH']),
   get_pod_target:        op(17, xen_pod_target, 'Populate on demand (HVM guests).', ['EINVAL', 'ESRCH']),
   get_sharing_freed_pages:  op(18, null, 'Pages saved by sharing: none.'),
   get_sharing_shared_pages: op(19, null, 'Pages shared: none.'),
   access_op:             op(21, xen_mem_access_op, 'Introspection of another domain.', ['EINVAL', 'EPERM', 'ESRCH']),
-  add_to_physmap_batch:  op(23, xen_add_to_physmap_batch, 'Place pages at gfns (translated guests).', ['EACCES', 'EOPNOTSUPP', 'ESRCH']),
+  add_to_physmap_batch:  op(23, xen_add_to_physmap_batch, 'Place pages at gfns (translated guests).', ['EACCES', 'EOPNOTSUPP', 'ESRCH', 'EPERM', 'EFAULT']),
   claim_pages:           op(24, xen_memory_reservation, 'Set memory aside for a domain.', ['EINVAL', 'EPERM']),
   machphys_compat_mfn_list: refused(25, 'EOPNOTSUPP', '32-bit machine-to-physical table.'),
   get_vnumainfo:         op(26, xen_vnuma_topology_info, 'Virtual NUMA; no domain has any.', ['EINVAL', 'ESRCH', 'EPERM', 'EOPNOTSUPP']),
   reserved_device_memory_map: op(27, xen_reserved_device_memory_map, 'RAM that devices need; there are none.', ['EINVAL']),
-  acquire_resource:      op(28, xen_mem_acquire_resource, 'Map another domain\'s special pages.', ['EINVAL', 'EPERM', 'ESRCH']),
-}, { cmdMask: MEMOP_CMD_MASK, before: ['EINVAL', 'ENOSYS'] });
+  acquire_resource:      op(28, xen_mem_acquire_resource, 'Map another domain\'s special pages; not for PVH.', ['EINVAL', 'EPERM', 'ESRCH']),
+}, { cmdMask: MEMOP_CMD_MASK, before: ['EINVAL', 'ENOSYS', 'EACCES'] });

@@ -85,7 +85,7 @@ export const mmu_update = hypercall(
 export const mmuext_op = hypercall(
   'mmuext_op',
   26,
-  { pv64: true },
+  { pv64: true, pvh: true },
   { uops: ptr(mmuext_op_t), count: u32, pdone: ptr(u32), foreigndom },
   batch(
     call(mmuext_op_t, 'Pin, switch and flush page tables; set the LDT; clear and copy pages.', [

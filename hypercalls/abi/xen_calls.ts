@@ -51,24 +51,26 @@ export const xenpmu_op = hypercall(
 );
 
 export const xen_hvm_param = struct('xen_hvm_param', { domid: typedef('domid_t', u16), pad: u16, index: u32, value: u64 });
+const xen_hvm_get_param = struct('xen_hvm_param', { domid: typedef('domid_t', u16), pad: u16, index: u32, value: out(u64) });
 /** xen_hvm_get_time, xen_hvm_xentrace. */
 const xen_hvm_get_time = struct('xen_hvm_get_time', { now: out(u64) });
 const xen_hvm_xentrace = struct('xen_hvm_xentrace', { event: u16, extra_bytes: u16, extra: array(u8, 28) });
 
 const xen_hvm_pagetable_dying = struct('xen_hvm_pagetable_dying', { domid: domid_t, pad: array(u16, 3), gpa: u64 });
-const xen_hvm_get_mem_type = struct('xen_hvm_get_mem_type', { domid: domid_t, mem_type: u16, pad: array(u16, 2), pfn: u64 });
+const xen_hvm_get_mem_type = struct('xen_hvm_get_mem_type', { domid: domid_t, mem_type: out(u16), pad: array(u16, 2), pfn: u64 });
+const xen_hvm_evtchn_upcall_vector = struct('xen_hvm_evtchn_upcall_vector', { vcpu: u32, vector: u8 });
 
-/** What a PV guest is told; none of it is about PV guests. */
+/** None of it is about PV guests: they are told so. */
 // biome-ignore format: one op a line
-export const hvm_op = hypercall('hvm_op', 34, { pv64: true }, { cmd: i32, arg: ptr(void_) }, {
-  set_param:             op(0, xen_hvm_param, 'Parameters of an HVM domain.', ['EINVAL', 'ESRCH']),
-  get_param:             op(1, xen_hvm_param, 'Parameters of an HVM domain.', ['EINVAL', 'ESRCH']),
-  flush_tlbs:            refused(5, 'EINVAL', 'Flush the TLBs of an HVM domain\'s vCPUs.'),
+export const hvm_op = hypercall('hvm_op', 34, both, { cmd: i32, arg: ptr(void_) }, {
+  set_param:             op(0, xen_hvm_param, 'Parameters of an HVM domain.', ['EINVAL', 'ESRCH', 'EPERM', 'ENODEV']),
+  get_param:             op(1, xen_hvm_get_param, 'Parameters of an HVM domain.', ['EINVAL', 'ESRCH', 'EPERM']),
+  flush_tlbs:            op(5, null, 'Flush the TLBs of an HVM domain\'s vCPUs.', ['EINVAL']),
   pagetable_dying:       op(9, xen_hvm_pagetable_dying, 'Shadow paging hint.', ['EINVAL', 'EOPNOTSUPP', 'ESRCH']),
   get_time:              op(10, xen_hvm_get_time, 'System time in nanoseconds.'),
   xentrace:              op(11, xen_hvm_xentrace, 'Put a record into the trace buffer, which is off.', ['EINVAL']),
   get_mem_type:          op(15, xen_hvm_get_mem_type, 'Kind of a guest frame.', ['EINVAL', 'EPERM', 'ESRCH']),
-  set_evtchn_upcall_vector: refused(23, 'EINVAL', 'Upcall through the local APIC.'),
+  set_evtchn_upcall_vector: op(23, xen_hvm_evtchn_upcall_vector, 'Upcall through the local APIC.', ['EINVAL', 'ENOENT']),
   guest_request_vm_event: op(24, null, 'Tell the introspection tool; the pointer must be NULL.', ['EINVAL']),
   altp2m:                refused(25, 'EOPNOTSUPP', 'Alternative views of memory.'),
 });

@@ -8,6 +8,7 @@ import type { Domain } from '../../emulator/domain.ts';
 import type { Host } from '../../emulator/host.ts';
 import { holdOwnFrame, letGo } from '../../emulator/memory/held_frames.ts';
 import { PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
+import { frameOf, gfnOf } from '../../emulator/memory/p2m.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
 import {
@@ -135,9 +136,8 @@ export const fifo: EventAbi = {
 
 /** A frame that the guest gives, -1: it cannot. */
 function takeFrame(host: Host, domain: Domain, gfn: bigint): number {
-  if (gfn >= BigInt(host.memory.frameCount)) return -1;
-  const mfn = Number(gfn);
-  return holdOwnFrame(host.memory, domain, mfn) === undefined ? mfn : -1;
+  const mfn = frameOf(host.memory, domain, gfnOf(gfn));
+  return mfn >= 0 && holdOwnFrame(host.memory, domain, mfn) === undefined ? mfn : -1;
 }
 
 /** The vCPU's control block is at `offset` of frame `gfn` from now on. */

@@ -5,6 +5,7 @@
  */
 import type { Domain } from '../../emulator/domain.ts';
 import type { MachineMemory } from '../../emulator/memory/machine_memory.ts';
+import { frameOf } from '../../emulator/memory/p2m.ts';
 import {
   GTF_permit_access,
   GTF_reading,
@@ -96,10 +97,8 @@ function readFrame(view: DataView, maddr: number): number {
   return view.getUint32(maddr, true) + view.getUint32(maddr + 4, true) * 2 ** 32;
 }
 
-/**
- * The domain's frame, with one more reference; -1: it has none such. A PV domain's gfns are mfns; one that is translated
- * has no memory of its own yet.
- */
+/** The frame of the domain's own that it means by the gfn, with one more reference; -1: it has none such. */
 export function takeFrame(memory: MachineMemory, domain: Domain, gfn: number): number {
-  return domain.type === 'pv' && memory.getPage(gfn, domain.id) ? gfn : -1;
+  const mfn = frameOf(memory, domain, gfn);
+  return memory.getPage(mfn, domain.id) ? mfn : -1;
 }

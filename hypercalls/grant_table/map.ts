@@ -3,6 +3,7 @@ import type { Domain } from '../../emulator/domain.ts';
 import { createGrantMapping, type GrantMapping } from '../../emulator/memory/grant_mapping.ts';
 import { noteHold } from '../../emulator/memory/held_frames.ts';
 import type { MachineMemory } from '../../emulator/memory/machine_memory.ts';
+import { gfnOf, placeGrant } from '../../emulator/memory/p2m.ts';
 import { PGT_writable_page } from '../../emulator/memory/page_type.ts';
 import { getPageType, putPageType } from '../../emulator/memory/page_types.ts';
 import {
@@ -125,7 +126,8 @@ function mapPinned(call: Mapper, granter: Domain, active: ActiveEntry, flags: nu
     return !isForHost || mapForHost(call, mfn, flags, address);
   };
   if (isMapped()) {
-    if (isForDevice) noteHold(call.domain, mfn, isWritable);
+    // A translated guest's place holds nothing: what is there may be taken away while the mapping lives on.
+    if (isForDevice || call.domain.type === 'pvh') noteHold(call.domain, mfn, isWritable);
     return true;
   }
   putAll(memory, mfn, references, types);
@@ -133,8 +135,9 @@ function mapPinned(call: Mapper, granter: Domain, active: ActiveEntry, flags: nu
 }
 
 function mapForHost(call: Mapper, mfn: number, flags: number, address: bigint): boolean {
-  if (call.domain.type !== 'pv') return false;
-  return createGrantMapping(call.host.memory, call.vcpu, mfn, hostMapping(address, flags), flags >>> GNTMAP_guest_avail_shift);
+  const { memory } = call.host;
+  if (call.domain.type === 'pvh') return placeGrant(memory, call.domain, gfnOf(address >> 12n), mfn, (flags & GNTMAP_readonly) !== 0);
+  return createGrantMapping(memory, call.vcpu, mfn, hostMapping(address, flags), flags >>> GNTMAP_guest_avail_shift);
 }
 
 function putAll(memory: MachineMemory, mfn: number, references: number, types: number): void {

@@ -1,5 +1,6 @@
 /** GNTTABOP_*. What an operation does is in the file of its name; most take an array, and each element has its own status. */
 import type { Domain } from '../../emulator/domain.ts';
+import { placeOf } from '../../emulator/memory/p2m.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
 import { GNTST, GNTTABOP_CMD_MASK, gnttab_set_version, grant_table_op } from '../abi/grant_table.ts';
@@ -43,10 +44,15 @@ const pvhCmds = new Set(
 const INT_MAX = 0x7fff_ffff;
 const commandOf = (call: Call): number => Number(call.args[0]! & 0xffff_ffffn);
 
-function writeFrames(call: Call, list: bigint, frames: readonly number[]): number {
+/** What the domain calls a frame of its table; a translated one that has not placed it, all ones. */
+function nameOf(call: Call, domain: Domain, mfn: number): bigint {
+  return BigInt.asUintN(64, BigInt(domain.type === 'pvh' ? placeOf(call.host.memory, domain, mfn) : mfn));
+}
+
+function writeFrames(call: Call, list: bigint, frames: readonly number[], domain: Domain): number {
   let status: number = GNTST.okay;
   for (const [i, mfn] of frames.entries()) {
-    if (!writeU64(call.host, BigInt.asUintN(64, list + BigInt(i * 8)), BigInt(mfn))) status = GNTST.bad_virt_addr;
+    if (!writeU64(call.host, BigInt.asUintN(64, list + BigInt(i * 8)), nameOf(call, domain, mfn))) status = GNTST.bad_virt_addr;
   }
   return status;
 }
@@ -106,7 +112,7 @@ const grantTableOp = implement(
       if (typeof domain === 'string') return { status: GNTST[domain] };
       const table = grantTable(call.host, domain);
       if (nr_frames > table.maxFrames || !table.grow(call.host.memory, domain.id, nr_frames)) return { status: GNTST.general_error };
-      return { status: writeFrames(call, frame_list, table.frames.slice(0, nr_frames)) };
+      return { status: writeFrames(call, frame_list, table.frames.slice(0, nr_frames), domain) };
     },
 
     get_status_frames(call, { dom, nr_frames, frame_list }) {
@@ -115,7 +121,7 @@ const grantTableOp = implement(
       if (typeof domain === 'string') return { status: GNTST[domain] };
       const { statusFrames } = grantTable(call.host, domain);
       if (nr_frames > statusFrames.length) return { status: GNTST.general_error };
-      return { status: writeFrames(call, frame_list, statusFrames.slice(0, nr_frames)) };
+      return { status: writeFrames(call, frame_list, statusFrames.slice(0, nr_frames), domain) };
     },
 
     query_size(call, { dom, nr_frames, max_nr_frames }) {

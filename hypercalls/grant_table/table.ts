@@ -16,6 +16,8 @@ const INITIAL_FRAMES = 1;
 const PAGE_SIZE = 4096;
 const STATUS_SIZE = 2;
 const STATUS_PER_FRAME = PAGE_SIZE / STATUS_SIZE;
+/** Frames of entries of version 2 whose status words fill a frame. */
+const FRAMES_PER_STATUS_FRAME = 8;
 
 const entrySizes = { 1: grant_entry_v1.size, 2: grant_entry_v2_full_page.size } as const;
 
@@ -105,6 +107,17 @@ function growList(memory: MachineMemory, domid: number, list: number[], count: n
     list.push(mfn);
   }
   return true;
+}
+
+/** The frame of a domain's table that an index of XENMAPSPACE_grant_table names; a table grows up to it. -1: there is none. */
+export function grantFrame(host: Host, domain: Domain, index: number, statusFlag: number): number {
+  const table = grantTable(host, domain);
+  const isStatus = table.version === 2 && index >= statusFlag;
+  const number = isStatus ? index - statusFlag : index;
+  const list = isStatus ? table.statusFrames : table.frames;
+  const count = isStatus ? (number + 1) * FRAMES_PER_STATUS_FRAME : number + 1;
+  if (number >= list.length && count <= table.maxFrames) table.grow(host.memory, domain.id, count);
+  return list[number] ?? -1;
 }
 
 const tables = defineSlot<Domain, { table: GrantTable | undefined }>(() => ({ table: undefined }));

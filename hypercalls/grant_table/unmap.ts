@@ -1,6 +1,7 @@
 /** GNTTABOP_unmap_grant_ref and unmap_and_replace: the end of a mapping, or of its half for the CPU or for devices. */
 import { removeGrantMapping } from '../../emulator/memory/grant_mapping.ts';
 import { letGo } from '../../emulator/memory/held_frames.ts';
+import { gfnOf, unplaceGrant } from '../../emulator/memory/p2m.ts';
 import { putPageType } from '../../emulator/memory/page_types.ts';
 import { GNTMAP_device_map, GNTMAP_host_map, GNTMAP_readonly, GNTST } from '../abi/grant_table.ts';
 import { unmark } from './entry_access.ts';
@@ -45,11 +46,15 @@ export function unmap(call: Mapper, { handle, host_addr, dev_bus_addr, new_addr 
   const isForDevice = dev_bus_addr !== 0n && (mapping.flags & GNTMAP_device_map) !== 0;
   if (isForDevice && dev_bus_addr !== BigInt(mfn) << 12n) return GNTST.bad_dev_addr;
   if (host_addr !== 0n && mapping.flags & GNTMAP_host_map) {
-    const isRemoved = removeGrantMapping(memory, vcpu, mfn, hostMapping(host_addr, mapping.flags), new_addr);
-    if (!isRemoved) return GNTST.general_error;
-    if (!isReadonly) putPageType(memory, mfn);
-    stale.push(mfn);
-    memory.putPage(mfn);
+    if (domain.type === 'pvh') {
+      if (!unplaceGrant(memory, domain, gfnOf(host_addr >> 12n), mfn)) return GNTST.general_error;
+      letGo(memory, domain, mfn, !isReadonly);
+    } else {
+      if (!removeGrantMapping(memory, vcpu, mfn, hostMapping(host_addr, mapping.flags), new_addr)) return GNTST.general_error;
+      if (!isReadonly) putPageType(memory, mfn);
+      stale.push(mfn);
+      memory.putPage(mfn);
+    }
     done |= GNTMAP_host_map;
   }
   if (isForDevice) {

@@ -3,6 +3,7 @@
 import type { Domain } from '../../emulator/domain.ts';
 import type { Host } from '../../emulator/host.ts';
 import type { MachineMemory } from '../../emulator/memory/machine_memory.ts';
+import { placeOf, unplaceFrame } from '../../emulator/memory/p2m.ts';
 import {
   GNTTAB_NR_RESERVED_ENTRIES,
   GTF_permit_access,
@@ -38,7 +39,11 @@ export function setVersion(host: Host, domain: Domain, version: number): Version
   if (version === 1 && !isRepresentable(memory, table)) return 'ERANGE';
   const kept = table.version === 1 ? readEntries(memory, table) : readEntries(memory, table).map(onlyGrants);
   if (version === 2 && !table.addStatusFrames(memory, domain.id)) return 'ENOMEM';
-  if (version === 1 && !table.removeStatusFrames(memory)) return 'EBUSY';
+  if (version === 1) {
+    // A translated guest loses them wherever they are.
+    for (const mfn of table.statusFrames) unplaceFrame(memory, domain, placeOf(memory, domain, mfn));
+    if (!table.removeStatusFrames(memory)) return 'EBUSY';
+  }
   for (const mfn of table.frames) {
     memory.frameBytes(mfn).fill(0);
     memory.written(mfn * 4096, 4096);

@@ -2,6 +2,7 @@
  * XENMEM_exchange: pages for as many others, chunk by chunk, a chunk being one extent of the larger order
  * (xen:common/memory.c memory_exchange). `nr_exchanged` tells the guest how far it came, also after an error.
  */
+import { frameOf, gfnOf } from '../../emulator/memory/p2m.ts';
 import * as reservation from '../../emulator/memory/reservation.ts';
 import { AGAIN, type ArgsOf, type Result } from '../abi/hypercall.ts';
 import { type memory_op, xen_memory_exchange } from '../abi/memory.ts';
@@ -61,6 +62,7 @@ function performExchange(call: Call, args: Arguments, progress: { done: bigint }
     for (let i = 0; i < inExtents; i++) {
       const first = readU64(host, at(given.extent_start, chunk * inExtents + i));
       if (first === undefined) return 'EFAULT';
+      if (domain.type === 'pvh') return frameOf(host.memory, domain, gfnOf(first)) < 0 ? 'EINVAL' : 'EOPNOTSUPP';
       if (first >= BigInt(host.memory.frameCount)) return 'EINVAL';
       for (let k = 0; k < 2 ** given.extent_order; k++) inMfns.push(Number(first) + k);
     }

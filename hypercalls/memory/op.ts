@@ -3,23 +3,15 @@
  * here. What is for translated guests or for the toolstack is refused as Xen refuses it, in the order of its checks.
  */
 import type { Domain } from '../../emulator/domain.ts';
+import { p2m } from '../../emulator/memory/p2m.ts';
 import { defineSlot } from '../../emulator/slot.ts';
-import {
-  E820_ENTRY_SIZE,
-  E820_RAM,
-  E820MAX,
-  MEMOP_CMD_MASK,
-  MEMOP_EXTENT_SHIFT,
-  memory_op,
-  XENMAPSPACE_gmfn_foreign,
-  XENMAPSPACE_gmfn_range,
-  XENMEM_RDM_ALL,
-} from '../abi/memory.ts';
+import { E820_ENTRY_SIZE, E820_RAM, E820MAX, MEMOP_CMD_MASK, MEMOP_EXTENT_SHIFT, memory_op, XENMEM_RDM_ALL } from '../abi/memory.ts';
 import { arch_shared_info, DOMID_SELF, shared_info } from '../abi/xen.ts';
 import type { Call } from '../call.ts';
 import { copyFromGuest, copyToGuest, isGuestArray, writeU64 } from '../guest_memory.ts';
 import { type HandlersOf, implement } from '../implement.ts';
 import { exchange } from './exchange.ts';
+import { addToPhysmap, addToPhysmapBatch, removeFromPhysmap } from './physmap.ts';
 import { changeReservation } from './reservation.ts';
 
 export interface E820Entry {
@@ -99,10 +91,18 @@ const CONTINUES_NEVER_ARCH = new Set(
   ].map(({ cmd }) => cmd),
 );
 
-function refuseProgress(call: Call): 'EINVAL' | 'ENOSYS' | undefined {
+/** What a translated guest is refused before its arguments are read. */
+function refuseTranslated(cmd: number): 'ENOSYS' | 'EACCES' | undefined {
+  if (cmd === body.machine_memory_map.cmd || cmd === body.machphys_mapping.cmd) return 'ENOSYS';
+  return cmd === body.acquire_resource.cmd ? 'EACCES' : undefined;
+}
+
+function refuseCommand(call: Call): 'EINVAL' | 'ENOSYS' | 'EACCES' | undefined {
   const command = Number(call.args[0]! & 0xffff_ffffn);
-  if (command >>> MEMOP_EXTENT_SHIFT === 0) return undefined;
   const cmd = command & MEMOP_CMD_MASK;
+  const refusal = call.domain.type === 'pvh' ? refuseTranslated(cmd) : undefined;
+  if (refusal !== undefined) return refusal;
+  if (command >>> MEMOP_EXTENT_SHIFT === 0) return undefined;
   if (CONTINUES_NEVER.has(cmd)) return 'EINVAL';
   return CONTINUES_NEVER_ARCH.has(cmd) ? 'ENOSYS' : undefined;
 }
@@ -132,6 +132,7 @@ const handlers: HandlersOf<typeof memory_op.params, typeof memory_op.body> = {
   maximum_gpfn(call, { domid }) {
     const domain = askedDomain(call, domid);
     if (typeof domain === 'string') return domain;
+    if (domain.type === 'pvh') return p2m.of(domain).maxGfn;
     if (domain.sharedInfoMfn < 0) return 0;
     const pfns = call.host.memory.view.getBigUint64(domain.sharedInfoMfn * 4096 + MAX_PFN, true);
     return BigInt.asIntN(64, pfns === 0n ? 0n : pfns - 1n);
@@ -184,15 +185,9 @@ const handlers: HandlersOf<typeof memory_op.params, typeof memory_op.body> = {
   get_sharing_freed_pages: () => undefined,
   get_sharing_shared_pages: () => undefined,
 
-  add_to_physmap(call, { domid, space }) {
-    if (space === XENMAPSPACE_gmfn_foreign) return 'ENOSYS';
-    return domainOf(call, domid) === undefined ? 'ESRCH' : 'EACCES';
-  },
-  add_to_physmap_batch(call, { domid, space }) {
-    if (space === XENMAPSPACE_gmfn_range) return 'EOPNOTSUPP';
-    return domainOf(call, domid) === undefined ? 'ESRCH' : 'EACCES';
-  },
-  remove_from_physmap: (call, { domid }) => (domainOf(call, domid) === undefined ? 'ESRCH' : 'EACCES'),
+  add_to_physmap: addToPhysmap,
+  add_to_physmap_batch: addToPhysmapBatch,
+  remove_from_physmap: removeFromPhysmap,
 
   set_pod_target: podTarget,
   get_pod_target: podTarget,
@@ -211,4 +206,4 @@ const handlers: HandlersOf<typeof memory_op.params, typeof memory_op.body> = {
   },
 };
 
-export const memoryFamily = [implement(memory_op, handlers, refuseProgress)];
+export const memoryFamily = [implement(memory_op, handlers, refuseCommand)];

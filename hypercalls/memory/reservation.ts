@@ -4,6 +4,8 @@
  */
 
 import type { Domain } from '../../emulator/domain.ts';
+import type { MachineMemory } from '../../emulator/memory/machine_memory.ts';
+import { gfnOf, placeFrame, removePage } from '../../emulator/memory/p2m.ts';
 import { decreaseReservation, increaseReservation, isOrderAllowed, populatePhysmap } from '../../emulator/memory/reservation.ts';
 import { AGAIN } from '../abi/hypercall.ts';
 import { MEMOP_CMD_MASK, MEMOP_EXTENT_SHIFT, XENMEMF_populate_on_demand, xen_memory_reservation } from '../abi/memory.ts';
@@ -48,17 +50,37 @@ export function changeReservation(call: Call, change: Change): number | typeof A
 
 function changeExtent({ host }: Call, domain: Domain, change: Change, entry: bigint, hasList: boolean, order: number): boolean {
   const { memory } = host;
+  const isTranslated = domain.type === 'pvh';
   if (change === 'increase') {
     const mfn = increaseReservation(memory, domain, order);
-    return mfn >= 0 && (!hasList || writeU64(host, entry, BigInt(mfn)));
+    return mfn >= 0 && (isTranslated || !hasList || writeU64(host, entry, BigInt(mfn)));
   }
   const frame = readU64(host, entry);
   if (frame === undefined) return false;
+  if (isTranslated)
+    return change === 'populate' ? populate(memory, domain, gfnOf(frame), order) : empty(memory, domain, gfnOf(frame), order);
   if (change === 'populate') {
     const mfn = populatePhysmap(memory, domain, frame, order);
     return mfn >= 0 && writeU64(host, entry, BigInt(mfn));
   }
   if (frame >= BigInt(memory.frameCount)) return false;
   for (let i = 0; i < 2 ** order; i++) if (!decreaseReservation(memory, domain, Number(frame) + i)) return false;
+  return true;
+}
+
+/** New memory for a translated domain, in place of what is at its gfns. */
+function populate(memory: MachineMemory, domain: Domain, gfn: number, order: number): boolean {
+  const mfn = increaseReservation(memory, domain, order);
+  if (mfn < 0) return false;
+  for (let i = 0; i < 2 ** order; i++) {
+    if (placeFrame(memory, domain, gfn + i, mfn + i)) continue;
+    for (let left = i; left < 2 ** order; left++) decreaseReservation(memory, domain, mfn + left);
+    return false;
+  }
+  return true;
+}
+
+function empty(memory: MachineMemory, domain: Domain, gfn: number, order: number): boolean {
+  for (let i = 0; i < 2 ** order; i++) if (!removePage(memory, domain, gfn + i)) return false;
   return true;
 }

@@ -23,6 +23,7 @@ interface Element {
 const mfnOf = (value: bigint): number => (value < 1n << 40n ? Number(value) : -1);
 
 export function performMmuext(call: Call, { cmd, arg1, arg2 }: Element, pgOwner: number): Outcome {
+  if (call.domain.type === 'pvh') return 'EINVAL';
   const isOwn = pgOwner === call.domain.id;
   switch (cmd) {
     case cmds.MMUEXT_PIN_L1_TABLE:

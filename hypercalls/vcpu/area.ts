@@ -2,12 +2,17 @@
 import type { Host } from '../../emulator/host.ts';
 import { findL1Entry } from '../../emulator/memory/guest_walk.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
+import { copyToGuest } from '../guest_memory.ts';
 
 const PRESENT_AND_WRITABLE = 3n;
 const FRAME_MASK = 0x000f_ffff_ffff_f000n;
 
 /** Writes through the vCPU's kernel page tables; where they do not lead to a writable page, nothing happens (as in Xen). */
 export function writeArea(host: Host, vcpu: Vcpu, vaddr: bigint, bytes: Uint8Array): void {
+  if (vcpu.domain.type === 'pvh') {
+    host.withRegisters(vcpu, () => copyToGuest(host, vaddr, bytes));
+    return;
+  }
   for (let done = 0; done < bytes.length; ) {
     const at = BigInt.asUintN(64, vaddr + BigInt(done));
     const found = findL1Entry(host.memory, vcpu, at);

@@ -1,6 +1,7 @@
 /** VCPUOP_register_vcpu_info: the vcpu_info leaves shared_info for a page of the guest's (xen:common/domain.c map_vcpu_info). */
 import type { Host } from '../../emulator/host.ts';
 import { holdOwnFrame } from '../../emulator/memory/held_frames.ts';
+import { frameOf, gfnOf } from '../../emulator/memory/p2m.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
 import { vcpu_info } from '../abi/xen.ts';
@@ -9,15 +10,14 @@ import { selectAll } from '../event_channel/upcall.ts';
 const info = defineSlot<Vcpu, { isMoved: boolean }>(() => ({ isMoved: false }));
 const { evtchn_upcall_mask: UPCALL_MASK } = vcpu_info.offset;
 
-/** Moves it to `offset` of frame `mfn`, which stays writable and the guest's for good. */
-export function moveVcpuInfo(host: Host, vcpu: Vcpu, mfn: bigint, offset: number): 'EINVAL' | 'ENXIO' | undefined {
+/** Moves it to `offset` of the guest's frame `gfn`, which stays writable and the guest's for good. */
+export function moveVcpuInfo(host: Host, vcpu: Vcpu, gfn: bigint, offset: number): 'EINVAL' | 'ENXIO' | undefined {
   if (offset > 4096 - vcpu_info.size || offset % vcpu_info.align !== 0) return 'ENXIO';
   const state = info.of(vcpu);
   if (state.isMoved) return 'EINVAL';
   if (vcpu !== host.current && vcpu.isUp) return 'EINVAL';
-  if (mfn >= BigInt(host.memory.frameCount)) return 'EINVAL';
-  const frame = Number(mfn);
-  if (holdOwnFrame(host.memory, vcpu.domain, frame) !== undefined) return 'EINVAL';
+  const frame = frameOf(host.memory, vcpu.domain, gfnOf(gfn));
+  if (frame < 0 || holdOwnFrame(host.memory, vcpu.domain, frame) !== undefined) return 'EINVAL';
   const { bytes } = host.memory;
   const maddr = frame * 4096 + offset;
   if (vcpu.hasVcpuInfo) {

@@ -1,10 +1,12 @@
 /** VCPUOP_*. */
 import type { Vcpu } from '../../emulator/vcpu.ts';
 import { SHUTDOWN_poweroff } from '../abi/sched.ts';
-import { vcpu_op, vcpu_set_singleshot_timer } from '../abi/vcpu.ts';
+import { vcpu_op, vcpu_runstate_info, vcpu_set_singleshot_timer } from '../abi/vcpu.ts';
+import { vcpu_time_info } from '../abi/xen.ts';
 import type { Call } from '../call.ts';
 import { kick } from '../event_channel/poll.ts';
-import { copyFromGuest, isGuestAddress, writeU64 } from '../guest_memory.ts';
+import { copyFromGuest, isGuestArray, writeU64 } from '../guest_memory.ts';
+import { hvmContextBytes, initialiseHvm } from '../hvm/vcpu_context.ts';
 import { implement } from '../implement.ts';
 import { pvVcpu } from '../pv_cpu/state.ts';
 import { isBoundToCore } from '../sched/pinning.ts';
@@ -29,6 +31,10 @@ const vcpu = implement(
     initialise(call, { vcpuid }) {
       const target = targetOf(call, vcpuid);
       if (!target.hasVcpuInfo) return 'EINVAL';
+      if (call.domain.type === 'pvh') {
+        if (!copyFromGuest(call.host, call.args[2]!, hvmContextBytes)) return 'EFAULT';
+        return target.isInitialised ? 'EEXIST' : initialiseHvm(call.host, target);
+      }
       if (!copyFromGuest(call.host, call.args[2]!, guestContextBytes)) return 'EFAULT';
       return target.isInitialised ? 'EEXIST' : initialise(call.host, target);
     },
@@ -54,7 +60,7 @@ const vcpu = implement(
     get_runstate_info: (call, { vcpuid }) => readRunstate(call.host, targetOf(call, vcpuid)),
 
     register_runstate_memory_area(call, { vcpuid, addr }) {
-      if (!isGuestAddress(addr)) return 'EFAULT';
+      if (!isGuestArray(call.host, addr, 1, vcpu_runstate_info.size)) return 'EFAULT';
       setRunstateArea(call.host, targetOf(call, vcpuid), addr);
     },
 
@@ -103,7 +109,7 @@ const vcpu = implement(
     },
 
     register_vcpu_time_memory_area(call, { vcpuid, addr }) {
-      if (!isGuestAddress(addr)) return 'EFAULT';
+      if (!isGuestArray(call.host, addr, 1, vcpu_time_info.size)) return 'EFAULT';
       setTimeArea(call.host, targetOf(call, vcpuid), addr);
     },
   },
