@@ -447,6 +447,12 @@ t.test('caps', (t) => {
   pool.wake(...units);
   t.same([pool.schedule(0), pool.schedule(1)].filter(Boolean).length, 1, 'whose pool is empty after one: the next is parked');
 
+  const passed = new ScriptedHost(1);
+  const [poor, free] = [passed.unit('poor', { cap: 10, credit: 9 * MS }), passed.unit('free', { credit: 5 * MS })];
+  poor.domain.budget = 0;
+  passed.wake(poor, free);
+  t.same([passed.schedule(), poor.isParked], ['free', true], 'one without budget is passed over, and the next has the cpu');
+
   const running = new ScriptedHost(1);
   const late = running.unit('late');
   running.wake(late);

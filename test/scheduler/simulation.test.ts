@@ -69,6 +69,12 @@ t.test('a capped domain gets its cap, within 1 %', (t) => {
     const percent = (100 * simulator.ran(capped)) / (10 * SECOND);
     t.ok(Math.abs(percent - cap) <= 1, `${what}: ${percent.toFixed(2)} % of ${cap} %`);
   }
+  const simulator = new Simulator({ sockets: 1, coresPerSocket: 1 });
+  simulator.addDomain({ cap: 40, work: Array<Work>(6).fill(BUSY) });
+  const other = simulator.addDomain({ work: [BUSY] });
+  simulator.run(10 * SECOND);
+  const percent = (100 * simulator.ran(other)) / (10 * SECOND);
+  t.ok(Math.abs(percent - 60) <= 1, `what six vCPUs may not use is there for another domain: ${percent.toFixed(2)} % of 60 %`);
   t.end();
 });
 

@@ -15,12 +15,15 @@ export function candidate(state: State, cpu: Cpu, now: number): Unit {
     if (!current.isRunnable || isBetterElsewhere(state, cpu)) best = cpu.idle;
   }
   const resistance = state.migrateResistance;
-  for (let unit = runqueue.first; unit !== undefined; unit = unit.next) {
+  for (let unit = runqueue.first, next: Unit | undefined; unit !== undefined; unit = next) {
+    // A unit without budget is parked, and leaves the queue.
+    next = unit.next;
+    if (!isYielding && unit.credit <= best.credit) break;
     if (!unit.isRunnable || !unit.hardAffinity.has(cpu.id)) continue;
     // It is left for the cpu that was told to take it and will be there in a moment.
     if (unit.tickledCpu !== -1 && unit.tickledCpu !== cpu.id && runqueue.tickled.has(unit.tickledCpu)) continue;
     if (unit.cpu !== cpu.id && best.credit + resistance > unit.credit) continue;
-    return (isYielding || unit.credit > best.credit) && grabBudget(state, unit) ? unit : best;
+    if (grabBudget(state, unit)) return unit;
   }
   return best;
 }
