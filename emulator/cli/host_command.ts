@@ -55,6 +55,8 @@ async function hostCommand(file: string, options: HostOptions): Promise<number> 
   const description = readHostFile(file, Buffer.from(readUserFile(file, 'host file')).toString());
   const name = options.name ?? description.name ?? parse(file).name;
   if (!/^[\w.+-]{1,64}$/.test(name)) throw new UserError(`--name ${name}: a name is made of letters, digits and . _ + -`);
+  // Its domains live on when nobody reads any more what they print.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
   const say = (line: string): void => void process.stderr.write(`beneath: ${line}\n`);
   const toolstack = makeToolstack(file, {
     description,

@@ -14,6 +14,9 @@ import { writeCore } from './core_file.ts';
 import type { DomainDescription, ShutdownAction } from './host_keys.ts';
 import type { DomainRecord, Toolstack } from './toolstack.ts';
 
+const SHORT_LIFE_NS = 1_000_000_000n;
+const MAX_SHORT_LIVES = 4;
+
 type Reaction = (description: DomainDescription) => ShutdownAction;
 
 const reactions: Readonly<Record<number, Reaction>> = {
@@ -49,7 +52,7 @@ function settle(toolstack: Toolstack, record: DomainRecord): void {
     return;
   }
   toolstack.destroy(domain.id);
-  if (action.endsWith('restart')) restart(toolstack, description);
+  if (action.endsWith('restart')) restart(toolstack, record);
 }
 
 function dump(toolstack: Toolstack, { domain }: DomainRecord): void {
@@ -62,9 +65,16 @@ function dump(toolstack: Toolstack, { domain }: DomainRecord): void {
   }
 }
 
-function restart(toolstack: Toolstack, description: DomainDescription): void {
+/** One that ends over and over as soon as it has begun would keep the host from all else. */
+function restart(toolstack: Toolstack, { description, startedAt, shortLives }: DomainRecord): void {
+  const isShort = toolstack.machine.clock.now() - startedAt < SHORT_LIFE_NS;
+  if (isShort && shortLives >= MAX_SHORT_LIVES) {
+    toolstack.report(`${description.name} is not started again: it ended ${MAX_SHORT_LIVES + 1} times within a second of its start`);
+    return;
+  }
   try {
     const domain = toolstack.create(description);
+    toolstack.record(domain.id).shortLives = isShort ? shortLives + 1 : 0;
     toolstack.report(`Domain ${domain.id} (${domain.name}) is its next life`);
   } catch (error) {
     toolstack.report(`${description.name} is not started again: ${(error as Error).message}`);

@@ -204,6 +204,36 @@ function topOf(toolstack: Toolstack): Top {
   };
 }
 
+/** The configuration as xl shows it with -l; libxl's names, what it has for other kinds of guests left out. */
+function configOf(toolstack: Toolstack, record: DomainRecord): unknown {
+  const { domain, description } = record;
+  const { ramdisk, cmdline, disk, on_poweroff, on_reboot, on_crash, on_watchdog } = description;
+  return {
+    domid: domain.id,
+    config: {
+      c_info: { type: domain.type, name: domain.name, uuid: listed(toolstack, record).uuid },
+      b_info: {
+        max_vcpus: domain.vcpus.length,
+        avail_vcpus: domain.vcpus.filter(({ isUp }) => isUp).map(({ id }) => id),
+        max_memkb: (description.maxmem ?? description.memory) / 1024,
+        target_memkb: description.memory / 1024,
+        video_memkb: 0,
+        sched_params: { sched: 'credit2', ...toolstack.scheduling.parametersOf(domain) },
+        kernel: description.kernel,
+        ...(ramdisk !== undefined && { ramdisk }),
+        ...(cmdline !== '' && { cmdline }),
+      },
+      ...(disk.length > 0 && {
+        disks: disk.map(({ path, name, isReadonly }) => ({ pdev_path: path, vdev: name, readwrite: isReadonly ? 0 : 1 })),
+      }),
+      on_poweroff,
+      on_reboot,
+      on_watchdog,
+      on_crash,
+    },
+  };
+}
+
 const nothing = (act: (host: Host, given: Arguments) => void): Operation => {
   return (host, given) => {
     act(host, given);
@@ -213,6 +243,7 @@ const nothing = (act: (host: Host, given: Arguments) => void): Operation => {
 
 export const operations: Readonly<Record<string, Operation>> = {
   list: (host, given) => recordsOf(host, given).map((record) => listed(host.toolstack, record)),
+  config: (host, given) => recordsOf(host, given).map((record) => configOf(host.toolstack, record)),
   vcpus: (host, given) => recordsOf(host, given).flatMap((record) => listedVcpus(host, record)),
   create,
   check: (_host, given) => ({ name: describedDomain(given).name }),

@@ -47,6 +47,8 @@ export interface DomainRecord {
   readonly startedAt: bigint;
   /** Its end was seen and acted on: it is kept as it is. */
   isPreserved: boolean;
+  /** How many lives of it in a row were short, up to the one before. */
+  shortLives: number;
 }
 
 export class Toolstack {
@@ -142,7 +144,15 @@ export class Toolstack {
     });
     if (domain instanceof ImageError) throw new ToolstackError(`${kernel}: ${domain.message}`);
     if (isPaused) machine.pause(domain);
-    const record = { domain, description, disks, console: new ConsoleTap(), startedAt: machine.clock.now(), isPreserved: false };
+    const record = {
+      domain,
+      description,
+      disks,
+      console: new ConsoleTap(),
+      startedAt: machine.clock.now(),
+      isPreserved: false,
+      shortLives: 0,
+    };
     this.#records.set(domain.id, record);
     for (let vcpu = vcpus; vcpu < maxvcpus; vcpu++) this.#setAvailability(domain, vcpu, false);
     this.scheduling.adjust(domain, { cap });

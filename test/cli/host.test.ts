@@ -153,6 +153,33 @@ t.test('a console', { timeout: 200_000 }, async (t) => {
   t.equal(await host.end('SIGTERM'), 0);
 });
 
+const hasPython = (await runCommand('python3', ['-c', 'import pty']).catch(() => undefined))?.status === 0;
+
+t.test('a console on a terminal', { timeout: 200_000, skip: hasPython ? false : 'needs python3, which makes the terminal' }, async (t) => {
+  const file = hostFile('terminal', '');
+  writeFileSync(
+    file,
+    `${readFileSync(file, 'utf8')}[[domain]]\nname = "keys"\nkernel = "${process.cwd()}/guests/keys/keys.elf"\ncmdline = "wait"\nmemory = "8M"\n`,
+  );
+  const host = await TestHost.start(file);
+  const steps = [
+    ['ends\r\n', 'ab'],
+    ['ab', '\r'],
+    ['line of 2: ab', '\x1d'],
+  ];
+  const { stdout } = await runCommand('python3', [
+    'test/support/terminal.py',
+    JSON.stringify(steps),
+    process.execPath,
+    BENEATH,
+    'console',
+    'keys',
+  ]);
+  t.match(JSON.parse(stdout), { status: 0, isRaw: true, isRestored: true, stepsLeft: 0 }, 'keys go to the guest, Ctrl-] leaves');
+  t.match(await ask('list'), { stdout: /^keys +1 /m }, 'and the domain lives on');
+  t.equal(await host.end(), 0);
+});
+
 t.test('sockets', { timeout: 200_000 }, async (t) => {
   const file = hostFile('sockets', domain('a', 'sleep'));
   const host = await TestHost.start(file);

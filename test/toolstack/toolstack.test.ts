@@ -140,6 +140,9 @@ t.test('what becomes of a domain that ends', (t) => {
   const [first] = host.toolstack.records;
   t.match(first, { domain: { id: 2, name: 'a' } }, 'restart: the same domain with a new number');
   t.match(host.said, [/reason code 1/, /is restart$/, /^Domain 2 \(a\) is its next life$/]);
+  host.run(10);
+  t.equal(host.said.at(-1), 'a is not started again: it ended 5 times within a second of its start');
+  t.same(host.ask('list'), []);
   t.end();
 });
 
@@ -185,6 +188,15 @@ t.test('names, vCPUs and schedules', (t) => {
   t.throws(() => host.ask('set_schedule', { domain: 'z', weight: 70000 }), {
     message: /^Cpu weight out of range, valid values are within range from 1 to 65535$/,
   });
+  t.match(host.ask('config', { domain: 'z' }), [
+    {
+      domid: 1,
+      config: {
+        c_info: { type: 'pv', name: 'z' },
+        b_info: { max_vcpus: 4, avail_vcpus: [0], max_memkb: 16384, target_memkb: 8192, sched_params: { weight: 512 } },
+      },
+    },
+  ]);
   t.throws(() => host.ask('set_ratelimit', { us: 5 }), { message: 'Ratelimit out of range, valid range is from 100 to 500000' });
   t.end();
 });

@@ -6,6 +6,7 @@ import type { Flags, Verb } from './verb.ts';
 import { verbs } from './verbs.ts';
 
 const EXIT_FAILED = 1;
+const EXIT_PIPE = 141;
 
 /** One command each; `configure` is what all commands of the program share. */
 export function addVerbs(program: Command, configure: (command: Command) => void): void {
@@ -26,6 +27,8 @@ export function addVerbs(program: Command, configure: (command: Command) => void
 
 /** The exit status. */
 async function runVerb(verb: Verb, parameters: readonly (string | undefined)[], flags: Flags): Promise<number> {
+  // Nobody reads on: as a shell shows SIGPIPE.
+  process.stdout.on('error', () => process.exit(EXIT_PIPE));
   let client: Client | undefined;
   try {
     client = await Client.open(flags.host as string | undefined);

@@ -24,11 +24,16 @@ const list: Verb = {
   parameters: '[domain]',
   description: 'list the domains, or one',
   flags: [
+    ['-l, --long', 'with all that they were made from, as JSON'],
     ['-v, --verbose', 'with UUIDs and why they shut down'],
     ['-c, --cpupool', 'with their CPU pools'],
     ['-n, --numa', 'with their NUMA nodes'],
   ],
   async run(client, [domain], flags) {
+    if (flags.long === true) {
+      const data = await client.ask('config', { domain });
+      return { data, text: `${JSON.stringify(data, null, 4)}\n` };
+    }
     const domains = (await client.ask('list', { domain })) as ListedDomain[];
     const columns = { verbose: flags.verbose === true, cpupool: flags.cpupool === true, numa: flags.numa === true };
     const head = [
