@@ -17,17 +17,21 @@ export interface HeldFrames {
 
 export const heldFrames = defineSlot<MemoryDomain, HeldFrames>(() => ({ readable: new Map(), writable: new Map() }));
 
+/** Every domain that ever held a frame: also one that owns none, as the host's own. */
+export const holders = defineSlot<MachineMemory, Set<MemoryDomain>>(() => new Set());
+
 /** Holds a frame of the domain's own for ring -1 to write. */
 export function holdOwnFrame(memory: MachineMemory, domain: MemoryDomain, mfn: number): Refusal | undefined {
   if (!memory.getPage(mfn, domain.id)) return 'EINVAL';
   const refusal = getPageType(memory, mfn, PGT_writable_page);
-  if (refusal === undefined) noteHold(domain, mfn, true);
+  if (refusal === undefined) noteHold(memory, domain, mfn, true);
   else memory.putPage(mfn);
   return refusal;
 }
 
 /** Writes down a hold whose references the caller has taken. */
-export function noteHold(domain: MemoryDomain, mfn: number, isWritable: boolean): void {
+export function noteHold(memory: MachineMemory, domain: MemoryDomain, mfn: number, isWritable: boolean): void {
+  holders.of(memory).add(domain);
   const { readable, writable } = heldFrames.of(domain);
   const counts = isWritable ? writable : readable;
   counts.set(mfn, (counts.get(mfn) ?? 0) + 1);
@@ -50,4 +54,5 @@ export function letGoOfAll(memory: MachineMemory, domain: MemoryDomain): void {
   const { readable, writable } = heldFrames.of(domain);
   for (const [mfn, count] of [...readable]) for (let i = 0; i < count; i++) letGo(memory, domain, mfn, false);
   for (const [mfn, count] of [...writable]) for (let i = 0; i < count; i++) letGo(memory, domain, mfn, true);
+  holders.of(memory).delete(domain);
 }

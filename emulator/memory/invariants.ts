@@ -3,7 +3,7 @@
  * message of the first difference, undefined when the books agree.
  */
 import { descriptorTables } from './descriptor_mapping.ts';
-import { heldFrames } from './held_frames.ts';
+import { heldFrames, holders } from './held_frames.ts';
 import {
   DOMID_IO,
   FRAME_ALLOCATED,
@@ -30,10 +30,12 @@ export function checkInvariants(memory: MachineMemory): string | undefined {
     books.references[mfn]!++;
     if (isTyped) books.types[mfn]!++;
   };
-  for (const domain of memory.domains.values()) {
-    const { readable, writable } = heldFrames.of(domain);
+  for (const holder of holders.of(memory)) {
+    const { readable, writable } = heldFrames.of(holder);
     for (const [mfn, count] of readable) for (let i = 0; i < count; i++) hold(mfn, false);
     for (const [mfn, count] of writable) for (let i = 0; i < count; i++) hold(mfn, true);
+  }
+  for (const domain of memory.domains.values()) {
     for (const vcpu of domain.vcpus) {
       const { kernelMfn, userMfn } = pvCr3.of(vcpu);
       if (kernelMfn !== 0) hold(kernelMfn, true);

@@ -127,7 +127,7 @@ function mapPinned(call: Mapper, granter: Domain, active: ActiveEntry, flags: nu
   };
   if (isMapped()) {
     // A translated guest's place holds nothing: what is there may be taken away while the mapping lives on.
-    if (isForDevice || call.domain.type === 'pvh') noteHold(call.domain, mfn, isWritable);
+    if (isForDevice || call.domain.type === 'pvh') noteHold(memory, call.domain, mfn, isWritable);
     return true;
   }
   putAll(memory, mfn, references, types);

@@ -88,9 +88,6 @@ export class BlockFront {
 
   constructor(disk = new MemoryDisk(64)) {
     this.disk = disk;
-    const { host, memory } = this.machine;
-    // Domain 0 owns no frames, but its mappings count.
-    memory.domains.set(0, host.domains.get(0)!);
     const { id } = this.machine.domain;
     this.store.introduce(id);
     this.paths = populateDisk(this.store, id, { name: 'xvda', path: '/images/a.img', isReadonly: disk.isReadonly });
