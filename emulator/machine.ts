@@ -223,8 +223,8 @@ export class Machine implements RunHost {
     recordHypercalls(this, timeline);
   }
 
-  get news(): number {
-    return this.timers.revision + this.cores.revision;
+  get isTurnValid(): boolean {
+    return this.cores.isTurnValid && this.cpu.instructionCount < this.turnEnd;
   }
 
   /** Builds a PV64 domain, whose first vCPU `run` then starts. */

@@ -77,11 +77,10 @@ function raiseFault(host: TrapHost, vcpu: Vcpu, vector: number, errorCode?: numb
 export function performSyscall(host: RunHost, length: number): void {
   const vcpu = host.current;
   const pv = pvVcpu.of(vcpu);
-  const { news } = host;
   handleSyscall(host, vcpu, pv, length);
-  // Whatever stops a vCPU is news of the scheduler's.
-  if (host.news !== news || --host.exitsLeft <= 0) host.cpu.requestStop();
-  else returnToGuest(host, vcpu, pv);
+  // What stops a vCPU ends the turn, too; an upcall on the way back may as well.
+  if (host.isTurnValid) returnToGuest(host, vcpu, pv);
+  if (--host.exitsLeft <= 0 || !host.isTurnValid) host.cpu.requestStop();
 }
 
 /** RIP is behind the SYSCALL, RCX and R11 say how to return. */

@@ -17,8 +17,8 @@ export interface TrapHost extends Host {
 
 /** What a system call within a run asks of the loop around the run. */
 export interface RunHost extends TrapHost {
-  /** Another number when timers or the scheduler have something for the loop to look at. */
-  readonly news: number;
+  /** The turn of who runs is not over, and neither timers nor the scheduler have something for the loop to look at. */
+  readonly isTurnValid: boolean;
   /** How many more exits, and system calls within runs, until the slice ends. */
   exitsLeft: number;
 }
