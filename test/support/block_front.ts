@@ -93,7 +93,7 @@ export class BlockFront {
     this.paths = populateDisk(this.store, id, { name: 'xvda', path: '/images/a.img', isReadonly: disk.isReadonly });
     this.grant(RING_REF, RING);
     for (let i = 0; i < 12; i++) this.grant(gref(i), DATA + i);
-    this.backend = new BlockBackend(host, this.machine.domain, disk, this.store, this.paths);
+    this.backend = new BlockBackend(this.machine.host, this.machine.domain, disk, this.store, this.paths);
   }
 
   /** The back end's. */
