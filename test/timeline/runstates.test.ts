@@ -28,6 +28,9 @@ class RandomHost {
   readonly #births = new Map<Domain, number>();
   readonly #ledgers = new Map<Vcpu, { state: number; since: number; readonly time: number[] }>();
 
+  /** The latest time that each has seen. */
+  readonly #seen = new Map<Vcpu, number>();
+
   constructor(seed: number) {
     this.random = new Random(seed);
     this.cores = 1 + this.random.below(4);
@@ -36,7 +39,10 @@ class RandomHost {
     const timeline: Timeline = {
       runstateChanged: (vcpu, state) => this.#change(vcpu, state),
       hypercallBegins: ignore,
-      hypercallEnds: (vcpu) => this.check(vcpu),
+      hypercallEnds: (vcpu) => {
+        this.check(vcpu);
+        this.#look(vcpu);
+      },
       eventRaised: (vcpu) => this.check(vcpu),
       upcallBegins: (vcpu) => this.check(vcpu),
       domainEnds: ignore,
@@ -95,6 +101,14 @@ class RandomHost {
     const told = ledger.time.map((value, i) => value + (i === ledger.state ? Math.max(0, now - ledger.since) : 0));
     if (ledger.state !== state || told.some((value, i) => value !== Number(time[i])))
       this.mistakes.push(`${vcpu.name} at ${now}: ${time.join(' ')}, but it was ${told.join(' ')}`);
+  }
+
+  /** The vCPU, which runs, looks at its clock. */
+  #look(vcpu: Vcpu): void {
+    const now = guestNs(this.host.machine, vcpu.domain);
+    const before = this.#seen.get(vcpu) ?? 0;
+    if (now < before) this.mistakes.push(`${vcpu.name} saw ${before}, and now sees ${now}`);
+    this.#seen.set(vcpu, now);
   }
 
   /** Something that a toolstack does. */
