@@ -21,7 +21,7 @@ const LAYERS: readonly { name: string; files: RegExp; mayImport: readonly string
   { name: 'check',     files: /^emulator\/check\//,                   mayImport: ['abi', 'hypercalls', 'firmware', ...CORE] },
   { name: 'timeline',  files: /^emulator\/timeline\//,                  mayImport: ['abi', 'hypercalls', 'machine', ...CORE] },
   { name: 'toolstack', files: /^emulator\/toolstack\/(?!socket)/,    mayImport: ['abi', 'hypercalls', 'firmware', 'machine', 'timeline', ...CORE] },
-  { name: 'socket',    files: /^emulator\/toolstack\/socket/,        mayImport: ['timeline', 'toolstack'], mayUseNode: true },
+  { name: 'socket',    files: /^emulator\/toolstack\/socket/,        mayImport: ['machine', 'timeline', 'toolstack'], mayUseNode: true },
   { name: 'cli',       files: /^emulator\/cli\//,                     mayImport: ['abi', 'hypercalls', 'firmware', 'trap', 'machine', 'check', 'timeline', 'toolstack', 'socket', ...CORE], mayUseNode: true },
 ];
 
