@@ -132,6 +132,13 @@ export const fifo: EventAbi = {
     const maddr = wordOf(domain, port.number);
     return maddr >= 0 && (read(host, maddr) & EVTCHN_FIFO_LINKED) !== 0;
   },
+
+  describe(host, domain, port) {
+    const maddr = wordOf(domain, port.number);
+    if (maddr < 0) return '?     ';
+    const word = read(host, maddr);
+    return word & EVTCHN_FIFO_LINKED ? `  ${String(word & EVTCHN_FIFO_LINK_MASK).padEnd(4)}` : '  -   ';
+  },
 };
 
 /** A frame that the guest gives, -1: it cannot. */

@@ -40,4 +40,6 @@ export interface EventAbi {
   isMasked(host: Host, domain: Domain, port: Port): boolean;
   /** The guest still holds it in a queue: it cannot be given out. */
   isBusy(host: Host, domain: Domain, port: Port): boolean;
+  /** Where it stands on its way to the guest, as debug key `e` shows it. */
+  describe(host: Host, domain: Domain, port: Port): string;
 }

@@ -66,4 +66,9 @@ export const twoLevel: EventAbi = {
   isPending: (host, domain, { number }) => isBitPending(host, domain, number),
   isMasked: (host, domain, { number }) => testBit(host, sharedInfo(domain) + MASK, number),
   isBusy: () => false,
+
+  describe(host, domain, { number, notifyVcpu }) {
+    const vcpu = domain.vcpus[notifyVcpu];
+    return vcpu !== undefined && testBit(host, vcpu.vcpuInfoMaddr + PENDING_SEL, number >> 6) ? '1' : '0';
+  },
 };

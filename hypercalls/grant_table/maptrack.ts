@@ -30,6 +30,10 @@ export class Maptrack {
   readonly #heads: number[] = [];
   readonly #tails: number[] = [];
 
+  get frameCount(): number {
+    return this.#next.length / HANDLES_PER_FRAME;
+  }
+
   get(handle: number): Mapping | undefined {
     return this.#mappings[handle];
   }

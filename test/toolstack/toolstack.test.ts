@@ -153,9 +153,22 @@ t.test('a crash leaves its reason in the messages', (t) => {
   const { text } = host.ask('dmesg', { clear: true }) as { text: string };
   t.match(text, /^\(XEN\) domain_crash called: .*\n\(XEN\) Domain 1 /m);
   t.same(host.ask('dmesg'), { text: '' }, 'cleared');
+  host.create('b');
+  host.ask('debug_keys', { keys: 'egrq' });
+  const dumped = (host.ask('dmesg', { clear: true }) as { text: string }).text;
+  for (const line of [
+    '\tDomain: 2 w 256 c 0 v 1',
+    '       1 [0/0/0]: s=3 n=0 x=0 d=0 p=1',
+    '  1 frames (64 max), 0 maptrack frames (1024 max)',
+    "gnttab_usage_print_all [ key 'g' pressed",
+    'VCPU information and callbacks for domain 2:',
+  ]) {
+    t.match(dumped, `(XEN) ${line}\n`);
+  }
+  t.match(dumped, /\(XEN\) \[0x000\] {6}0 0x\w+ 0x0000000\d {10}0 0x\w{6} 0x19\n/);
   host.ask('debug_keys', { keys: 'hZ' });
   t.match(host.ask('dmesg'), {
-    text: /^\(XEN\) 'h' pressed -> showing installed handlers\n\(XEN\) {2}key 'h' \(ascii '68'\) => show this message\n/,
+    text: /^\(XEN\) 'h' pressed -> showing installed handlers\n\(XEN\) {2}key 'e' .*\n\(XEN\) {2}key 'g' .*\n\(XEN\) {2}key 'h' \(ascii '68'\) => show this message\n/,
   });
   t.end();
 });
