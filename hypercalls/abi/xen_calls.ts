@@ -58,7 +58,7 @@ const xen_hvm_xentrace = struct('xen_hvm_xentrace', { event: u16, extra_bytes: u
 
 const xen_hvm_pagetable_dying = struct('xen_hvm_pagetable_dying', { domid: domid_t, pad: array(u16, 3), gpa: u64 });
 const xen_hvm_get_mem_type = struct('xen_hvm_get_mem_type', { domid: domid_t, mem_type: out(u16), pad: array(u16, 2), pfn: u64 });
-const xen_hvm_evtchn_upcall_vector = struct('xen_hvm_evtchn_upcall_vector', { vcpu: u32, vector: u8 });
+export const xen_hvm_evtchn_upcall_vector = struct('xen_hvm_evtchn_upcall_vector', { vcpu: u32, vector: u8 });
 
 /** None of it is about PV guests: they are told so. */
 // biome-ignore format: one op a line
@@ -70,7 +70,7 @@ export const hvm_op = hypercall('hvm_op', 34, both, { cmd: i32, arg: ptr(void_) 
   get_time:              op(10, xen_hvm_get_time, 'System time in nanoseconds.'),
   xentrace:              op(11, xen_hvm_xentrace, 'Put a record into the trace buffer, which is off.', ['EINVAL']),
   get_mem_type:          op(15, xen_hvm_get_mem_type, 'Kind of a guest frame.', ['EINVAL', 'EPERM', 'ESRCH']),
-  set_evtchn_upcall_vector: op(23, xen_hvm_evtchn_upcall_vector, 'Upcall through the local APIC.', ['EINVAL', 'ENOENT']),
+  set_evtchn_upcall_vector: op(23, null, 'Upcall through the local APIC.', ['EINVAL', 'ENOENT'], { follows: xen_hvm_evtchn_upcall_vector }),
   guest_request_vm_event: op(24, null, 'Tell the introspection tool; the pointer must be NULL.', ['EINVAL']),
   altp2m:                refused(25, 'EOPNOTSUPP', 'Alternative views of memory.'),
 });

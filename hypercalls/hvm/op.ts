@@ -5,8 +5,9 @@ import { gfnOf, p2m } from '../../emulator/memory/p2m.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
 import { DOMID_SELF } from '../abi/xen.ts';
-import { hvm_op } from '../abi/xen_calls.ts';
+import { hvm_op, xen_hvm_evtchn_upcall_vector } from '../abi/xen_calls.ts';
 import type { Call } from '../call.ts';
+import { copyFromGuest } from '../guest_memory.ts';
 import { implement } from '../implement.ts';
 import { getParam, setParam } from './params.ts';
 
@@ -17,6 +18,9 @@ const MIN_VECTOR = 16;
 const HVMMEM_ram_rw = 0;
 const HVMMEM_ram_ro = 1;
 const HVMMEM_mmio_dm = 2;
+
+const upcallBytes = new Uint8Array(xen_hvm_evtchn_upcall_vector.size);
+const upcallView = new DataView(upcallBytes.buffer);
 
 /** The vector by which a vCPU's local APIC is to tell of events; -1: none. */
 export const upcallVector = defineSlot<Vcpu, { vector: number }>(() => ({ vector: -1 }));
@@ -56,8 +60,11 @@ const hvm = implement(hvm_op, {
     if (entry === undefined) return { mem_type: HVMMEM_mmio_dm };
     return { mem_type: entry.type === 'readonlyGrant' ? HVMMEM_ram_ro : HVMMEM_ram_rw };
   },
-  set_evtchn_upcall_vector(call, { vcpu, vector }) {
-    if (call.domain.type !== 'pvh' || vector < MIN_VECTOR) return 'EINVAL';
+  set_evtchn_upcall_vector(call) {
+    if (call.domain.type !== 'pvh') return 'EINVAL';
+    if (!copyFromGuest(call.host, call.args[1]!, upcallBytes)) return 'EFAULT';
+    const { vcpu, vector } = xen_hvm_evtchn_upcall_vector.read(upcallView, 0);
+    if (vector < MIN_VECTOR) return 'EINVAL';
     const target = call.domain.vcpus[vcpu];
     if (target === undefined) return 'ENOENT';
     upcallVector.of(target).vector = vector;
