@@ -65,10 +65,10 @@ function start(host: Host, time: GuestTime, entry: Entry): void {
   entry.timer = host.timers.set(entry.deadline + time.paused, entry.fire);
 }
 
-/** The domain was paused. */
-export function stopTime(host: Host, domain: Domain): void {
+/** The domain was paused, at `ns` of the machine's time. */
+export function stopTime(host: Host, domain: Domain, ns: number): void {
   const time = timeOf.of(domain);
-  time.pausedAt = host.clock.ns;
+  time.pausedAt = ns;
   for (const entry of time.timers) {
     host.timers.cancel(entry.timer!);
     entry.timer = undefined;

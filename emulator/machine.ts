@@ -364,8 +364,15 @@ export class Machine implements RunHost {
   /** None of its vCPUs runs, and no time passes for it, until it has been unpaused as often. */
   pause(domain: Domain): void {
     if (domain.pauseCount++ > 0) return;
+    const ns = this.#latestNs(domain);
     this.#settleAll(domain);
-    stopTime(this, domain);
+    stopTime(this, domain, ns);
+  }
+
+  /** The latest time at which one of its vCPUs has run: their cores may be ahead of the one that acts. */
+  #latestNs({ vcpus }: Domain): number {
+    const times = vcpus.map(({ unit, runnableSince }) => Math.max(runnableSince, this.cores.coreOf(unit!)?.ns ?? 0));
+    return Math.max(this.clock.ns, ...times);
   }
 
   unpause(domain: Domain): void {

@@ -120,6 +120,21 @@ t.test('a guest cannot tell that it was paused: its clock, timers and runstates 
   );
 });
 
+t.test('a domain that is paused while its core is ahead has seen no time that comes again', async (t) => {
+  const machine = makeMachine({ topology: { sockets: 1, coresPerSocket: 2 } });
+  const { cores, clock } = machine;
+  const [domain] = [boot(machine, LOOP), boot(machine, LOOP)] as const;
+  const unit = domain.vcpus[0]!.unit!;
+  const isAhead = () => (cores.coreOf(unit)?.ns ?? 0) > clock.ns && cores.active.running !== unit;
+  while (!isAhead()) runSlice(machine, 1000);
+  const seen = cores.coreOf(unit)!.ns;
+  machine.pause(domain);
+  runSlice(machine, 500_000);
+  machine.unpause(domain);
+  while (cores.active.running !== unit) runSlice(machine, 1000);
+  t.ok(guestNs(machine, domain) >= seen, `${seen}, then ${guestNs(machine, domain)}`);
+});
+
 t.test('a slice runs exactly as many instructions as it may', async (t) => {
   const machine = makeMachine();
   boot(machine, LOOP);
