@@ -83,7 +83,8 @@ async function hostCommand(file: string, options: HostOptions): Promise<number> 
   for (const signal of SIGNALS) process.on(signal, onSignal);
   try {
     for (const domain of description.domains) toolstack.create(inFolder(dirname(file), domain));
-    say(`host '${name}' runs with ${description.domains.length} domains; ${commandFor(name)} shows them`);
+    const count = description.domains.length;
+    say(`host '${name}' runs with ${count === 1 ? '1 domain' : `${count} domains`}; ${commandFor(name)} shows them`);
     await loop.run();
     toolstack.close();
     say(`host '${name}' has ended`);

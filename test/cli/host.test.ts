@@ -150,6 +150,8 @@ t.test('a console', { timeout: 200_000 }, async (t) => {
   t.equal(status, 0);
   t.match(stdout, /^hello from ring 3.*\n[\s\S]*bye\r?\n$/, 'what was printed before somebody looked');
   t.match(await ask('list'), { stdout: /hello +1 +8 +1 +---s-- / });
+  const created = await ask('create', '-c', '-q', '/dev/null', 'name=next', 'kernel=guests/hello/hello.elf', 'memory=8');
+  t.match(created, { status: 0, stderr: '', stdout: /^hello from ring 3[\s\S]*bye\r?\n$/ }, 'of a domain that is made: all of it');
   t.equal(await host.end('SIGTERM'), 0);
 });
 

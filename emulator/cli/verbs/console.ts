@@ -3,7 +3,8 @@ import type { Client } from '../../toolstack/socket_client.ts';
 import { openKeyboard } from '../keyboard.ts';
 import type { Outcome, Verb } from './verb.ts';
 
-export async function showConsole(client: Client, domain: string): Promise<Outcome | undefined> {
+/** `attached` is called when nothing of the output can be missed any more. */
+export async function showConsole(client: Client, domain: string, attached?: () => Promise<void>): Promise<Outcome | undefined> {
   let ended: () => void = () => {};
   const isEnded = new Promise<void>((resolve) => {
     ended = resolve;
@@ -17,6 +18,7 @@ export async function showConsole(client: Client, domain: string): Promise<Outco
       ended();
     },
   );
+  await attached?.();
   const keyboard = openKeyboard((bytes) => stream.type(bytes));
   try {
     while (!isOver && !keyboard.wantsToLeave && !keyboard.isOver) await Promise.race([keyboard.wait(undefined), isEnded]);

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import type { ListedDomain } from '../../toolstack/requests.ts';
-import type { Client } from '../../toolstack/socket_client.ts';
+import { Client } from '../../toolstack/socket_client.ts';
 import { ToolstackError } from '../../toolstack/toolstack_error.ts';
 import { showConsole } from './console.ts';
 import type { Outcome, Verb } from './verb.ts';
@@ -34,14 +34,22 @@ const create: Verb = {
     if (flags.dryrun === true) return { data: checked };
     let made: { readonly name: string };
     try {
-      made = (await client.ask('create', { ...given, paused: flags.p === true })) as { name: string };
+      made = (await client.ask('create', { ...given, paused: flags.p === true || flags.c === true })) as { name: string };
     } catch (error) {
       if (!(error instanceof ToolstackError)) throw error;
       return refused(error.message, EXIT_NOT_MADE);
     }
-    return flags.c === true ? showConsole(client, made.name) : { data: made };
+    if (flags.c !== true) return { data: made };
+    return showConsole(client, made.name, flags.p === true ? undefined : () => unpause(client.name, made.name));
   },
 };
+
+/** Over a connection of its own: the other one carries a console. */
+async function unpause(host: string, domain: string): Promise<void> {
+  const client = await Client.open(host);
+  await client.ask('unpause', { domain });
+  client.close();
+}
 
 function refused(message: string, status: number): Outcome {
   process.stderr.write(`${message}\n`);
