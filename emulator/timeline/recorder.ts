@@ -61,8 +61,8 @@ export class Recorder implements Timeline {
   #arrows = 0;
   /** In whose hypercall ring -1 is. */
   #caller: Track | undefined;
-  /** The latest event: who may be woken by it, and who sent it when. */
-  #raised: { readonly domain: Domain; readonly sender: Track | undefined; readonly ns: number } | undefined;
+  /** The latest event that it has sent: who may be woken by it. */
+  #raised: { readonly domain: Domain; readonly sender: Track } | undefined;
 
   /** `write` gets what belongs between TRACE_HEAD and TRACE_END. */
   constructor(host: Host, coreCount: number, write: (text: string) => void) {
@@ -95,7 +95,7 @@ export class Recorder implements Timeline {
   hypercallEnds(vcpu: Vcpu, name: string, result: number | bigint | undefined): void {
     const track = this.#trackOf(vcpu);
     const call = { name, begin: track.begun.pop() ?? this.#host.clock.ns, result };
-    if (track.begun.length === 0) this.#caller = undefined;
+    if (track.begun.length === 0) this.#caller = this.#raised = undefined;
     if (vcpu.isReady) this.#call(track, call, this.#host.clock.ns);
     else track.sleeping.push(call);
   }
@@ -104,7 +104,7 @@ export class Recorder implements Timeline {
     const track = this.#trackOf(vcpu);
     const { ns } = this.#host.clock;
     const sender = this.#caller;
-    this.#raised = { domain: vcpu.domain, sender, ns };
+    this.#raised = sender && { domain: vcpu.domain, sender };
     const from = sender === undefined ? '' : `,"from":"${sender.vcpu.name}"`;
     this.#write(instant(`event ${port}`, 'event', track.calls, ns, `"source":"${source}"${from}`));
   }
@@ -145,14 +145,12 @@ export class Recorder implements Timeline {
   }
 
   #wake(track: Track, ns: number): void {
-    const raised = this.#raised;
-    const { domain } = track.vcpu;
+    const sender = this.#raised?.domain === track.vcpu.domain ? this.#raised.sender : undefined;
     track.wokenAt = ns;
-    const sender = raised?.domain === domain && raised.ns === this.#host.clock.ns ? raised.sender : undefined;
     this.#write(instant('wake', 'wake', track.calls, ns, sender === undefined ? '' : `"from":"${sender.vcpu.name}"`));
     if (sender === undefined) return;
     track.arrow = ++this.#arrows;
-    this.#write(arrowStart(track.arrow, sender.runstates, raised!.ns));
+    this.#write(arrowStart(track.arrow, sender.runstates, this.#host.clock.ns));
   }
 
   #enter(track: Track, ns: number): void {
