@@ -1,5 +1,6 @@
 /* event_channel_op with the FIFO ABI: control block, event arrays, priorities, and the event words that Xen leaves. */
 #include "conform.h"
+#include "ports.h"
 
 static unsigned char control[PAGE_SIZE] __attribute__((aligned(4096)));
 static event_word_t words[2][PAGE_SIZE / sizeof(event_word_t)] __attribute__((aligned(4096)));
@@ -9,25 +10,6 @@ static long init_control(uint64_t mfn, uint32_t offset, uint32_t vcpu, struct ev
 {
     *arg = (struct evtchn_init_control){ .control_gfn = mfn, .offset = offset, .vcpu = vcpu, .link_bits = 77 };
     return event_channel_op(EVTCHNOP_init_control, arg);
-}
-
-static long expand_array(uint64_t mfn)
-{
-    struct evtchn_expand_array arg = { .array_gfn = mfn };
-
-    return event_channel_op(EVTCHNOP_expand_array, &arg);
-}
-
-static long set_priority(evtchn_port_t port, uint32_t priority)
-{
-    struct evtchn_set_priority arg = { .port = port, .priority = priority };
-
-    return event_channel_op(EVTCHNOP_set_priority, &arg);
-}
-
-static long port_op(int cmd, evtchn_port_t port)
-{
-    return event_channel_op(cmd, &port);
 }
 
 static evtchn_port_t bind_ipi(void)

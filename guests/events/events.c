@@ -5,6 +5,7 @@
  */
 #include "event.h"
 #include "paging.h"
+#include "ports.h"
 #include "time.h"
 
 #define IN_XEN    0xffff830000000000UL
@@ -23,27 +24,12 @@ static vcpu_info_t *vcpu(void)
     return &shared_info->vcpu_info[0];
 }
 
-static long port_op(int cmd, evtchn_port_t number)
-{
-    return event_channel_op(cmd, &number);
-}
-
 static long port_status(evtchn_port_t number, struct evtchn_status *status)
 {
     memset(status, 0x55, sizeof(*status));
     status->dom = DOMID_SELF;
     status->port = number;
     return event_channel_op(EVTCHNOP_status, status);
-}
-
-static long alloc_unbound(domid_t remote, evtchn_port_t *number)
-{
-    struct evtchn_alloc_unbound arg = { .dom = DOMID_SELF, .remote_dom = remote };
-    long answer = event_channel_op(EVTCHNOP_alloc_unbound, &arg);
-
-    if (answer == 0)
-        *number = arg.port;
-    return answer;
 }
 
 static long bind_interdomain(domid_t remote, evtchn_port_t far, evtchn_port_t *number)
@@ -125,7 +111,7 @@ static void show_bits(const char *what)
 /* A port and its own far end: an event sent on one comes out at the other. */
 static void make_pair(int i)
 {
-    result("alloc_unbound for ourselves", alloc_unbound(DOMID_SELF, &port[i]));
+    result("alloc_unbound for ourselves", alloc_unbound(DOMID_SELF, DOMID_SELF, &port[i]));
     result("bind_interdomain to it", bind_interdomain(DOMID_SELF, port[i], &port[i + 1]));
 }
 
@@ -198,14 +184,14 @@ static void two_level(void)
     result("bind_interdomain to a VIRQ", bind_interdomain(DOMID_SELF, timer, &far));
     result("bind_interdomain to an IPI", bind_interdomain(DOMID_SELF, port[2], &far));
     result("close the VIRQ", port_op(EVTCHNOP_close, timer));
-    result("alloc_unbound for dom 0", alloc_unbound(0, &port[3]));
+    result("alloc_unbound for dom 0", alloc_unbound(DOMID_SELF, 0, &port[3]));
     result("bind_interdomain to it, ourselves", bind_interdomain(DOMID_SELF, port[3], &port[4]));
     if (is_dom0())                              /* dom 0 is ourselves */
         clear_pending(port[4]);
     result("send on it", port_op(EVTCHNOP_send, port[3]));
     result("bind_vcpu of it", bind_vcpu(port[3], 0));
-    result("alloc_unbound for DOMID_IO", alloc_unbound(DOMID_IO, &port[5]));
-    result("alloc_unbound for DOMID_INVALID", alloc_unbound(DOMID_INVALID, &port[6]));
+    result("alloc_unbound for DOMID_IO", alloc_unbound(DOMID_SELF, DOMID_IO, &port[5]));
+    result("alloc_unbound for DOMID_INVALID", alloc_unbound(DOMID_SELF, DOMID_INVALID, &port[6]));
     result("bind_interdomain to DOMID_IO", bind_interdomain(DOMID_IO, 1, &far));
     result("bind_interdomain to dom 999", bind_interdomain(999, 1, &far));
     result("bind_interdomain to port 100000", bind_interdomain(DOMID_SELF, 100000, &far));
@@ -238,11 +224,11 @@ static void two_level(void)
         *(domid_t *)other_page = DOMID_SELF;
         result("  ones for ourselves", event_channel_op(cmd, other_page));
     }
-    result("alloc_unbound", alloc_unbound(0, &port[0]));
+    result("alloc_unbound", alloc_unbound(DOMID_SELF, 0, &port[0]));
     ((struct evtchn_alloc_unbound *)read_only)->dom = DOMID_SELF;
     remap(read_only, PTE_RDONLY);
     result("alloc_unbound, read-only", event_channel_op(EVTCHNOP_alloc_unbound, read_only));
-    result("alloc_unbound", alloc_unbound(0, &port[1]));
+    result("alloc_unbound", alloc_unbound(DOMID_SELF, 0, &port[1]));
     print("  the next number but %u\n", port[1] - port[0] - 1);
     port_op(EVTCHNOP_close, port[0] + 1);
     remap(read_only, PTE_DATA);
@@ -263,7 +249,7 @@ static void two_level(void)
     close_all();
 
     section("two-level: all ports");
-    while (alloc_unbound(0, &last) == 0)
+    while (alloc_unbound(DOMID_SELF, 0, &last) == 0)
         count++;
     print("the last is %u\n", last);
     result("an IPI", bind_ipi(0, &port[0]));
@@ -284,20 +270,6 @@ static long init_control(uint64_t gfn, uint32_t offset, uint32_t id, uint8_t *bi
 
     *bits = arg.link_bits;
     return answer;
-}
-
-static long expand_array(uint64_t gfn)
-{
-    struct evtchn_expand_array arg = { .array_gfn = gfn };
-
-    return event_channel_op(EVTCHNOP_expand_array, &arg);
-}
-
-static long set_priority(evtchn_port_t number, uint32_t priority)
-{
-    struct evtchn_set_priority arg = { .port = number, .priority = priority };
-
-    return event_channel_op(EVTCHNOP_set_priority, &arg);
 }
 
 static event_word_t *word_of(evtchn_port_t number)
@@ -523,10 +495,10 @@ static void fifo_queues(void)
     show_fifo("both linked");
     result("close a", port_op(EVTCHNOP_close, port[0]));
     show_fifo("a still linked");
-    result("alloc_unbound", alloc_unbound(DOMID_SELF, &port[4]));
+    result("alloc_unbound", alloc_unbound(DOMID_SELF, DOMID_SELF, &port[4]));
     claim("  not the number of a", port[4] != port[0]);
     take_all();
-    result("alloc_unbound", alloc_unbound(DOMID_SELF, &port[5]));
+    result("alloc_unbound", alloc_unbound(DOMID_SELF, DOMID_SELF, &port[5]));
     claim("  the number of a", port[5] == port[0]);
     port[5] = 0;
     show_fifo("a is new");
@@ -559,7 +531,7 @@ static void fifo_numbers(void)
     long answer;
 
     section("FIFO: numbers");
-    while (count < 1200 && (answer = alloc_unbound(DOMID_SELF, &last)) == 0)
+    while (count < 1200 && (answer = alloc_unbound(DOMID_SELF, DOMID_SELF, &last)) == 0)
         count++;
     result("the last answer", answer);
     print("  %s the two-level limit of a domU\n", last > 1023 ? "beyond" : "at");

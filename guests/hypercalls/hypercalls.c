@@ -5,6 +5,7 @@
  */
 #include "event.h"
 #include "paging.h"
+#include "ports.h"
 #include <xen/grant_table.h>
 #include <xen/hvm/hvm_op.h>
 
@@ -121,21 +122,6 @@ static evtchn_port_t first_invalid_port(void)
     while (port_status(DOMID_SELF, port, &status) == 0)
         port++;
     return port;
-}
-
-static long alloc_unbound(domid_t dom, domid_t remote, evtchn_port_t *port)
-{
-    struct evtchn_alloc_unbound arg = { .dom = dom, .remote_dom = remote };
-    long answer = event_channel_op(EVTCHNOP_alloc_unbound, &arg);
-
-    if (answer == 0)
-        *port = arg.port;
-    return answer;
-}
-
-static long port_op(int cmd, evtchn_port_t port)
-{
-    return event_channel_op(cmd, &port);
 }
 
 static long bind_vcpu(evtchn_port_t port, unsigned int vcpu)

@@ -5,6 +5,7 @@
  */
 #include "event.h"
 #include "paging.h"
+#include "ports.h"
 #include "time.h"
 #include "trap.h"
 #include <xen/nmi.h>
@@ -119,11 +120,6 @@ static long run_on(unsigned int id, long (*task)(struct cpu *))
 static void rest(void)
 {
     sleep_for(10 * MILLISECOND);
-}
-
-static long port_op(int cmd, evtchn_port_t number)
-{
-    return event_channel_op(cmd, &number);
 }
 
 static long bind_ipi(uint32_t id, evtchn_port_t *port)
