@@ -1,5 +1,5 @@
 /** Where control sockets are: one for each host, in a folder that only its user can enter. */
-import { lstatSync, mkdirSync, readdirSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { ToolstackError } from './toolstack_error.ts';
 
@@ -9,7 +9,7 @@ const MAX_PATH_SIZE = 107;
 
 export function socketFolder(): string {
   const runtime = process.env.XDG_RUNTIME_DIR;
-  return runtime ? join(runtime, 'beneath') : `/tmp/beneath-${process.getuid!()}`;
+  return runtime && existsSync(runtime) ? join(runtime, 'beneath') : `/tmp/beneath-${process.getuid!()}`;
 }
 
 export function socketPath(name: string): string {
