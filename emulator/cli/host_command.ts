@@ -78,7 +78,7 @@ async function hostCommand(file: string, options: HostOptions): Promise<number> 
     resolvePath: resolve,
   };
   const timeline = recordTimeline(toolstack.machine, options, options.seconds, () => loop.stop());
-  const socket = await serve(name, host, { acted: () => loop.wake(), failed: (error) => loop.fail(error) });
+  const socket = await serve(name, host, { asked: () => loop.catchUp(), acted: () => loop.wake(), failed: (error) => loop.fail(error) });
   const onSignal = (): void => loop.stop();
   for (const signal of SIGNALS) process.on(signal, onSignal);
   try {

@@ -23,6 +23,8 @@ export class HostLoop {
   /** Real time at which virtual time was 0, had it always kept to it. */
   #realMsAtStart = performance.now();
   #wake: (() => void) | undefined;
+  /** While it sleeps. */
+  #passTime: (() => void) | undefined;
   /** Somebody came while nobody slept. */
   #isAwaited = false;
 
@@ -37,6 +39,11 @@ export class HostLoop {
   wake(): void {
     this.#isAwaited = true;
     this.#wake?.();
+  }
+
+  /** Somebody is about to act on the machine: what has been slept so far has passed. */
+  catchUp(): void {
+    this.#passTime?.();
   }
 
   /** A bug came up somewhere else: the loop ends with it. */
@@ -99,12 +106,16 @@ export class HostLoop {
   /** Sleeps, and lets the time that it took pass for the machine, up to `deadline` (nanoseconds of virtual time, or Infinity). */
   async #sleep(deadline: number): Promise<void> {
     const { clock } = this.#machine;
-    const began = performance.now();
     const { ns } = clock;
     const ahead = this.#msAhead();
+    const began = performance.now() + ahead;
+    this.#passTime = () => {
+      const passed = Math.max(0, performance.now() - began);
+      clock.idleUntil(Math.min(deadline, ns + Math.ceil(passed * 1e6)));
+    };
     await this.#wait(Math.max(0, Math.ceil(ahead + (deadline - ns) / 1e6)));
-    const passed = Math.max(0, performance.now() - began - ahead);
-    clock.idleUntil(Math.min(deadline, ns + Math.ceil(passed * 1e6)));
+    this.catchUp();
+    this.#passTime = undefined;
   }
 
   #wait(ms: number): Promise<void> {

@@ -21,7 +21,9 @@ export interface ControlSocket {
 
 /** What a host does about its requests. */
 export interface SocketEvents {
-  /** A request was acted on: the machine may have something to do. */
+  /** A request came. */
+  asked(): void;
+  /** It was acted on: the machine may have something to do. */
   acted(): void;
   /** A bug of ours came up in one. */
   failed(error: unknown): void;
@@ -128,6 +130,7 @@ class Session {
   }
 
   async #answer(line: string): Promise<void> {
+    this.#events.asked();
     let request: unknown;
     try {
       request = JSON.parse(line);

@@ -84,6 +84,18 @@ t.test('a running host is recorded, and drawn', async (t) => {
   t.equal(await ended, 0);
 });
 
+t.test('time passes for a host without a domain, too', async (t) => {
+  writeFileSync(path('empty.toml'), '[host]\nmemory = "64M"\n');
+  const host = spawn(process.execPath, [BENEATH, 'host', path('empty.toml')], { stdio: ['ignore', 'ignore', 'pipe'] });
+  await new Promise<void>((done) => host.stderr.on('data', (bytes: Buffer) => bytes.includes(' runs with ') && done()));
+  await new Promise((done) => setTimeout(done, 1500));
+  const begun = performance.now();
+  t.match(await beneath(['trace', '--host', 'empty', '--seconds', '1', '--out', path('empty.json')]), { status: 0, stderr: '' });
+  t.ok(performance.now() - begun >= 1000, 'not what was slept before');
+  host.kill('SIGTERM');
+  t.match(await beneath(['plot', path('empty.json')]), { status: 1, stderr: /: there are no runstates in it; / });
+});
+
 t.test('a guest of beneath run has a timeline, too', async (t) => {
   const timeline = path('run.json');
   const { status } = await beneath(['run', 'guests/hello/hello.elf', '--deterministic', '--timeline', timeline, '--timeline-hash']);
