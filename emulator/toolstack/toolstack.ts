@@ -7,6 +7,7 @@ import type { Disk } from '../../hypercalls/block/disk.ts';
 import { domainPath } from '../../hypercalls/xenstore/path.ts';
 import type { Domain } from '../domain.ts';
 import { Machine, type MachineOptions } from '../machine.ts';
+import { PAGE_SIZE } from '../memory/machine_memory.ts';
 import { ConsoleTap } from './console_tap.ts';
 import { parseCpuList } from './cpu_list.ts';
 import type { DiskDescription } from './disk_spec.ts';
@@ -15,6 +16,9 @@ import { MessageLog } from './message_log.ts';
 import { Scheduling, topologyOf } from './scheduling.ts';
 import { ERROR_INVAL, ToolstackError } from './toolstack_error.ts';
 
+const MIB = 1024 * 1024;
+/** What ring -1 itself needs for a domain. */
+const OVERHEAD = 128 * 1024;
 const MOST_ENDED = 1000;
 
 /** A disk that is safe on its medium once it is closed. */
@@ -108,6 +112,7 @@ export class Toolstack {
     const { name, kernel, ramdisk, maxvcpus = description.vcpus } = description;
     this.#refuseTakenName(name);
     if (description.cap > 100 * maxvcpus) throw new ToolstackError(capRange(maxvcpus), ERROR_INVAL);
+    this.#refuseTooMuchMemory(name, description.memory);
     const image = this.files.read(kernel, 'kernel');
     const ramdiskBytes = ramdisk === undefined ? undefined : this.files.read(ramdisk, 'ramdisk');
     const disks: OpenDisk[] = [];
@@ -172,6 +177,13 @@ export class Toolstack {
       this.report(`Domain ${domain.id} (${domain.name}): cpus names none of the ${scheduling.cpuCount} CPUs; it may run on all`);
       return;
     }
+  }
+
+  #refuseTooMuchMemory(name: string, size: number): void {
+    const free = this.machine.memory.freeCount * PAGE_SIZE - OVERHEAD;
+    if (size <= free) return;
+    const mib = (bytes: number): number => Math.floor(bytes / MIB);
+    throw new ToolstackError(`${name}: memory = ${mib(size)}M, and the host has ${mib(free)}M left; give it less, or destroy another`);
   }
 
   #refuseTakenName(name: string): void {
