@@ -26,7 +26,10 @@ interface GuestTime {
   readonly timers: Set<Entry>;
 }
 
-const timeOf = defineSlot<Domain, GuestTime>(() => ({ paused: 0, pausedAt: undefined, timers: new Set() }));
+const timeOf = defineSlot<Domain, GuestTime>(() => ({ paused: 0, pausedAt: undefined, timers: new Set() }), {
+  name: 'guest_time',
+  isTransient: true,
+});
 
 /** Nanoseconds of the domain's time. */
 export function guestNs(host: Host, domain: Domain): number {
@@ -81,4 +84,13 @@ export function resumeTime(host: Host, domain: Domain): void {
   time.paused += Math.max(0, host.clock.ns - time.pausedAt!);
   time.pausedAt = undefined;
   for (const entry of time.timers) start(host, time, entry);
+}
+
+export const isTimeStopped = (domain: Domain): boolean => timeOf.of(domain).pausedAt !== undefined;
+
+/** A domain that was saved `ns` into its own time begins here as a paused one. */
+export function beginTimeAt(host: Host, domain: Domain, ns: number): void {
+  const time = timeOf.of(domain);
+  time.pausedAt = host.clock.ns;
+  time.paused = time.pausedAt - ns;
 }

@@ -28,6 +28,7 @@ import { type Cpu, createCpu } from './cpu/index.ts';
 import { Domain, type ShutdownReason } from './domain.ts';
 import { guestTimeAt, resumeTime, stopTime } from './guest_time.ts';
 import { MachineMemory, PAGE_SIZE } from './memory/machine_memory.ts';
+import { loadDomain, refusalOf, type SavedDomain } from './saved_domain.ts';
 import { InstructionClock, type RunClock, WallClock } from './scheduler/clock.ts';
 import { Cores } from './scheduler/cores.ts';
 import type { Parameters } from './scheduler/credit2/parameters.ts';
@@ -117,11 +118,25 @@ interface ConsoleDevice {
   drain(): void;
 }
 
+/** One end of a ring: the guest's port and frame, and who serves it. */
+interface RingEnd<Ring> {
+  readonly port: number;
+  readonly mfn: number;
+  readonly ring: Ring;
+}
+
 /** The far ends of what the toolstack gave the domain. */
-interface Connections {
+interface HostEnds {
   readonly uuid: string;
-  readonly store: XenstoreRing;
+  readonly store: RingEnd<XenstoreRing>;
+  readonly console: RingEnd<ConsoleRing>;
   readonly channels: readonly HostChannel[];
+}
+
+/** Something of the guest's xenstore and of its console. */
+interface Ends<T> {
+  readonly store: T;
+  readonly console: T;
 }
 
 export class Machine implements RunHost {
@@ -135,7 +150,7 @@ export class Machine implements RunHost {
   /** Of each domain. */
   readonly blockBackends = new Map<number, readonly BlockBackend[]>();
   /** Of each domain but the initial one. */
-  readonly #connections = new Map<number, Connections>();
+  readonly #hostEnds = new Map<number, HostEnds>();
   #nextDomid = 1;
   /** What a core has that runs nobody: its registers reach nothing. */
   readonly #nobody: Vcpu;
@@ -234,23 +249,15 @@ export class Machine implements RunHost {
     const { maxMemorySize = spec.memorySize } = spec;
     const maxPages = spec.isInitial ? pages : pages + MAXMEM_SLACK;
     const domain = new Domain({ id, type: 'pv', name: spec.name, isInitial: spec.isInitial, maxPages });
-    domain.credit = this.cores.scheduler.addDomain(id, spec.weight);
-    for (let vcpuId = 0; vcpuId < (spec.vcpus ?? 1); vcpuId++) {
-      const each = new Vcpu(domain, vcpuId);
-      each.unit = this.cores.scheduler.addUnit(domain.credit, vcpuId, each);
-      domain.vcpus.push(each);
-      beginRunstate(this, each);
-    }
+    this.#schedule(domain, spec.vcpus ?? 1, spec.weight);
     const vcpu = domain.vcpus[0]!;
     this.domains.set(id, domain);
-    const xenstore = spec.isInitial ? undefined : this.#connect(domain, () => xenstoreRing?.onEvent());
-    const consolePort = spec.isInitial ? undefined : this.#connect(domain, () => consoleRing?.onEvent());
+    const rings = spec.isInitial ? undefined : this.#connectRings(domain);
     const boot = buildPvDomain(this.memory, domain, image, {
       memoryPages: pages,
       cmdline: spec.cmdline ?? '',
       ...(spec.ramdisk && { ramdisk: spec.ramdisk }),
-      ...(xenstore && { xenstorePort: xenstore.port }),
-      ...(consolePort && { consolePort: consolePort.port }),
+      ...(rings && { xenstorePort: rings.ports.store, consolePort: rings.ports.console }),
     });
     if (boot instanceof ImageError) {
       this.#unschedule(domain);
@@ -258,9 +265,7 @@ export class Machine implements RunHost {
       return boot;
     }
 
-    let xenstoreRing: XenstoreRing | undefined;
-    let consoleRing: ConsoleRing | undefined;
-    if (xenstore && consolePort) {
+    if (rings) {
       const uuid = uuidOf(id, spec.name);
       domainHandle.of(domain).set(handleOf(uuid));
       populateDomainTree(this.xenstore, domain, {
@@ -271,21 +276,17 @@ export class Machine implements RunHost {
         ...(spec.kernelPath !== undefined && { kernel: spec.kernelPath }),
         ...(spec.cmdline !== undefined && { cmdline: spec.cmdline }),
         ...(spec.ramdiskPath !== undefined && { ramdisk: spec.ramdiskPath }),
-        store: { port: xenstore.port, mfn: boot.xenstoreMfn },
-        console: { port: consolePort.port, mfn: boot.consoleMfn },
+        store: { port: rings.ports.store, mfn: boot.xenstoreMfn },
+        console: { port: rings.ports.console, mfn: boot.consoleMfn },
       });
       setMemoryMap(domain, Math.floor(maxMemorySize / PAGE_SIZE));
       seedGrant(this, domain, GNTTAB_RESERVED_CONSOLE, this.domains.get(0)!, boot.consoleMfn);
       seedGrant(this, domain, GNTTAB_RESERVED_XENSTORE, this.domains.get(0)!, boot.xenstoreMfn);
-      xenstoreRing = new XenstoreRing(this.xenstore, domain, this.memory.ram, boot.xenstoreMfn, xenstore.notify);
+      rings.open(uuid, { store: boot.xenstoreMfn, console: boot.consoleMfn });
       this.blockBackends.set(
         id,
         (spec.disks ?? []).map((disk) => this.#attach(domain, disk)),
       );
-      this.#connections.set(id, { uuid, store: xenstoreRing, channels: [xenstore, consolePort] });
-      const ring = new ConsoleRing(this.memory.ram, boot.consoleMfn, (bytes) => this.#output(domain, bytes), consolePort.notify);
-      consoleRing = ring;
-      this.consoles.set(id, { input: (bytes) => ring.input(bytes), drain: () => ring.onEvent() });
     } else {
       this.consoles.set(id, { input: (bytes) => this.#inputEmergency(vcpu, bytes), drain: () => {} });
     }
@@ -303,9 +304,72 @@ export class Machine implements RunHost {
     return domain;
   }
 
-  #connect(domain: Domain, onEvent: () => void): HostChannel {
-    const channel = connectToHost(this, domain, onEvent);
-    if (channel === undefined) throw new Error('bug: a new domain has no free event channel');
+  /** A domain as it was saved, here or elsewhere: paused, and it has lost nothing. Or why that cannot be. */
+  restoreDomain(saved: SavedDomain): Domain | string {
+    const refusal = refusalOf(this, saved);
+    if (refusal !== undefined) return refusal;
+    const { id, name, maxPages, uuid, store, console: terminal } = saved;
+    const domain = new Domain({ id, type: 'pv', name, maxPages });
+    domain.pauseCount = 1;
+    this.#nextDomid = Math.max(this.#nextDomid, id + 1);
+    this.domains.set(id, domain);
+    this.memory.domains.set(id, domain);
+    this.#schedule(domain, saved.vcpus.length);
+    loadDomain(this, domain, saved);
+    this.xenstore.introduce(id);
+    this.xenstore.loadTree(saved.nodes);
+    const rings = this.#connectRings(domain, { store: store.port, console: terminal.port });
+    const opened = rings.open(uuid, { store: store.mfn, console: terminal.mfn });
+    opened.store.load(store.ring);
+    opened.console.load(terminal.typed);
+    this.blockBackends.set(id, []);
+    return domain;
+  }
+
+  /** Of all but the initial domain. */
+  hostEnds({ id }: Domain): HostEnds | undefined {
+    return this.#hostEnds.get(id);
+  }
+
+  #schedule(domain: Domain, vcpus: number, weight?: number): void {
+    const { scheduler } = this.cores;
+    domain.credit = scheduler.addDomain(domain.id, weight);
+    for (let id = 0; id < vcpus; id++) {
+      const vcpu = new Vcpu(domain, id);
+      vcpu.unit = scheduler.addUnit(domain.credit, id, vcpu);
+      domain.vcpus.push(vcpu);
+      beginRunstate(this, vcpu);
+    }
+  }
+
+  /** Channels for its xenstore and console, new ones or those that it has; `open` once the rings' frames are there. */
+  #connectRings(
+    domain: Domain,
+    present?: Ends<number>,
+  ): { readonly ports: Ends<number>; open(uuid: string, mfns: Ends<number>): { store: XenstoreRing; console: ConsoleRing } } {
+    let rings: { store: XenstoreRing; console: ConsoleRing } | undefined;
+    const store = this.#connect(domain, () => rings?.store.onEvent(), present?.store);
+    const terminal = this.#connect(domain, () => rings?.console.onEvent(), present?.console);
+    const open = (uuid: string, mfns: Ends<number>): { store: XenstoreRing; console: ConsoleRing } => {
+      const { ram } = this.memory;
+      const storeRing = new XenstoreRing(this.xenstore, domain, ram, mfns.store, store.notify);
+      const consoleRing = new ConsoleRing(ram, mfns.console, (bytes) => this.#output(domain, bytes), terminal.notify);
+      this.#hostEnds.set(domain.id, {
+        uuid,
+        store: { port: store.port, mfn: mfns.store, ring: storeRing },
+        console: { port: terminal.port, mfn: mfns.console, ring: consoleRing },
+        channels: [store, terminal],
+      });
+      this.consoles.set(domain.id, { input: (bytes) => consoleRing.input(bytes), drain: () => consoleRing.onEvent() });
+      rings = { store: storeRing, console: consoleRing };
+      return rings;
+    };
+    return { ports: { store: store.port, console: terminal.port }, open };
+  }
+
+  #connect(domain: Domain, onEvent: () => void, port?: number): HostChannel {
+    const channel = connectToHost(this, domain, onEvent, port);
+    if (channel === undefined) throw new Error(`bug: domain ${domain.id} has no free event channel for the host`);
     return channel;
   }
 
@@ -364,13 +428,13 @@ export class Machine implements RunHost {
   /** None of its vCPUs runs, and no time passes for it, until it has been unpaused as often. */
   pause(domain: Domain): void {
     if (domain.pauseCount++ > 0) return;
-    const ns = this.#latestNs(domain);
+    const ns = this.latestNs(domain);
     this.#settleAll(domain);
     stopTime(this, domain, ns);
   }
 
   /** The latest time at which one of its vCPUs has run: their cores may be ahead of the one that acts. */
-  #latestNs({ vcpus }: Domain): number {
+  latestNs({ vcpus }: Domain): number {
     const times = vcpus.map(({ unit, runnableSince }) => Math.max(runnableSince, this.cores.coreOf(unit!)?.ns ?? 0));
     return Math.max(this.clock.ns, ...times);
   }
@@ -428,16 +492,16 @@ export class Machine implements RunHost {
     this.#unschedule(domain);
     if (this.current.domain === domain) this.switchTo(this.#nobody);
     const { id } = domain;
-    const connections = this.#connections.get(id);
-    connections?.store.close();
-    for (const channel of connections?.channels ?? []) channel.close();
-    this.#connections.delete(id);
+    const ends = this.#hostEnds.get(id);
+    ends?.store.ring.close();
+    for (const channel of ends?.channels ?? []) channel.close();
+    this.#hostEnds.delete(id);
     this.consoles.delete(id);
     this.blockBackends.delete(id);
     this.crashes.delete(domain);
     this.timeline?.domainEnds(domain);
     releaseDomain(this, domain);
-    if (connections) removeDomainTree(this.xenstore, id, connections.uuid);
+    if (ends) removeDomainTree(this.xenstore, id, ends.uuid);
     this.reap();
   }
 

@@ -88,7 +88,7 @@ export class CallRing {
   }
 }
 
-export const callRing = defineSlot<Vcpu, CallRing>(() => new CallRing());
+export const callRing = defineSlot<Vcpu, CallRing>(() => new CallRing(), { name: 'call_ring', isTransient: true });
 
 /** Result of a call that the guest will make again (see AGAIN). */
 export type Outcome = number | bigint | typeof MADE_AGAIN;

@@ -4,6 +4,7 @@
  * restored on any CPU with as much memory, whatever its engine. What the host holds (intercepts, breakpoints) is not in it.
  */
 import type { CpuContext, PhysicalMemory } from './interface.ts';
+import * as L from './layout.ts';
 
 const PAGE_SIZE = 4096;
 
@@ -47,4 +48,22 @@ function isZero(words: Uint32Array, frame: number): boolean {
   const end = ((frame + 1) * PAGE_SIZE) / 4;
   for (let i = (frame * PAGE_SIZE) / 4; i < end; i++) if (words[i] !== 0) return false;
   return true;
+}
+
+export const CONTEXT_SIZE = L.CONTEXT_END - L.CONTEXT_START;
+
+/** What the engine left between the registers, and nobody reads again. */
+const LEAVINGS: readonly (readonly [start: number, size: number])[] = [
+  [L.STOP_RECORD, 12],
+  [L.REMAINING, 4],
+  [L.ARGS, L.LINK_FROM - L.ARGS],
+  [L.LINK_FROM, 8],
+  [L.SCRATCH, L.SCRATCH_END - L.SCRATCH],
+];
+
+/** The registers alone: the same, whatever was done before to get there. */
+export function lastingContext({ bytes }: CpuContext): Uint8Array {
+  const kept = bytes.slice();
+  for (const [start, size] of LEAVINGS) kept.fill(0, start - L.CONTEXT_START, start - L.CONTEXT_START + size);
+  return kept;
 }

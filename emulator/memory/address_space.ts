@@ -46,13 +46,16 @@ const RESERVED_DESCRIPTORS: readonly (readonly [selector: number, descriptor: bi
   [0xe038, 0x00cf_9b00_0000_ffffn], // __HYPERVISOR_CS32
 ];
 
-const sharedTables = defineSlot((memory: MachineMemory) => ({
-  m2pL3: buildM2pTables(memory),
-  directmapL3: buildDirectmap(memory),
-  reservedGdt: buildReservedGdt(memory),
-  /** What GDT pages without a guest frame show, and a table without entries. */
-  zero: allocateTable(memory),
-}));
+const sharedTables = defineSlot(
+  (memory: MachineMemory) => ({
+    m2pL3: buildM2pTables(memory),
+    directmapL3: buildDirectmap(memory),
+    reservedGdt: buildReservedGdt(memory),
+    /** What GDT pages without a guest frame show, and a table without entries. */
+    zero: allocateTable(memory),
+  }),
+  { name: 'memory.shared_tables', isTransient: true },
+);
 
 interface PerdomainArea {
   readonly l3: number;
@@ -61,7 +64,10 @@ interface PerdomainArea {
   readonly l1: number[];
 }
 
-const perdomainAreas = defineSlot<MemoryDomain, { area: PerdomainArea | undefined }>(() => ({ area: undefined }));
+const perdomainAreas = defineSlot<MemoryDomain, { area: PerdomainArea | undefined }>(() => ({ area: undefined }), {
+  name: 'memory.perdomain_area',
+  isTransient: true,
+});
 
 function allocateTable(memory: MachineMemory): number {
   const mfn = memory.allocate(OWNER_RING);
@@ -178,6 +184,14 @@ export function showM2p(memory: MachineMemory, l4: number): void {
 
 export function hideM2p(memory: MachineMemory, l4: number): void {
   writeEntry(memory, l4, L4_SLOT_M2P, 0n);
+}
+
+/** An L4 of a domain that was saved on another machine: ring -1's slots lead to the tables of this one. */
+export function refillHypervisorSlots(memory: MachineMemory, l4: number, domain: MemoryDomain): void {
+  const hadM2p = memory.view.getUint8(l4 * PAGE_SIZE + L4_SLOT_M2P * 8) & 1;
+  fillHypervisorSlots(memory, l4, domain);
+  if (hadM2p) showM2p(memory, l4);
+  else hideM2p(memory, l4);
 }
 
 /** Frees the per-domain area of a domain that is gone. */

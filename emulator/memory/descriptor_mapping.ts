@@ -23,13 +23,16 @@ export interface DescriptorTables {
   readonly ldtFrames: number[];
 }
 
-export const descriptorTables = defineSlot<MemoryVcpu, DescriptorTables>(() => ({
-  gdtFrames: [],
-  gdtEntries: 0,
-  ldtBase: 0n,
-  ldtEntries: 0,
-  ldtFrames: new Array<number>(16).fill(-1),
-}));
+export const descriptorTables = defineSlot<MemoryVcpu, DescriptorTables>(
+  () => ({
+    gdtFrames: [],
+    gdtEntries: 0,
+    ldtBase: 0n,
+    ldtEntries: 0,
+    ldtFrames: new Array<number>(16).fill(-1),
+  }),
+  { name: 'memory.descriptor_tables' },
+);
 
 /** The vCPU's GDT is now in `frames`; all of them are checked before the old one goes (xen pv_set_gdt). */
 export function setGdt(memory: MachineMemory, vcpu: MemoryVcpu, frames: readonly number[], entries: number): Refusal | undefined {

@@ -15,10 +15,19 @@ export interface HeldFrames {
   readonly writable: Map<number, number>;
 }
 
-export const heldFrames = defineSlot<MemoryDomain, HeldFrames>(() => ({ readable: new Map(), writable: new Map() }));
-
 /** Every domain that ever held a frame: also one that owns none, as the host's own. */
-export const holders = defineSlot<MachineMemory, Set<MemoryDomain>>(() => new Set());
+export const holders = defineSlot<MachineMemory, Set<MemoryDomain>>(() => new Set(), { name: 'memory.holders', isTransient: true });
+
+export const heldFrames = defineSlot<MemoryDomain, HeldFrames, { readonly memory: MachineMemory }>(
+  () => ({ readable: new Map(), writable: new Map() }),
+  {
+    name: 'memory.held_frames',
+    load(saved, domain, { memory }) {
+      holders.of(memory).add(domain);
+      return saved as HeldFrames;
+    },
+  },
+);
 
 /** Holds a frame of the domain's own for ring -1 to write. */
 export function holdOwnFrame(memory: MachineMemory, domain: MemoryDomain, mfn: number): Refusal | undefined {

@@ -37,6 +37,15 @@ export interface MachineMemoryOptions {
   order?: 'ascending' | 'descending';
 }
 
+/** What is kept of one frame. */
+export interface FrameBooks {
+  readonly flags: number;
+  readonly references: number;
+  readonly type: number;
+  readonly typeCount: number;
+  readonly linearCount: number;
+}
+
 export class MachineMemory implements Slots {
   readonly slots: unknown[] = [];
   readonly bytes: Uint8Array;
@@ -105,6 +114,10 @@ export class MachineMemory implements Slots {
     return mfn >= 0 && mfn < this.frameCount;
   }
 
+  isFree(mfn: number): boolean {
+    return this.isFrame(mfn) && this.owner[mfn] === OWNER_FREE;
+  }
+
   /**
    * `2 ** order` free frames, contiguous and naturally aligned, now `owner`'s with one reference each; -1 when there are
    * none. The content is zeros. The domain's limit is the caller's business (reservation.ts).
@@ -153,6 +166,17 @@ export class MachineMemory implements Slots {
     this.typeCount[mfn] = 0;
     this.freeCount--;
     this.flushIfStale(mfn);
+  }
+
+  /** A free frame as it was when its owner was saved, but for its content; what refers to it is the caller's to restore. */
+  claim(mfn: number, owner: number, books: FrameBooks): void {
+    this.take(mfn, owner);
+    this.flags[mfn] = books.flags;
+    this.references[mfn] = books.references;
+    this.type[mfn] = books.type;
+    this.typeCount[mfn] = books.typeCount;
+    this.linearCount[mfn] = books.linearCount;
+    if (!(books.flags & FRAME_XEN_HEAP)) this.pageCounts.set(owner, this.pageCount(owner) + 1);
   }
 
   private findFree(): number {

@@ -40,7 +40,7 @@ export class P2m {
   }
 }
 
-export const p2m = defineSlot<MemoryDomain, P2m>(() => new P2m());
+export const p2m = defineSlot<MemoryDomain, P2m>(() => new P2m(), { name: 'memory.p2m', isTransient: true });
 
 /** A gfn as a number; one that is too big for it is none. */
 export const gfnOf = (gfn: bigint): number => (gfn < 1n << 52n ? Number(gfn) : Number.POSITIVE_INFINITY);

@@ -15,7 +15,7 @@ export interface PvCr3 {
   userMfn: number;
 }
 
-export const pvCr3 = defineSlot<MemoryVcpu, PvCr3>(() => ({ kernelMfn: 0, userMfn: 0 }));
+export const pvCr3 = defineSlot<MemoryVcpu, PvCr3>(() => ({ kernelMfn: 0, userMfn: 0 }), { name: 'memory.pv_cr3' });
 
 /** xen new_guest_cr3; a TLB flush follows, whatever the table. */
 export function setKernelTable(memory: MachineMemory, vcpu: MemoryVcpu, mfn: number): Refusal | undefined {

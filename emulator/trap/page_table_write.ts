@@ -31,7 +31,10 @@ const original = new Uint8Array(PAGE_SIZE);
 const originalView = new DataView(original.buffer);
 
 /** The frame that holds the copy. */
-const copyFrame = defineSlot<MachineMemory, { mfn: number }>((memory) => ({ mfn: memory.allocate(OWNER_RING) }));
+const copyFrame = defineSlot<MachineMemory, { mfn: number }>((memory) => ({ mfn: memory.allocate(OWNER_RING) }), {
+  name: 'trap.copy_frame',
+  isTransient: true,
+});
 
 /**
  * `undefined`: no such write, or one that Xen refuses; nothing has changed. Else the exit of the one step that was run:

@@ -14,7 +14,9 @@ export type PortSize = 1 | 2 | 4;
 const CMOS_INDEX = 0x70;
 const PCI_CONFIG_ADDRESS = 0xcf8;
 
-const ports = defineSlot<Domain, { cmosIndex: number; pciConfigAddress: number }>(() => ({ cmosIndex: 0, pciConfigAddress: 0 }));
+const ports = defineSlot<Domain, { cmosIndex: number; pciConfigAddress: number }>(() => ({ cmosIndex: 0, pciConfigAddress: 0 }), {
+  name: 'trap.ports',
+});
 
 export function readPort(domain: Domain, port: number, size: PortSize): number {
   const state = ports.of(domain);

@@ -39,6 +39,15 @@ export class ConsoleRing {
     return this.#typed.reduce((sum, bytes) => sum + bytes.length, 0);
   }
 
+  /** The bytes that wait. */
+  save(): Uint8Array {
+    return Uint8Array.from(this.#typed.flatMap((bytes) => [...bytes]));
+  }
+
+  load(typed: Uint8Array): void {
+    if (typed.length > 0) this.#typed.push(typed);
+  }
+
   /** The guest signalled: it printed, or made room for input. Harmless at any other time. */
   onEvent(): void {
     const printed = this.#drain();

@@ -29,7 +29,7 @@ const MAX_ARRAY_PAGES = EVTCHN_FIFO_NR_CHANNELS / WORDS_PER_PAGE;
 const { ready: READY, head: HEAD } = evtchn_fifo_control_block.offset;
 
 /** Frames of the array, in order. */
-const arrayOf = defineSlot<Domain, number[]>(() => []);
+const arrayOf = defineSlot<Domain, number[]>(() => [], { name: 'event_channel.fifo_array' });
 
 interface ControlBlock {
   /** Of the struct, -1: the guest has given none. */
@@ -38,7 +38,9 @@ interface ControlBlock {
   readonly tails: number[];
 }
 
-const controlBlockOf = defineSlot<Vcpu, ControlBlock>(() => ({ maddr: -1, tails: new Array(EVTCHN_FIFO_MAX_QUEUES).fill(0) }));
+const controlBlockOf = defineSlot<Vcpu, ControlBlock>(() => ({ maddr: -1, tails: new Array(EVTCHN_FIFO_MAX_QUEUES).fill(0) }), {
+  name: 'event_channel.fifo_control_block',
+});
 
 /** Maddr of the port's word, -1: its page is not there yet. */
 function wordOf(domain: Domain, port: number): number {

@@ -14,14 +14,23 @@ interface Polling {
   timer: GuestTimer | undefined;
 }
 
-const polling = defineSlot<Vcpu, Polling>(() => ({ port: NOT_POLLING, timer: undefined }));
+const polling = defineSlot<Vcpu, Polling, Host>(() => ({ port: NOT_POLLING, timer: undefined }), {
+  name: 'event_channel.poll',
+  save: ({ port, timer }) => ({ port, deadline: timer?.deadline }),
+  load(saved, vcpu, host) {
+    const { port, deadline } = saved as { port: number; deadline: number | undefined };
+    return { port, timer: deadline === undefined ? undefined : kickAt(host, vcpu, BigInt(deadline)) };
+  },
+});
+
+const kickAt = (host: Host, vcpu: Vcpu, deadline: bigint): GuestTimer => setGuestTimer(host, vcpu.domain, deadline, () => kick(host, vcpu));
 
 /** Blocks `vcpu` until `port` (or ANY_PORT) is pending, or until `deadline` unless that is 0. */
 export function startPolling(host: Host, vcpu: Vcpu, port: number, deadline: bigint): void {
   stopPolling(host, vcpu);
   const state = polling.of(vcpu);
   state.port = port;
-  if (deadline !== 0n) state.timer = setGuestTimer(host, vcpu.domain, deadline, () => kick(host, vcpu));
+  if (deadline !== 0n) state.timer = kickAt(host, vcpu, deadline);
   host.block(vcpu);
 }
 

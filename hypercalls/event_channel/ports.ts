@@ -5,7 +5,7 @@
  */
 import type { Domain } from '../../emulator/domain.ts';
 import type { Host } from '../../emulator/host.ts';
-import { defineSlot } from '../../emulator/slot.ts';
+import { defineSlot, NotSavable } from '../../emulator/slot.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
 import { EVTCHN_2L_NR_CHANNELS, EVTCHN_FIFO_MAX_QUEUES, EVTCHN_FIFO_PRIORITY_DEFAULT } from '../abi/event_channel.ts';
 import { NR_VIRQS, VIRQ_DEBUG, VIRQ_TIMER, VIRQ_XENOPROF, VIRQ_XENPMU, virqs } from '../abi/xen.ts';
@@ -65,6 +65,17 @@ export class Ports {
     yield* this.#ports;
   }
 
+  /** The ports as they were saved; those of the host's wait for it to connect again. */
+  load({ isFifo, ports }: SavedPorts, domain: Domain): void {
+    this.abi = isFifo ? fifo : twoLevel;
+    while (this.#ports.length < ports.length) this.#addBucket();
+    for (const [number, { binding, ...state }] of ports.entries()) {
+      Object.assign(this.#ports[number]!, state, {
+        binding: binding.kind === 'loop' ? { ...binding, kind: 'interdomain', remote: domain } : binding,
+      });
+    }
+  }
+
   #addBucket(): void {
     for (let i = 0; i < PORTS_PER_BUCKET; i++) {
       this.#ports.push({
@@ -81,9 +92,36 @@ export class Ports {
   }
 }
 
-export const portsOf = defineSlot<Domain, Ports>((domain) => new Ports(domain));
+type SavedBinding = Exclude<Binding, { kind: 'interdomain' }> | { readonly kind: 'loop'; readonly remotePort: number };
+
+interface SavedPorts {
+  readonly isFifo: boolean;
+  readonly ports: readonly (Omit<Port, 'binding' | 'onEvent'> & { readonly binding: SavedBinding })[];
+}
+
+export const portsOf = defineSlot<Domain, Ports>((domain) => new Ports(domain), {
+  name: 'event_channel.ports',
+  save: (ports, domain): SavedPorts => ({
+    isFifo: ports.abi === fifo,
+    ports: [...ports].map(({ onEvent: _, binding, ...state }) => ({ ...state, binding: savedBinding(domain, binding) })),
+  }),
+  load(saved, domain) {
+    const ports = new Ports(domain);
+    ports.load(saved as SavedPorts, domain);
+    return ports;
+  },
+});
+
+function savedBinding(domain: Domain, binding: Binding): SavedBinding {
+  if (binding.kind !== 'interdomain') return binding;
+  const { remote, remotePort } = binding;
+  if (remote === domain) return { kind: 'loop', remotePort };
+  if (remote.id !== 0) throw new NotSavable(`it has an event channel to domain ${remote.id} (${remote.name})`);
+  return { kind: 'unbound', remoteDomid: 0 };
+}
+
 /** Per vCPU: the port that each VIRQ is bound to, 0 for none. A global VIRQ is vCPU 0's. */
-export const virqPorts = defineSlot<Vcpu, Uint32Array>(() => new Uint32Array(NR_VIRQS));
+export const virqPorts = defineSlot<Vcpu, Uint32Array>(() => new Uint32Array(NR_VIRQS), { name: 'event_channel.virq_ports' });
 
 /** Bound to something, and the guest's (evtchn_usable). */
 export const isUsable = ({ binding, onEvent }: Port): boolean =>

@@ -105,7 +105,10 @@ interface Buffers {
   readonly dest: Buffer;
 }
 
-const buffersOf = defineSlot<Vcpu, Buffers>(() => ({ source: new Buffer(true), dest: new Buffer(false) }));
+const buffersOf = defineSlot<Vcpu, Buffers>(() => ({ source: new Buffer(true), dest: new Buffer(false) }), {
+  name: 'grant_table.copy_buffers',
+  isTransient: true,
+});
 
 /** One element of a batch; the status. */
 export function copy(call: Call, args: CopyArgs): number {

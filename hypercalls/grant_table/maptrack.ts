@@ -3,7 +3,7 @@
  * of which the last stays unused; a handle given back is used again last (xen:common/grant_table.c get_maptrack_handle).
  */
 import type { Domain } from '../../emulator/domain.ts';
-import { defineSlot } from '../../emulator/slot.ts';
+import { defineSlot, NotSavable } from '../../emulator/slot.ts';
 
 /** xl's and Xen's default. */
 const MAX_MAPTRACK_FRAMES = 1024;
@@ -16,6 +16,14 @@ export interface Mapping {
   readonly ref: number;
   /** GNTMAP_: which of the mappings are still there, and how they were made. */
   flags: number;
+}
+
+interface SavedMaptrack {
+  readonly mappings: readonly (Omit<Mapping, 'granter'> | undefined)[];
+  readonly next: readonly number[];
+  readonly vcpus: readonly number[];
+  readonly heads: readonly number[];
+  readonly tails: readonly number[];
 }
 
 export class Maptrack {
@@ -48,6 +56,25 @@ export class Maptrack {
       const mapping = this.#mappings[handle];
       if (mapping !== undefined) yield [handle, mapping];
     }
+  }
+
+  /** Plain data; only what a domain maps of its own can be among it. */
+  save(domain: Domain): SavedMaptrack {
+    const mappings = this.#mappings.map((mapping) => {
+      if (mapping === undefined) return undefined;
+      const { granter, ref, flags } = mapping;
+      if (granter !== domain) throw new NotSavable(`it has mapped frames of domain ${granter.id} (${granter.name})`);
+      return { ref, flags };
+    });
+    return { mappings, next: this.#next, vcpus: this.#vcpus, heads: this.#heads, tails: this.#tails };
+  }
+
+  load({ mappings, next, vcpus, heads, tails }: SavedMaptrack, granter: Domain): void {
+    this.#mappings.push(...mappings.map((mapping) => mapping && { ...mapping, granter }));
+    this.#next.push(...next);
+    this.#vcpus.push(...vcpus);
+    this.#heads.push(...heads);
+    this.#tails.push(...tails);
   }
 
   /** A handle for the vCPU; -1: there is none left. */
@@ -105,4 +132,12 @@ export class Maptrack {
   }
 }
 
-export const maptrack = defineSlot<Domain, Maptrack>(() => new Maptrack());
+export const maptrack = defineSlot<Domain, Maptrack>(() => new Maptrack(), {
+  name: 'grant_table.maptrack',
+  save: (mappings, domain) => mappings.save(domain),
+  load(saved, domain) {
+    const mappings = new Maptrack();
+    mappings.load(saved as SavedMaptrack, domain);
+    return mappings;
+  },
+});

@@ -64,7 +64,7 @@ function flushAll(call: Call): void {
 }
 
 /** Where cache_flush's search of the next element begins. */
-const flushSearch = defineSlot<Vcpu, { firstRef: number }>(() => ({ firstRef: 0 }));
+const flushSearch = defineSlot<Vcpu, { firstRef: number }>(() => ({ firstRef: 0 }), { name: 'grant_table.flush_search' });
 
 const grantTableOp = implement(
   grant_table_op,

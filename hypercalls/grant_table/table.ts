@@ -6,9 +6,9 @@
 import type { Domain } from '../../emulator/domain.ts';
 import type { Host } from '../../emulator/host.ts';
 import type { MachineMemory } from '../../emulator/memory/machine_memory.ts';
-import { defineSlot } from '../../emulator/slot.ts';
+import { defineSlot, NotSavable } from '../../emulator/slot.ts';
 import { grant_entry_v1, grant_entry_v2_full_page } from '../abi/grant_table.ts';
-import { ActiveEntry } from './active_entry.ts';
+import { ActiveEntry, type GrantedPage } from './active_entry.ts';
 
 /** xl's and Xen's default. */
 const MAX_GRANT_FRAMES = 64;
@@ -120,7 +120,42 @@ export function grantFrame(host: Host, domain: Domain, index: number, statusFlag
   return list[number] ?? -1;
 }
 
-const tables = defineSlot<Domain, { table: GrantTable | undefined }>(() => ({ table: undefined }));
+interface SavedTable {
+  readonly version: 1 | 2;
+  readonly maxVersion: 1 | 2;
+  readonly frames: readonly number[];
+  readonly statusFrames: readonly number[];
+  /** Entries in use: by the host, or by the domain itself. */
+  readonly active: readonly { readonly ref: number; readonly domid: number; readonly page: GrantedPage; readonly pins: Pins }[];
+}
+
+type Pins = Pick<ActiveEntry, 'hostReads' | 'hostWrites' | 'deviceReads' | 'deviceWrites'>;
+
+const tables = defineSlot<Domain, { table: GrantTable | undefined }>(() => ({ table: undefined }), {
+  name: 'grant_table.table',
+  save: ({ table }, domain) => table && saveTable(table, domain),
+  load: (saved) => ({ table: saved === undefined ? undefined : loadTable(saved as SavedTable) }),
+});
+
+function saveTable(table: GrantTable, domain: Domain): SavedTable {
+  const { version, maxVersion, frames, statusFrames } = table;
+  const active = [...table.pinned()].map(([ref, { domid, page, hostReads, hostWrites, deviceReads, deviceWrites }]) => {
+    if (domid !== 0 && domid !== domain.id) throw new NotSavable(`domain ${domid} has mapped frames of it`);
+    if (page.through !== undefined) throw new NotSavable(`it has granted frames of domain ${page.through.domain.id} on`);
+    return { ref, domid, page, pins: { hostReads, hostWrites, deviceReads, deviceWrites } };
+  });
+  return { version, maxVersion, frames, statusFrames, active };
+}
+
+function loadTable({ version, maxVersion, frames, statusFrames, active }: SavedTable): GrantTable {
+  const table = new GrantTable();
+  table.version = version;
+  table.maxVersion = maxVersion;
+  table.frames.push(...frames);
+  table.statusFrames.push(...statusFrames);
+  for (const { ref, domid, page, pins } of active) Object.assign(table.active(ref), { domid, page }, pins);
+  return table;
+}
 
 /** The domain's table; it begins with one frame. */
 export function grantTable(host: Host, domain: Domain): GrantTable {

@@ -37,7 +37,7 @@ export interface HostMapping {
 }
 
 /** Domain 0 has no vCPU that runs; handles are given out to one. */
-const hostVcpu = defineSlot<Domain, Vcpu>((domain) => new Vcpu(domain, 0));
+const hostVcpu = defineSlot<Domain, Vcpu>((domain) => new Vcpu(domain, 0), { name: 'grant_table.host_vcpu', isTransient: true });
 
 /** Maps what a guest grants to domain 0, as for a device: the host needs no page table. undefined: it does not grant that. */
 export function mapToHost(host: Host, granter: Domain, ref: number, isReadonly: boolean): HostMapping | undefined {
@@ -53,4 +53,24 @@ export function mapToHost(host: Host, granter: Domain, ref: number, isReadonly: 
         throw new Error('bug: the host lost a mapping');
     },
   };
+}
+
+/** What the host maps of a domain for as long as that lives, for a saved one. */
+export interface SavedHostMapping {
+  readonly ref: number;
+  readonly flags: number;
+}
+
+export function saveHostMappings(host: Host, granter: Domain): SavedHostMapping[] {
+  const all = [...maptrack.of(host.domains.get(0)!)].map(([, mapping]) => mapping);
+  return all
+    .filter((mapping) => mapping.granter === granter)
+    .map(({ ref, flags }) => ({ ref, flags }))
+    .reverse();
+}
+
+/** The host has them again; the table's entries, and the references to the frames, were saved with the domain. */
+export function loadHostMappings(host: Host, granter: Domain, saved: readonly SavedHostMapping[]): void {
+  const mappings = maptrack.of(host.domains.get(0)!);
+  for (const { ref, flags } of saved) mappings.set(mappings.take(0), { granter, ref, flags });
 }

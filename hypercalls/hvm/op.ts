@@ -23,7 +23,7 @@ const upcallBytes = new Uint8Array(xen_hvm_evtchn_upcall_vector.size);
 const upcallView = new DataView(upcallBytes.buffer);
 
 /** The vector by which a vCPU's local APIC is to tell of events; -1: none. */
-export const upcallVector = defineSlot<Vcpu, { vector: number }>(() => ({ vector: -1 }));
+export const upcallVector = defineSlot<Vcpu, { vector: number }>(() => ({ vector: -1 }), { name: 'hvm.upcall_vector' });
 
 /** The HVM domain that a caller may ask about: itself. `other` is what it hears of others. */
 function ownDomain<E extends string>(call: Call, domid: number, own: E, other: E): Domain | E | 'ESRCH' {

@@ -43,7 +43,7 @@ const WRITABLE = new Set([
 /** Bytes of the x87 instruction pointer; 0: by what is in it. */
 const FIP_WIDTHS = new Set([0n, 4n, 8n]);
 
-export const hvmParams = defineSlot<Domain, Map<number, bigint>>(() => new Map());
+export const hvmParams = defineSlot<Domain, Map<number, bigint>>(() => new Map(), { name: 'hvm.params' });
 
 export function getParam(domain: Domain, index: number): bigint | 'EINVAL' | 'EPERM' {
   if (isUnknown(index)) return 'EINVAL';

@@ -21,7 +21,7 @@ export interface E820Entry {
 }
 
 /** What XENMEM_memory_map answers; without one it is -ENOSYS, as for a domain whose builder gave none. */
-export const memoryMap = defineSlot<Domain, { entries: readonly E820Entry[] }>(() => ({ entries: [] }));
+export const memoryMap = defineSlot<Domain, { entries: readonly E820Entry[] }>(() => ({ entries: [] }), { name: 'memory.map' });
 
 /** As xl does: RAM from 0 for all the pages that the domain may have. */
 export function setMemoryMap(domain: Domain, pages: number): void {

@@ -11,7 +11,7 @@ import { implement } from '../implement.ts';
 import { pvVcpu } from '../pv_cpu/state.ts';
 
 /** The frame of pirq_eoi_gmfn, -1: none. Nothing is ever marked there. */
-export const eoiPage = defineSlot<Domain, { mfn: number }>(() => ({ mfn: -1 }));
+export const eoiPage = defineSlot<Domain, { mfn: number }>(() => ({ mfn: -1 }), { name: 'physdev.eoi_page' });
 
 function setEoiPage(call: Call, gmfn: bigint): 'EBUSY' | 'EINVAL' | undefined {
   const { memory } = call.host;
@@ -34,7 +34,7 @@ const NR_IRQS_GSI = 24;
 const XENIRQSTAT_needs_eoi = 1;
 
 /** The numbers that get_free_pirq has given. */
-const takenPirqs = defineSlot<Domain, Set<number>>(() => new Set());
+const takenPirqs = defineSlot<Domain, Set<number>>(() => new Set(), { name: 'physdev.taken_pirqs' });
 
 function takePirq(domain: Domain, isGsi: boolean): number | undefined {
   const taken = takenPirqs.of(domain);

@@ -7,7 +7,7 @@ import type { Vcpu } from '../../emulator/vcpu.ts';
 
 const INT_MAX = 0x7fff_ffff;
 
-const pinning = defineSlot<Vcpu, { isPinned: boolean }>(() => ({ isPinned: false }));
+const pinning = defineSlot<Vcpu, { isPinned: boolean }>(() => ({ isPinned: false }), { name: 'sched.pinning' });
 
 /** It can run on one core only. */
 export const isBoundToCore = (vcpu: Vcpu): boolean => vcpu.domain.vcpus.length === 1 || pinning.of(vcpu).isPinned;

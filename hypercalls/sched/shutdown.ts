@@ -3,7 +3,7 @@ import type { Domain } from '../../emulator/domain.ts';
 import type { Host } from '../../emulator/host.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 
-const fixed = defineSlot<Domain, { code: number | undefined }>(() => ({ code: undefined }));
+const fixed = defineSlot<Domain, { code: number | undefined }>(() => ({ code: undefined }), { name: 'sched.shutdown_code' });
 
 /** False when it is fixed already. */
 export function fixShutdownCode(domain: Domain, code: number): boolean {

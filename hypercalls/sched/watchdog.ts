@@ -8,11 +8,19 @@ import { shutDown } from './shutdown.ts';
 
 export const NR_DOMAIN_WATCHDOG_TIMERS = 2;
 
-export const watchdogs = defineSlot<Domain, (GuestTimer | undefined)[]>(() => new Array(NR_DOMAIN_WATCHDOG_TIMERS).fill(undefined));
+export const watchdogs = defineSlot<Domain, (GuestTimer | undefined)[], Host>(() => new Array(NR_DOMAIN_WATCHDOG_TIMERS).fill(undefined), {
+  name: 'sched.watchdogs',
+  save: (timers) => timers.map((timer) => timer?.deadline),
+  load: (saved, domain, host) =>
+    (saved as (number | undefined)[]).map((deadline) => (deadline === undefined ? undefined : biteAt(host, domain, BigInt(deadline)))),
+});
+
+const biteAt = (host: Host, domain: Domain, deadline: bigint): GuestTimer =>
+  setGuestTimer(host, domain, deadline, () => shutDown(host, domain, SHUTDOWN_watchdog));
 
 export function startWatchdog(host: Host, domain: Domain, index: number, seconds: number): void {
   const deadline = guestNow(host, domain) + BigInt(seconds) * 1_000_000_000n;
-  watchdogs.of(domain)[index] = setGuestTimer(host, domain, deadline, () => shutDown(host, domain, SHUTDOWN_watchdog));
+  watchdogs.of(domain)[index] = biteAt(host, domain, deadline);
 }
 
 export function stopWatchdog(host: Host, domain: Domain, index: number): void {

@@ -7,7 +7,7 @@ import type { Vcpu } from '../../emulator/vcpu.ts';
 import { vcpu_info } from '../abi/xen.ts';
 import { selectAll } from '../event_channel/upcall.ts';
 
-const info = defineSlot<Vcpu, { isMoved: boolean }>(() => ({ isMoved: false }));
+const info = defineSlot<Vcpu, { isMoved: boolean }>(() => ({ isMoved: false }), { name: 'vcpu.info' });
 const { evtchn_upcall_mask: UPCALL_MASK } = vcpu_info.offset;
 
 /** Moves it to `offset` of the guest's frame `gfn`, which stays writable and the guest's for good. */

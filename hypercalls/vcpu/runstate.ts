@@ -18,7 +18,21 @@ interface Runstate {
   area: bigint;
 }
 
-const runstateOf = defineSlot<Vcpu, Runstate>(() => ({ state: RUNSTATE_offline, entryTime: 0, time: [0, 0, 0, 0], area: 0n }));
+const runstateOf = defineSlot<Vcpu, Runstate, Host>(() => ({ state: RUNSTATE_offline, entryTime: 0, time: [0, 0, 0, 0], area: 0n }), {
+  name: 'vcpu.runstate',
+  /** One that runs waits for a core then, as if it had been preempted. */
+  save(runstate, vcpu, host) {
+    const { state, entryTime, time } = runstate;
+    if (state !== RUNSTATE_running) return runstate;
+    const now = Math.max(guestNs(host, vcpu.domain), entryTime);
+    return {
+      ...runstate,
+      state: RUNSTATE_runnable,
+      entryTime: now,
+      time: time.map((spent, i) => (i === state ? spent + now - entryTime : spent)),
+    };
+  },
+});
 
 function change(host: Host, vcpu: Vcpu, state: number): void {
   host.timeline?.runstateChanged(vcpu, state);

@@ -20,7 +20,7 @@ interface TimeState {
 }
 
 const RECORD_LIFETIME = 1_000_000_000n;
-const timeState = defineSlot<Vcpu, TimeState>(() => ({ writtenAt: -RECORD_LIFETIME, area: 0n }));
+const timeState = defineSlot<Vcpu, TimeState>(() => ({ writtenAt: -RECORD_LIFETIME, area: 0n }), { name: 'vcpu.time' });
 
 /** The multiplier and shift with which ns = ((tsc << shift) * mul) >> 32. */
 export function tscScale(tscKhz: number): { mul: number; shift: number } {

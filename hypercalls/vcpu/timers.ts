@@ -21,21 +21,31 @@ interface VcpuTimers {
 /** A vCPU comes up with a tick of 100 Hz. */
 const DEFAULT_PERIOD = 10_000_000n;
 
-const timersOf = defineSlot<Vcpu, VcpuTimers>(() => ({
-  singleshot: undefined,
-  period: DEFAULT_PERIOD,
-  lastTick: 0n,
-  periodic: undefined,
-  isOnCore: false,
-}));
+const timersOf = defineSlot<Vcpu, VcpuTimers, Host>(
+  () => ({ singleshot: undefined, period: DEFAULT_PERIOD, lastTick: 0n, periodic: undefined, isOnCore: false }),
+  {
+    name: 'vcpu.timers',
+    /** The periodic one goes on with the vCPU. */
+    save: ({ singleshot, period, lastTick }) => ({ deadline: singleshot?.deadline, period, lastTick }),
+    load(saved, vcpu, host) {
+      const { deadline, period, lastTick } = saved as { deadline: number | undefined; period: bigint; lastTick: bigint };
+      const singleshot = deadline === undefined ? undefined : tickAt(host, vcpu, BigInt(deadline));
+      return { singleshot, period, lastTick, periodic: undefined, isOnCore: false };
+    },
+  },
+);
+
+function tickAt(host: Host, vcpu: Vcpu, deadline: bigint): GuestTimer {
+  return setGuestTimer(host, vcpu.domain, deadline, () => {
+    timersOf.of(vcpu).singleshot = undefined;
+    raiseVirq(host, vcpu, VIRQ_TIMER);
+  });
+}
 
 /** At `deadline` (ns of system time); one in the past fires as soon as timers are looked at. */
 export function setSingleshotTimer(host: Host, vcpu: Vcpu, deadline: bigint): void {
   stopSingleshotTimer(host, vcpu);
-  timersOf.of(vcpu).singleshot = setGuestTimer(host, vcpu.domain, deadline, () => {
-    timersOf.of(vcpu).singleshot = undefined;
-    raiseVirq(host, vcpu, VIRQ_TIMER);
-  });
+  timersOf.of(vcpu).singleshot = tickAt(host, vcpu, deadline);
 }
 
 export function stopSingleshotTimer(host: Host, vcpu: Vcpu): void {

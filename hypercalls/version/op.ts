@@ -22,7 +22,7 @@ export const COMPILE_INFO = {
 export const CAPABILITIES = 'xen-3.0-x86_64 hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64 ';
 
 /** The UUID that the toolstack gave the domain. */
-export const domainHandle = defineSlot<Domain, Uint8Array>(() => new Uint8Array(16));
+export const domainHandle = defineSlot<Domain, Uint8Array>(() => new Uint8Array(16), { name: 'version.domain_handle' });
 
 /** The 16 bytes that a UUID's digits stand for. */
 export const handleOf = (uuid: string): Uint8Array => bytesOf(uuid.replaceAll('-', ''));

@@ -6,7 +6,7 @@ import { textBytes } from './bytes.ts';
 import { MAX_TRANSACTION_NODES } from './nodes.ts';
 import { operations } from './operations.ts';
 import type { Watch, XenStore } from './store.ts';
-import { Transaction } from './transaction.ts';
+import { type SavedTransaction, Transaction } from './transaction.ts';
 import type { View } from './tree.ts';
 import { XENSTORE_PAYLOAD_MAX, XS_ERROR, XS_WATCH_EVENT, type XsError } from './wire.ts';
 
@@ -18,10 +18,24 @@ export interface Message {
   readonly body: Uint8Array;
 }
 
+export interface WatchOptions {
+  readonly path: string;
+  readonly token: string;
+  /** So much of a path is left out in its events: the watch was set on a relative one. */
+  readonly hiddenSize: number;
+}
+
+/** What a domain has going on with the store, as plain data. */
+export interface SavedConnection {
+  readonly watches: readonly WatchOptions[];
+  readonly transactions: readonly (readonly [id: number, SavedTransaction])[];
+  readonly nextTransactionId: number;
+}
+
 export class Connection {
   readonly store: XenStore;
   readonly domid: number;
-  readonly watches: Watch[] = [];
+  readonly watches: (Watch & WatchOptions)[] = [];
   readonly transactions = new Map<number, Transaction>();
   readonly #send: (message: Message) => void;
   #nextTransactionId = 1;
@@ -43,12 +57,35 @@ export class Connection {
     }
   }
 
+  watch({ path, token, hiddenSize }: WatchOptions): void {
+    this.watches.push({ path, token, hiddenSize, fire: (changed) => this.sendEvent(changed.slice(hiddenSize), token) });
+  }
+
   startTransaction(): number {
     while (this.transactions.has(this.#nextTransactionId) || this.#nextTransactionId === 0) this.#advanceId();
     const id = this.#nextTransactionId;
     this.#advanceId();
     this.transactions.set(id, new Transaction(this.store.tree, MAX_TRANSACTION_NODES));
     return id;
+  }
+
+  save(): SavedConnection {
+    return {
+      watches: this.watches.map(({ path, token, hiddenSize }) => ({ path, token, hiddenSize })),
+      transactions: [...this.transactions].map(([id, transaction]) => [id, transaction.save()]),
+      nextTransactionId: this.#nextTransactionId,
+    };
+  }
+
+  /** The watches do not fire, and the transactions go on, if the store has the nodes again that they were begun with. */
+  load({ watches, transactions, nextTransactionId }: SavedConnection): void {
+    for (const watch of watches) this.watch(watch);
+    for (const [id, saved] of transactions) {
+      const transaction = new Transaction(this.store.tree, MAX_TRANSACTION_NODES);
+      transaction.load(saved);
+      this.transactions.set(id, transaction);
+    }
+    this.#nextTransactionId = nextTransactionId;
   }
 
   /** Forgets all watches and transactions. */

@@ -117,7 +117,7 @@ function watch({ connection, body }: Request): Answer {
   if (connection.watches.some((other) => other.path === path && other.token === token)) return 'EEXIST';
   if (connection.watches.length > MAX_WATCHES) return 'E2BIG';
   const hiddenSize = path === given ? 0 : domainPath(connection.domid).length + 1;
-  connection.watches.push({ path, token, fire: (changed) => connection.sendEvent(changed.slice(hiddenSize), token) });
+  connection.watch({ path, token, hiddenSize });
   return OK;
 }
 

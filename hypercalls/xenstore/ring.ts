@@ -5,7 +5,7 @@
  * what cannot be ends the connection, as xenstored does.
  */
 import type { PhysicalMemory } from '../../emulator/cpu/interface.ts';
-import { Connection, type Message } from './connection.ts';
+import { Connection, type Message, type SavedConnection } from './connection.ts';
 import type { XenStore } from './store.ts';
 import {
   isPossible,
@@ -23,6 +23,16 @@ const PAGE_SIZE = 4096;
 const MAX_OUTSTANDING = 20;
 /** Watch events beyond this many waiting bytes are lost: the guest does not read. */
 const MAX_WAITING_SIZE = (2 << 20) + (512 << 10);
+
+/** What is on its way, as plain data. */
+export interface SavedRing {
+  readonly connection: SavedConnection;
+  /** Of a request, the part that has come. */
+  readonly request: Uint8Array;
+  readonly waiting: readonly Uint8Array[];
+  readonly sentSize: number;
+  readonly isClosed: boolean;
+}
 
 export class XenstoreRing {
   readonly #connection: Connection;
@@ -55,6 +65,27 @@ export class XenstoreRing {
     this.#isClosed = true;
     this.#waiting = [];
     this.#connection.close();
+  }
+
+  save(): SavedRing {
+    return {
+      connection: this.#connection.save(),
+      request: this.#request.slice(0, this.#requestSize),
+      waiting: this.#waiting,
+      sentSize: this.#sentSize,
+      isClosed: this.#isClosed,
+    };
+  }
+
+  /** Into a new one, in whose store the domain's nodes are again. */
+  load({ connection, request, waiting, sentSize, isClosed }: SavedRing): void {
+    if (isClosed) this.close();
+    else this.#connection.load(connection);
+    this.#request.set(request);
+    this.#requestSize = request.length;
+    this.#waiting = [...waiting];
+    this.#waitingSize = waiting.reduce((sum, { length }) => sum + length, 0);
+    this.#sentSize = sentSize;
   }
 
   /** Does `step` until it has nothing left to do, and signals the guest if anything was. */

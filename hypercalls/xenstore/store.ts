@@ -18,6 +18,12 @@ export interface Watch {
   readonly fire: (changed: string) => void;
 }
 
+export interface SavedNode {
+  readonly path: string;
+  readonly value: Uint8Array;
+  readonly permissions: readonly Permission[];
+}
+
 const HOST: Actor = { domid: 0 };
 
 export class XenStore {
@@ -60,6 +66,21 @@ export class XenStore {
   setPermissions(path: string, permissions: readonly string[]): void {
     const parsed = permissions.map((text) => this.asOfNow(parsePermission(text) ?? fail('EINVAL', `${path} ${text}`)));
     succeed(setPermissions(this.tree, HOST, path, parsed), path);
+  }
+
+  /** The nodes at and below `path`, each behind the one that it is in, as plain data. */
+  saveTree(path: string): SavedNode[] {
+    const node = this.#find(path);
+    if (node === undefined) return [];
+    const { value, permissions, children } = node;
+    return [{ path, value, permissions }, ...children.flatMap((name) => this.saveTree(`${path}/${name}`))];
+  }
+
+  loadTree(nodes: readonly SavedNode[]): void {
+    for (const { path, value, permissions } of nodes) {
+      this.write(path, value);
+      succeed(setPermissions(this.tree, HOST, path, permissions), path);
+    }
   }
 
   /** Calls `changed` now and at each change at or below `path`, until the function it returns is called. */

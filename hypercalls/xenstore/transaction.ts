@@ -13,6 +13,24 @@ interface Access {
   change?: Change;
 }
 
+/** What it has seen and changed, as plain data. */
+export type SavedTransaction = readonly {
+  readonly path: string;
+  readonly original: Content | undefined;
+  /** The original is still the tree's. */
+  readonly isFresh: boolean;
+  /** What the transaction has made of it. */
+  readonly node: Content | undefined;
+  readonly isModified: boolean;
+  readonly change: Change | undefined;
+}[];
+
+/** Of nodes that are not the tree's. */
+const NO_GENERATION = -1;
+const asNode = (content: Content | undefined): Node | undefined => content && { ...content, generation: NO_GENERATION };
+const contentOf = (node: Node | undefined): Content | undefined =>
+  node && { value: node.value, permissions: node.permissions, children: node.children };
+
 export class Transaction implements View {
   readonly #tree: Tree;
   readonly #maxAccesses: number;
@@ -31,7 +49,7 @@ export class Transaction implements View {
   }
 
   put(path: string, content: Content): void {
-    this.#replace(path, { ...content, generation: -1 });
+    this.#replace(path, { ...content, generation: NO_GENERATION });
   }
 
   remove(path: string): void {
@@ -65,6 +83,27 @@ export class Transaction implements View {
       this.#tree.changed({ path, isExact, ...(original && { oldPermissions: original.permissions }) });
     }
     return undefined;
+  }
+
+  save(): SavedTransaction {
+    return [...this.#accesses].map(([path, { original, node, isModified, change }]) => ({
+      path,
+      original: contentOf(original),
+      isFresh: this.#tree.find(path)?.generation === original?.generation,
+      node: contentOf(node),
+      isModified,
+      change,
+    }));
+  }
+
+  /** Into a new one; its tree has the saved nodes again. */
+  load(saved: SavedTransaction): void {
+    for (const { path, original: seen, isFresh, node: made, isModified, change } of saved) {
+      const original = isFresh ? this.#tree.find(path) : asNode(seen);
+      const node = isModified ? asNode(made) : original;
+      this.#accesses.set(path, { original, node, isModified, ...(change && { change }) });
+      this.#entries.replace(original, node);
+    }
   }
 
   #access(path: string): Access {
