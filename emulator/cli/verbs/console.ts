@@ -1,5 +1,5 @@
 /** `beneath console`: this terminal as the console of a domain, raw, until Ctrl-] or the domain's end. */
-import type { Client } from '../../toolstack/socket_client.ts';
+import type { Client, ConsoleStream } from '../../toolstack/socket_client.ts';
 import { openKeyboard } from '../keyboard.ts';
 import type { Outcome, Verb } from './verb.ts';
 
@@ -10,17 +10,24 @@ export async function showConsole(client: Client, domain: string, attached?: () 
     ended = resolve;
   });
   let isOver = false;
-  const stream = await client.viewConsole(
-    domain,
-    (bytes) => void process.stdout.write(bytes),
-    () => {
-      isOver = true;
-      ended();
-    },
-  );
-  await attached?.();
-  const keyboard = openKeyboard((bytes) => stream.type(bytes));
+  // Raw before anything is shown, so that no key is echoed or taken for a signal.
+  let stream: ConsoleStream | undefined;
+  const typedEarly: Uint8Array[] = [];
+  const keyboard = openKeyboard((bytes) => {
+    if (stream === undefined) typedEarly.push(bytes);
+    else stream.type(bytes);
+  });
   try {
+    stream = await client.viewConsole(
+      domain,
+      (bytes) => void process.stdout.write(bytes),
+      () => {
+        isOver = true;
+        ended();
+      },
+    );
+    for (const bytes of typedEarly) stream.type(bytes);
+    await attached?.();
     while (!isOver && !keyboard.wantsToLeave && !keyboard.isOver) await Promise.race([keyboard.wait(undefined), isEnded]);
     if (keyboard.wantsToLeave) stream.leave();
     else stream.endInput();
