@@ -144,6 +144,8 @@ export class CpuCore implements Cpu {
   #instructions = 0;
   /** Retired in the current `run` but not yet in `#instructions`. */
   #retired = 0;
+  /** Instructions that the engine may run of which `#retired` knows nothing yet. */
+  #slice = 0;
   #wantsInterruptWindow = false;
 
   constructor(options: CpuOptions) {
@@ -155,6 +157,7 @@ export class CpuCore implements Cpu {
       miss: (low: number, high: number, descriptor: number, record: number) => this.#miss(low, high, descriptor, record),
       split: () => this.mmu.split(),
       helper: (helper: number, record: number) => this.#helper(helper, record),
+      system: (record: number) => this.#systemInRun(record),
       protectFrame: (frame: number) => this.mmu.protectFrame(frame),
     };
     this.#clock = options.clock && new EngineClock(options.clock);
@@ -645,13 +648,14 @@ export class CpuCore implements Cpu {
         const { activity } = this.state;
         const isWaiting = (activity & SHADOWS) !== 0 && (this.#wantsInterruptWindow || (activity & ACTIVITY_NMI_PENDING) !== 0);
         const slice = isStepping || isWatching || isWatched || isWaiting ? 1 : Math.min(budget - this.#retired, this.#engine.slice);
+        this.#slice = slice;
         this.mmu.isBatched = slice > 1;
         const next = this.#engine.run(record, slice);
         if (slice === 1) this.mmu.finishWatched();
         this.mmu.isBatched = false;
         isWatched = false;
         const remaining = view.getInt32(L.REMAINING, true);
-        this.#retired += slice - remaining;
+        this.#retired += this.#slice - remaining;
         if (slice !== remaining) this.#clearShadows();
         if (next !== 0) {
           record = next;
@@ -669,6 +673,7 @@ export class CpuCore implements Cpu {
           isTarget = true;
           continue;
         }
+        if (reason === L.STOP_NEWS) continue;
         const stopped = view.getInt32(L.STOP_RECORD, true);
         this.state.copy(L.RIP, stopped + L.R_RIP);
         if (reason === L.STOP_SYSTEM) {
@@ -679,8 +684,7 @@ export class CpuCore implements Cpu {
             const exit = this.#system(stopped, isStepping);
             if (exit) return exit;
           }
-          // The record behind it, unless the instruction changed the mode, a mapping or RIP.
-          if (this.#isRipBehind(stopped) && view.getInt32(L.JUMP_GENERATION, true) === generation) record = stopped + L.RECORD_SIZE;
+          record = this.#recordBehind(stopped, generation);
           continue;
         }
         if (reason === L.STOP_BREAKPOINT) return { kind: 'breakpoint' };
@@ -710,10 +714,12 @@ export class CpuCore implements Cpu {
   }
 
   /** Whether RIP is that of the instruction behind a record that is no branch. */
-  #isRipBehind(record: number): boolean {
+  /** The record behind a system instruction's; 0 when that changed the mode, a mapping (another jump generation) or RIP. */
+  #recordBehind(record: number, generation: number): number {
     const { words } = this.state;
     const next = (record + L.R_RIP_NEXT) >> 2;
-    return words[L.RIP >> 2] === words[next] && words[(L.RIP >> 2) + 1] === words[next + 1];
+    const isBehind = words[L.RIP >> 2] === words[next] && words[(L.RIP >> 2) + 1] === words[next + 1];
+    return isBehind && words[L.JUMP_GENERATION >> 2] === generation ? record + L.RECORD_SIZE : 0;
   }
 
   #locateRip(): { rip: bigint; maddr: number } | undefined {
@@ -754,6 +760,23 @@ export class CpuCore implements Cpu {
   get #isSyscallForHost(): boolean {
     const { host, intercepts } = this;
     return host.syscall !== undefined && intercepts.syscall && (this.#view.getInt32(EFER, true) & EFER_SCE) !== 0;
+  }
+
+  /** The host's system calls happen without leaving the loop (Engine.system); with a slice of 1 somebody looks at each step. */
+  #systemInRun(record: number): number {
+    const { words } = this.state;
+    if (this.#slice === 1 || words[L.STOP_DETAIL >> 2] !== SYSTEM_SYSCALL || !this.#isSyscallForHost) return 0;
+    const left = words[L.REMAINING >> 2]!;
+    const generation = words[L.JUMP_GENERATION >> 2]!;
+    this.#retired += this.#slice - left;
+    this.#slice = left - 1;
+    this.mmu.isBatched = false;
+    this.#hostSyscall(record);
+    this.mmu.isBatched = true;
+    words[L.REMAINING >> 2] = left - 1;
+    words[L.STOP_REASON >> 2] = L.STOP_NEWS;
+    const hasNews = this.#isStopRequested || left === 1 || this.#wantsInterruptWindow || this.#canTakeNmi;
+    return hasNews ? 0 : this.#recordBehind(record, generation);
   }
 
   #hostSyscall(record: number): void {

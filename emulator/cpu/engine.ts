@@ -18,6 +18,7 @@ export interface EngineCalls {
   miss(low: number, high: number, descriptor: number, record: number): number;
   split(): void;
   helper(helper: number, record: number): number;
+  system(record: number): number;
   /** A frame holds decoded code from now on. */
   protectFrame(frame: number): void;
 }
@@ -71,11 +72,11 @@ export class Engine {
     this.ram = new Uint8Array(this.buffer, L.RAM, memorySize);
     const table = new WebAssembly.Table({ element: 'anyfunc', initial: L.TABLE_SIZE });
     const { dispatch, saveFlags } = makeDispatcher(memory, memoryPages, table);
-    const { miss, split, helper, protectFrame } = calls;
+    const { miss, split, helper, system, protectFrame } = calls;
     const imports = { memory, table, dispatch, saveFlags, miss, split, helper };
     const hot = hotTemplates();
     const templates = new Templates(table, memoryPages, imports, hot);
-    this.#loop = makeLoop(memoryPages, imports, hot);
+    this.#loop = makeLoop(memoryPages, { ...imports, system }, hot);
     const { view, ram, decoder } = this;
     this.code = new CodeCache({
       view,

@@ -8,7 +8,7 @@ import { emitInline, type Lowered } from './handlers.ts';
 import { pushIsKnown, pushRecord } from './jump_cache.ts';
 import * as L from './layout.ts';
 import { flagAuxFunction, saveFlagsFunction } from './lazy_flags.ts';
-import { buildModule, FunctionBody, type Signature } from './wasm_writer.ts';
+import { buildModule, FunctionBody, type ImportedFunction, type Signature } from './wasm_writer.ts';
 
 /** The record whose handler asks for a lookup of RIP. */
 export const LOOKUP_RECORD = L.RECORDS;
@@ -17,6 +17,13 @@ export const FIRST_RECORD = L.RECORDS + L.RECORD_SIZE;
 const HOT_SIGNATURE: Signature = { params: ['i32', 'i32'], results: ['i32', 'i32'] };
 
 /** A template that runs inside the loop, or two that run as one; its index is L.FIRST_TEMPLATE plus its place in the list. */
+const loopImports: readonly ImportedFunction[] = [
+  ...handlerImports,
+  // (record of a system instruction) -> the next, having done it; 0: the loop leaves. STOP_* and REMAINING as of `run`
+  { name: 'system', signature: { params: ['i32'], results: ['i32'] } },
+];
+const IMPORT_SYSTEM = handlerImports.length;
+
 export type HotTemplate = readonly [first: Lowered, second?: Lowered];
 
 interface Dispatcher {
@@ -63,7 +70,7 @@ export function makeLoop(memoryPages: number, imports: Record<string, unknown>, 
 
 function compileLoop(memoryPages: number, hot: readonly HotTemplate[]): WebAssembly.Module {
   const bytes = buildModule({
-    imports: handlerImports,
+    imports: loopImports,
     indirect: [HANDLER_SIGNATURE],
     memoryPages,
     functions: [
@@ -181,23 +188,29 @@ function runFunction(): FunctionBody {
   f.end();
   side().mem('i32.load16_u', L.SIDE).set(handler);
   f.else();
-  f.get(record).get(count).call(handlerImports.length).set(count).set(record);
+  f.get(record).get(count).call(loopImports.length).set(count).set(record);
   f.get(count)
     .op('i32.eqz')
     .brIf(f.depth - over);
   isEnter().brIf(f.depth - loop);
   f.end();
-  f.get(record)
-    .get(handler)
-    .callIndirect(0)
-    .tee(record)
-    .op('i32.eqz')
-    .brIf(f.depth - over);
+  f.get(record).get(handler).callIndirect(0).tee(record).if();
   f.get(count)
     .i32(1)
     .op('i32.sub')
     .tee(count)
     .brIf(f.depth - loop);
+  f.else();
+  f.i32(0)
+    .mem('i32.load', L.STOP_REASON)
+    .i32(L.STOP_SYSTEM)
+    .op('i32.ne')
+    .brIf(f.depth - over);
+  f.i32(0).get(count).mem('i32.store', L.REMAINING);
+  f.i32(0).mem('i32.load', L.STOP_RECORD).call(IMPORT_SYSTEM).set(record);
+  f.i32(0).mem('i32.load', L.REMAINING).set(count);
+  f.get(record).brIf(f.depth - loop);
+  f.end();
   f.end().end();
   f.i32(0).get(count).mem('i32.store', L.REMAINING);
   return f.get(record);

@@ -176,3 +176,5 @@ export const STOP_SYSTEM = 3;
 /** An exception that a helper or a TLB miss has already described to the CPU. */
 export const STOP_PENDING = 4;
 export const STOP_BREAKPOINT = 5;
+/** What a system instruction did within the run is for the CPU to look at. */
+export const STOP_NEWS = 6;
