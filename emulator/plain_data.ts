@@ -241,5 +241,5 @@ function readTyped(reader: Reader): TypedArray {
   const type = arrayTypes[reader.byte()];
   const bytes = reader.bytes();
   if (type === undefined || bytes.length % type.BYTES_PER_ELEMENT !== 0) throw new DataError('an array has no such elements');
-  return new type(bytes.slice().buffer);
+  return new type(new Uint8Array(bytes).buffer);
 }

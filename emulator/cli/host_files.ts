@@ -1,5 +1,6 @@
 /** The files of a host's domains, as this user may read and write them. */
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { deflateSync, inflateSync } from 'node:zlib';
 import type { HostFiles } from '../toolstack/toolstack.ts';
 import { ToolstackError } from '../toolstack/toolstack_error.ts';
 import { DiskFile } from './disk_file.ts';
@@ -9,22 +10,42 @@ import { UserError } from './user_error.ts';
 export const hostFiles: HostFiles = {
   read: (path, what) => orRefusal(() => readUserFile(path, what)),
   openDisk: (disk) => orRefusal(() => new DiskFile(disk)),
-  write(path, parts) {
-    let file: number;
+  write,
+  replace(path, parts) {
+    const unfinished = `${path}.part`;
     try {
-      file = openSync(path, 'w', 0o600);
+      write(unfinished, parts);
+      renameSync(unfinished, path);
     } catch (error) {
-      throw new ToolstackError(`${path} cannot be written: ${reasonOf(error)}`);
-    }
-    try {
-      for (const part of parts) for (let done = 0; done < part.length; ) done += writeSync(file, part, done);
-    } catch (error) {
+      rmSync(unfinished, { force: true });
       throw error instanceof ToolstackError ? error : new ToolstackError(`${path} cannot be written: ${reasonOf(error)}`);
-    } finally {
-      closeSync(file);
+    }
+  },
+  pack: (bytes) => deflateSync(bytes, { level: 1 }),
+  unpack(bytes, most) {
+    try {
+      return inflateSync(bytes, { maxOutputLength: Math.max(1, most) });
+    } catch {
+      return undefined;
     }
   },
 };
+
+function write(path: string, parts: Iterable<Uint8Array>): void {
+  let file: number;
+  try {
+    file = openSync(path, 'w', 0o600);
+  } catch (error) {
+    throw new ToolstackError(`${path} cannot be written: ${reasonOf(error)}`);
+  }
+  try {
+    for (const part of parts) for (let done = 0; done < part.length; ) done += writeSync(file, part, done);
+  } catch (error) {
+    throw error instanceof ToolstackError ? error : new ToolstackError(`${path} cannot be written: ${reasonOf(error)}`);
+  } finally {
+    closeSync(file);
+  }
+}
 
 function orRefusal<T>(act: () => T): T {
   try {

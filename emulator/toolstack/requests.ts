@@ -11,6 +11,7 @@ import { askGuest, waitForEnd } from './guest_control.ts';
 import { HostFileError, readDomainFile } from './host_file.ts';
 import { freeMemory, hostInfo, type SystemName } from './host_info.ts';
 import type { DomainDescription } from './host_keys.ts';
+import { restoreFromFile, saveToFile } from './saving.ts';
 import type { RunqueueInfo } from './scheduling.ts';
 import type { DomainRecord, Toolstack } from './toolstack.ts';
 import { ERROR_INVAL, ToolstackError } from './toolstack_error.ts';
@@ -251,6 +252,15 @@ export const operations: Readonly<Record<string, Operation>> = {
   pause: nothing((host, given) => host.toolstack.pause(domidOf(host, given))),
   unpause: nothing((host, given) => host.toolstack.unpause(domidOf(host, given))),
   rename: nothing((host, given) => host.toolstack.rename(domidOf(host, given), textOf(given, 'to'))),
+  save: nothing((host, given) => {
+    const { afterwards = 'destroy' } = given;
+    if (afterwards !== 'destroy' && afterwards !== 'run' && afterwards !== 'pause') wrong('afterwards', 'word of destroy, run and pause');
+    else saveToFile(host.toolstack, recordOf(host, given), textOf(given, 'file'), afterwards);
+  }),
+  restore: ({ toolstack }, given) => {
+    const { id, name } = restoreFromFile(toolstack, textOf(given, 'file'), given.paused === true);
+    return { domid: id, name };
+  },
   shutdown: async (host, given) => {
     await askGuest(host.toolstack, domidOf(host, given), given.reboot === true ? 'reboot' : 'poweroff');
     return {};

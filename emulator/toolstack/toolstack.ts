@@ -13,6 +13,7 @@ import { parseCpuList } from './cpu_list.ts';
 import type { DiskDescription } from './disk_spec.ts';
 import type { DomainDescription, HostDescription } from './host_keys.ts';
 import { MessageLog } from './message_log.ts';
+import type { Packing } from './save_file.ts';
 import { Scheduling, topologyOf } from './scheduling.ts';
 import { ERROR_INVAL, ToolstackError } from './toolstack_error.ts';
 
@@ -27,10 +28,12 @@ export interface OpenDisk extends Disk {
 }
 
 /** The files of whoever runs the host. What cannot be read, opened or written they say with an error of one line. */
-export interface HostFiles {
+export interface HostFiles extends Packing {
   read(path: string, what: string): Uint8Array;
   openDisk(disk: DiskDescription): OpenDisk;
   write(path: string, parts: Iterable<Uint8Array>): void;
+  /** As `write`, but a file that was there stays as it is until the new one is whole. */
+  replace(path: string, parts: Iterable<Uint8Array>): void;
 }
 
 export interface ToolstackOptions extends Pick<MachineOptions, 'wallClockAtStart' | 'hostNs' | 'verboseDebug'> {
@@ -110,7 +113,7 @@ export class Toolstack {
   /** Builds the domain, and lets it run unless it shall stay paused. */
   create(description: DomainDescription, isPaused = false): Domain {
     const { name, kernel, ramdisk, maxvcpus = description.vcpus } = description;
-    this.#refuseTakenName(name);
+    this.refuseTakenName(name);
     if (description.cap > 100 * maxvcpus) throw new ToolstackError(capRange(maxvcpus), ERROR_INVAL);
     this.#refuseTooMuchMemory(name, description.memory);
     const image = this.files.read(kernel, 'kernel');
@@ -149,20 +152,24 @@ export class Toolstack {
     });
     if (domain instanceof ImageError) throw new ToolstackError(`${kernel}: ${domain.message}`);
     if (isPaused) machine.pause(domain);
-    const record = {
-      domain,
-      description,
-      disks,
-      console: new ConsoleTap(),
-      startedAt: machine.clock.now(),
-      isPreserved: false,
-      shortLives: 0,
-    };
-    this.#records.set(domain.id, record);
+    this.adopt(domain, description, disks);
     for (let vcpu = vcpus; vcpu < maxvcpus; vcpu++) this.#setAvailability(domain, vcpu, false);
     this.scheduling.adjust(domain, { cap });
     this.#applyAffinities(domain, description);
     return domain;
+  }
+
+  /** The domain is one of this host's from now on. */
+  adopt(domain: Domain, description: DomainDescription, disks: readonly OpenDisk[] = []): void {
+    this.#records.set(domain.id, {
+      domain,
+      description,
+      disks,
+      console: new ConsoleTap(),
+      startedAt: this.machine.clock.now(),
+      isPreserved: false,
+      shortLives: 0,
+    });
   }
 
   #applyAffinities(domain: Domain, { cpus, cpus_soft }: DomainDescription): void {
@@ -186,7 +193,7 @@ export class Toolstack {
     throw new ToolstackError(`${name}: memory = ${mib(size)}M, and the host has ${mib(free)}M left; give it less, or destroy another`);
   }
 
-  #refuseTakenName(name: string): void {
+  refuseTakenName(name: string): void {
     if (this.find(name) !== undefined) throw new ToolstackError(`Domain with name "${name}" already exists.`, ERROR_INVAL);
   }
 
@@ -224,7 +231,7 @@ export class Toolstack {
 
   rename(domid: number, name: string): void {
     const record = this.record(domid);
-    this.#refuseTakenName(name);
+    this.refuseTakenName(name);
     const { domain } = record;
     const { xenstore } = this.machine;
     domain.name = name;

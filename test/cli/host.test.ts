@@ -41,8 +41,16 @@ class TestHost {
     this.ended = new Promise((resolve) => this.process.on('close', resolve));
   }
 
-  async says(what: RegExp): Promise<void> {
-    while (!what.test(this.said)) {
+  says(what: RegExp): Promise<void> {
+    return this.#until(() => what.test(this.said));
+  }
+
+  prints(what: RegExp): Promise<void> {
+    return this.#until(() => what.test(this.printed));
+  }
+
+  async #until(isSo: () => boolean): Promise<void> {
+    while (!isSo()) {
       if (this.process.exitCode !== null) throw new Error(`it has ended: ${this.said}`);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
@@ -130,11 +138,30 @@ t.test('a host and the verbs', { timeout: 200_000 }, async (t) => {
   t.match(await ask('domid', 'new'), { stdout: '4\n' });
   t.match(await ask('destroy', 'new'), { status: 0 });
   t.match(await ask('domid', 'new'), { status: 1, stderr: "Can't get domid of domain name 'new', maybe this domain does not exist.\n" });
-  t.match(await ask('save', 'busy', 'f'), { status: 1, stderr: /^save is not supported yet/ });
   t.match(await ask('top', '-b', '-i', '1'), { stdout: /\n {6}busy ----p- / });
   t.equal(await host.end('SIGINT'), 0, 'a signal ends it');
   t.match(host.said, /beneath: host 'verbs' has ended\n$/);
   t.notOk(existsSync(join(folder, 'beneath', 'verbs.sock')), 'its socket is gone');
+});
+
+t.test('a domain goes on in another host', { timeout: 200_000 }, async (t) => {
+  const file = join(folder, 'counting.save');
+  const firstFile = hostFile('first', domain('counting', `${process.cwd()}/guests/patience/patience`, 'cmdline = "watch"\n'));
+  const first = await TestHost.start(firstFile);
+  await first.prints(/^counting: +\d+ /m);
+  t.match(await ask('save', 'counting', join(folder, 'nowhere', 'f')), { status: 1, stderr: /nowhere\/f\.part cannot be written: / });
+  t.match(await ask('save', '-c', 'counting', file), { status: 0, stdout: '', stderr: '' });
+  t.match(await ask('list', 'counting'), { status: 0 }, 'it runs on');
+  t.match(await ask('save', 'counting', file), { status: 0, stdout: '', stderr: '' });
+  t.match(await ask('list', 'counting'), { status: 1 }, 'it has ended');
+  t.notOk(existsSync(`${file}.part`));
+  await first.end();
+  const second = await TestHost.start(hostFile('second', ''));
+  t.match(await ask('restore', file), { status: 0, stdout: '', stderr: '' });
+  await second.prints(/^counting: +\d+ /m);
+  t.match(await ask('restore', file), { status: 1, stderr: 'Domain with name "counting" already exists.\n' });
+  t.match(await ask('restore', firstFile), { status: 1, stderr: `${firstFile} holds no saved domain\n` });
+  t.equal(await second.end(), 0);
 });
 
 t.test('a console', { timeout: 200_000 }, async (t) => {

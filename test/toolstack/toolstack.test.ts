@@ -32,11 +32,18 @@ class TestHost {
         openDisk: ({ path }) => {
           throw new ToolstackError(`${path}: there is no such disk`);
         },
-        write: (path, parts) => void this.written.set(path, Buffer.concat([...parts].map((part) => Buffer.from(part)))),
+        write: this.#write,
+        replace: this.#write,
+        pack: (bytes) => bytes,
+        unpack: (bytes) => bytes,
       },
       report: (line) => this.said.push(line),
     });
   }
+
+  readonly #write = (path: string, parts: Iterable<Uint8Array>): void => {
+    this.written.set(path, Buffer.concat([...parts].map((part) => Buffer.from(part))));
+  };
 
   create(name: string, ...settings: string[]): number {
     const text = `name = "${name}"\nkernel = "spin"\nmemory = 8\n`;

@@ -130,13 +130,29 @@ const dumpCore: Verb = {
   },
 };
 
-const notYet = (name: string, parameters: string, description: string): Verb => ({
-  name,
-  parameters,
-  description,
-  run: () =>
-    Promise.reject(new ToolstackError(`${name} is not supported yet: a domain lives as long as its host; dump-core keeps its memory`)),
-});
+const save: Verb = {
+  name: 'save',
+  parameters: '<domain> <file>',
+  description: 'keep a domain in a file, and end it',
+  flags: [
+    ['-c', 'let it run on'],
+    ['-p', 'leave it paused'],
+  ],
+  async run(client, [domain, file], flags) {
+    const afterwards = flags.p === true ? 'pause' : flags.c === true ? 'run' : 'destroy';
+    return { data: await client.ask('save', { domain, file: resolve(file!), afterwards }) };
+  },
+};
+
+const restore: Verb = {
+  name: 'restore',
+  parameters: '<file>',
+  description: 'let a saved domain go on, in this host or another',
+  flags: [['-p', 'leave it paused']],
+  async run(client, [file], flags) {
+    return { data: await client.ask('restore', { file: resolve(file!), paused: flags.p === true }) };
+  },
+};
 
 export const lifeVerbs: readonly Verb[] = [
   create,
@@ -147,6 +163,6 @@ export const lifeVerbs: readonly Verb[] = [
   simple('unpause', 'let a paused domain go on'),
   rename,
   dumpCore,
-  notYet('save', '<domain> <file>', 'keep a domain in a file (not supported yet)'),
-  notYet('restore', '<file>', 'let a saved domain go on (not supported yet)'),
+  save,
+  restore,
 ];

@@ -1,0 +1,309 @@
+/** A saved domain goes on to the instruction: in another machine, on the other engine, and its guest cannot tell. */
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { deflateSync } from 'node:zlib';
+import t from 'tap';
+import { hostFiles } from '../../emulator/cli/host_files.ts';
+import type { Domain } from '../../emulator/domain.ts';
+import { Machine } from '../../emulator/machine.ts';
+import { checkInvariants } from '../../emulator/memory/invariants.ts';
+import { DataError, decode, encode } from '../../emulator/plain_data.ts';
+import { runSlice } from '../../emulator/run.ts';
+import { type SavedDomain, saveDomain } from '../../emulator/saved_domain.ts';
+import { slotNames } from '../../emulator/slot.ts';
+import { readDomainFile, readHostFile } from '../../emulator/toolstack/host_file.ts';
+import { type Arguments, operations } from '../../emulator/toolstack/requests.ts';
+import { writeSaveFile } from '../../emulator/toolstack/save_file.ts';
+import { Toolstack } from '../../emulator/toolstack/toolstack.ts';
+import { Connection } from '../../hypercalls/xenstore/connection.ts';
+import { XenStore } from '../../hypercalls/xenstore/store.ts';
+import { guestKernel, guestVcpus } from '../support/guest_run.ts';
+import { images } from '../support/small_images.ts';
+
+const MIB = 1024 * 1024;
+const folder = mkdtempSync(join(tmpdir(), 'beneath-'));
+t.teardown(() => rmSync(folder, { recursive: true }));
+
+t.test('every slot says how it is kept', (t) => {
+  const names = slotNames();
+  t.notOk(names.includes(undefined), `${names.filter(Boolean).length} of ${names.length} do`);
+  t.equal(new Set(names).size, names.length, 'under a name of its own');
+  t.end();
+});
+
+/** One life of a domain in as many machines as it takes. */
+class Life {
+  console = '';
+  readonly trace: string[] = [];
+  machine: Machine;
+  domain: Domain;
+  readonly #vcpus: number;
+
+  constructor(guest: string) {
+    this.#vcpus = guestVcpus(guest);
+    this.machine = this.#build('interpret');
+    const image = readFileSync(guestKernel(guest));
+    const spec = { name: 'guest', isInitial: false, memorySize: 24 * MIB, vcpus: this.#vcpus };
+    this.domain = this.machine.createPvDomain(image, spec) as Domain;
+  }
+
+  #build(engine: 'interpret' | 'translate'): Machine {
+    return new Machine({
+      memorySize: 32 * MIB,
+      engine,
+      topology: { sockets: 1, coresPerSocket: this.#vcpus },
+      output: (_domain, bytes) => {
+        this.console += Buffer.from(bytes).toString('latin1');
+      },
+      // Going on begins with waiting for a core, be it for no time: that is when the runstate began.
+      traceHypercall: (line) => this.trace.push(line.replace(/state_entry_time=\d+/, '')),
+    });
+  }
+
+  get isOver(): boolean {
+    return this.domain.shutdownReason !== undefined;
+  }
+
+  run(instructions: number): void {
+    const { cpu } = this.machine;
+    const end = cpu.instructionCount + instructions;
+    while (!this.isOver && cpu.instructionCount < end) {
+      if (runSlice(this.machine, end - cpu.instructionCount).kind !== 'running') return;
+    }
+  }
+
+  /** Goes on in a new machine, on the other engine. */
+  move(saved: SavedDomain): void {
+    this.machine = this.#build(this.machine.cpu.engine === 'interpret' ? 'translate' : 'interpret');
+    this.domain = this.machine.restoreDomain(saved) as Domain;
+  }
+}
+
+// biome-ignore format: a guest a line
+const moves: readonly (readonly [guest: string, instructions: number, what: string])[] = [
+  ['clock',      60_000, 'one whose timers drive it'],
+  ['hypercalls', 60_000, 'one that makes hypercalls'],
+  ['pagetables', 60_000, 'one that changes its page tables'],
+  ['grants',     60_000, 'one that grants and maps'],
+  ['smp',       200_000, 'one of several vCPUs'],
+];
+
+t.test('a domain that was moved does what it would have done', (t) => {
+  let seed = 20_26;
+  const random = (below: number): number => {
+    seed = (Math.imul(seed, 1103515245) + 12345) & 0x7fff_ffff;
+    return seed % below;
+  };
+  for (const [guest, instructions, what] of moves) {
+    const stayed = new Life(guest);
+    stayed.run(100_000_000);
+    const moved = new Life(guest);
+    const at: number[] = [];
+    for (let i = 0; i < 3; i++) {
+      const step = 1 + random(instructions);
+      moved.run(step);
+      if (moved.isOver) break;
+      at.push(step);
+      const saved = encode(saveDomain(moved.machine, moved.domain));
+      t.ok(Buffer.from(saved).equals(encode(saveDomain(moved.machine, moved.domain))), `${guest}: saved again it is the same`);
+      moved.move(decode(saved) as SavedDomain);
+      t.equal(checkInvariants(moved.machine.memory), undefined, `${guest}: no frame is lost or counted twice`);
+      moved.machine.unpause(moved.domain);
+    }
+    moved.run(100_000_000);
+    t.equal(moved.console, stayed.console, `${what} prints the same, moved after ${at.join(', ')} instructions`);
+    t.ok(moved.trace.join('\n') === stayed.trace.join('\n'), `${what} makes the same hypercalls`);
+    t.equal(moved.domain.shutdownReason, stayed.domain.shutdownReason);
+  }
+  t.end();
+});
+
+t.test('what a guest has begun with xenstore goes on', (t) => {
+  const begin = (): [XenStore, Connection] => {
+    const store = new XenStore();
+    store.introduce(1);
+    store.write('/local/domain/1', '');
+    store.setPermissions('/local/domain/1', ['n1']);
+    return [store, new Connection(store, 1, () => {})];
+  };
+  for (const isDisturbed of [false, true]) {
+    const [store, connection] = begin();
+    store.write('/local/domain/1/a', '1');
+    connection.watch({ path: '/local/domain/1/a', token: 't', hiddenSize: 0 });
+    const id = connection.startTransaction();
+    const transaction = connection.transactions.get(id)!;
+    const node = transaction.get('/local/domain/1/a');
+    if (typeof node === 'string') throw new Error(node);
+    transaction.put('/local/domain/1/a', { ...node, value: Uint8Array.of(0x32) });
+    if (isDisturbed) store.write('/local/domain/1/a', '3');
+    const [other, there] = begin();
+    other.loadTree(decode(encode(store.saveTree('/local/domain/1'))) as ReturnType<XenStore['saveTree']>);
+    there.load(decode(encode(connection.save())) as ReturnType<Connection['save']>);
+    t.equal(there.watches.length, 1);
+    t.equal(there.transactions.get(id)!.commit(), isDisturbed ? 'EAGAIN' : undefined);
+    t.equal(other.read('/local/domain/1/a'), isDisturbed ? '3' : '2', 'its own change counts, unless somebody else was faster');
+  }
+  t.end();
+});
+
+class TestHost {
+  readonly toolstack: Toolstack;
+
+  constructor(memory = '32M') {
+    const read = (path: string, what: string): Uint8Array => images[path] ?? hostFiles.read(path, what);
+    this.toolstack = new Toolstack(readHostFile('h.toml', `[host]\nmemory = "${memory}"\ncores = 2\nengine = "interpret"\n`), {
+      files: { ...hostFiles, read },
+    });
+  }
+
+  create(name: string, ...settings: string[]): Domain {
+    return this.toolstack.create(readDomainFile('d.cfg', `name = "${name}"\nkernel = "spin"\nmemory = 4\n`, settings));
+  }
+
+  ask(operation: string, given: Arguments): unknown {
+    const systemName = { host: 'h', release: 'r', version: 'v', machine: 'm' };
+    return operations[operation]!({ toolstack: this.toolstack, systemName, resolvePath: (_folder, path) => path }, given);
+  }
+
+  run(): void {
+    for (let i = 0; i < 5; i++) runSlice(this.toolstack.machine, 20_000);
+  }
+}
+
+t.test('what the toolstack keeps of it goes along', (t) => {
+  const host = new TestHost();
+  const file = join(folder, 'kept');
+  host.create('a', 'vcpus=2', 'weight=512', 'cap=50', 'cpus=["0","0-1"]', 'on_crash="preserve"');
+  host.run();
+  host.ask('save', { domain: 'a', file, afterwards: 'run' });
+  t.match(host.ask('list', { domain: 'a' }), [{ paused: false }], '-c: it runs on');
+  host.ask('save', { domain: 'a', file, afterwards: 'pause' });
+  t.match(host.ask('list', { domain: 'a' }), [{ paused: true }], '-p: it is paused');
+  const kept = readFileSync(file);
+  host.ask('save', { domain: 'a', file });
+  t.ok(readFileSync(file).equals(kept), 'twice in the same state gives the same bytes');
+  t.same(host.ask('list', {}), [], 'without either it ends');
+  const free = host.toolstack.machine.memory.freeCount;
+  const other = new TestHost();
+  for (const one of [host, other]) {
+    t.same(one.ask('restore', { file, paused: true }), { domid: 1, name: 'a' });
+    t.match(one.ask('list', { domain: 'a' }), [{ paused: true, memory_kib: 4096 }]);
+    t.match(one.ask('schedule', {}), { domains: [{ name: 'a', weight: 512, cap: 50 }] });
+    t.match(one.ask('vcpus', {}), [{ hard_affinity: '0' }, { hard_affinity: 'all' }]);
+    t.equal(one.toolstack.record(1).description.on_crash, 'preserve');
+    one.ask('unpause', { domain: 'a' });
+    one.run();
+    t.throws(() => one.ask('restore', { file }), { message: 'Domain with name "a" already exists.' });
+    one.ask('rename', { domain: 'a', to: 'b' });
+    t.throws(() => one.ask('restore', { file }), {
+      message: 'a cannot go on here: its guest knows itself as domain 1, and here that is b',
+    });
+    one.toolstack.destroy(1);
+    t.equal(checkInvariants(one.toolstack.machine.memory), undefined);
+  }
+  t.equal(host.toolstack.machine.memory.freeCount, free, 'no frame is lost');
+  t.end();
+});
+
+/** As in a file, little end first. */
+function crcBytes(bytes: Uint8Array): Uint8Array {
+  const [header] = writeSaveFile(undefined, { ...hostFiles, pack: () => bytes });
+  return header!.subarray(12, 16);
+}
+
+t.test('what cannot be is refused', (t) => {
+  const host = new TestHost();
+  const file = join(folder, 'whole');
+  host.create('a');
+  host.run();
+  host.ask('save', { domain: 'a', file });
+  host.create('b');
+  const refusal = /^a cannot go on here: its guest has machine frame 0x[0-9a-f]+, which is in use here$/;
+  t.throws(() => host.ask('restore', { file }), { message: refusal });
+  const large = new TestHost();
+  large.create('large', 'memory=24');
+  large.ask('save', { domain: 'large', file: join(folder, 'large') });
+  t.throws(() => new TestHost('4M').ask('restore', { file: join(folder, 'large') }), {
+    message: /^large cannot go on here: its guest has machine frame 0x[0-9a-f]+, and this host has no memory there$/,
+  });
+  host.create('end', 'kernel=poweroff');
+  host.run();
+  t.throws(() => host.ask('save', { domain: 'end', file }), { message: 'end cannot be saved: it has shut down' });
+  t.throws(() => host.ask('save', { domain: 'b', file, afterwards: 'fly' }), {
+    message: 'afterwards is no word of destroy, run and pause',
+  });
+  t.throws(() => host.ask('save', { domain: 'b', file: join(folder, 'no', 'where') }), {
+    message: /cannot be written: there is no such file$/,
+  });
+  t.match(host.ask('list', { domain: 'b' }), [{ name: 'b' }], 'and lives on');
+
+  const whole = readFileSync(file);
+  const bad = (change: (bytes: Buffer) => Buffer): string => {
+    const path = join(folder, 'bad');
+    writeFileSync(path, change(Buffer.from(whole)));
+    try {
+      new TestHost().ask('restore', { file: path });
+    } catch (error) {
+      return (error as Error).message.replace(path, 'FILE');
+    }
+    return 'restored';
+  };
+  const withU32 = (at: number, value: number) => (bytes: Buffer) => {
+    bytes.writeUInt32LE(value, at);
+    return bytes;
+  };
+  t.equal(
+    bad((bytes) => bytes),
+    'restored',
+  );
+  t.equal(
+    bad(() => Buffer.alloc(0)),
+    'FILE holds no saved domain',
+  );
+  t.equal(bad(withU32(8, 7)), 'FILE has version 7 of the format, and this beneath reads version 1');
+  t.match(bad(withU32(16, 0xf000_0000)), /^FILE holds 3840 MiB, more than this host has memory$/);
+  const bomb = deflateSync(Buffer.alloc(200 * MIB));
+  t.match(
+    bad((bytes) => Buffer.concat([bytes.subarray(0, 12), Buffer.of(...crcBytes(bomb)), bytes.subarray(16, 20), bomb])),
+    /is broken/,
+    'what unpacks to more than it says',
+  );
+  for (let at = 0; at < whole.length; at += 1 + Math.floor(whole.length / 40)) {
+    const flipped = bad((bytes) => {
+      bytes[at]! ^= 0x10;
+      return bytes;
+    });
+    t.match(flipped, /^FILE (is broken|holds|has version)/, `a bit flipped at ${at}`);
+    t.match(
+      bad((bytes) => bytes.subarray(0, at)),
+      /^FILE (is broken|holds)/,
+      `cut off at ${at}`,
+    );
+  }
+  t.notOk(existsSync(`${file}.part`));
+  t.end();
+});
+
+t.test('plain data', (t) => {
+  const data = {
+    list: [undefined, null, true, false, -0.5, Number.POSITIVE_INFINITY, -(2n ** 70n), 0n, 'text \u00ff\u{1f600}'],
+    map: new Map<unknown, unknown>([[1, new Set(['a'])]]),
+    arrays: [Uint8Array.of(1), Uint32Array.of(2), Int32Array.of(-3), Int16Array.of(-4), BigUint64Array.of(2n ** 63n)],
+  };
+  const bytes = encode(data);
+  t.same(decode(bytes), data);
+  t.throws(() => encode({ act: () => 1 }), /is no plain data/);
+  t.throws(() => encode(new Date(0)), /Date is no plain data/);
+  for (let at = 0; at < bytes.length; at++) {
+    t.throws(() => decode(bytes.subarray(0, at)));
+    const changed = bytes.slice();
+    changed[at]! ^= 0xff;
+    try {
+      decode(changed);
+    } catch (error) {
+      if (!(error instanceof DataError)) throw error;
+    }
+  }
+  t.end();
+});
