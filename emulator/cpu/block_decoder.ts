@@ -3,7 +3,7 @@
  * linear memory (layout.ts), with the templates that run them. Records are handed out until there are no more; then
  * code_cache.ts starts anew.
  */
-import type { BlockMode, CodeBlock } from './code_block.ts';
+import { type BlockMode, CodeBlock } from './code_block.ts';
 import type { DecodeMode, Decoder, Insn } from './decoder.ts';
 import { FIRST_RECORD, LOOKUP_RECORD } from './interpreter.ts';
 import * as L from './layout.ts';
@@ -79,20 +79,7 @@ export class BlockDecoder {
     secondPage: () => number,
   ): CodeBlock {
     const pageEnd = maddr - (maddr % PAGE_SIZE) + PAGE_SIZE;
-    const block: CodeBlock = {
-      rip,
-      ripPage: Number(rip >> 12n),
-      modeKey: mode.key,
-      start: maddr,
-      end: maddr,
-      secondStart: -1,
-      secondSize: 0,
-      record: this.#next,
-      count: 0,
-      instructions: 0,
-      isTarget: false,
-      isEntry: false,
-    };
+    const block = new CodeBlock(rip, mode.key, maddr, this.#next);
     // How many bytes from `rip` on lie within the segment: what needs more of them is a #GP.
     const room = mode.codeLimit < 0 ? Number.MAX_SAFE_INTEGER : mode.codeLimit + 1 - Number(rip);
     const end = Math.min(pageEnd, maddr + room);

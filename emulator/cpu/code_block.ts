@@ -18,7 +18,8 @@ export interface BlockMode extends DecodeMode {
   substitute(row: Row): Row | undefined;
 }
 
-export interface CodeBlock {
+/** A class, so that all blocks have one shape: the loops over a page's blocks are hot. */
+export class CodeBlock {
   readonly rip: bigint;
   /** RIP's page number. */
   readonly ripPage: number;
@@ -26,18 +27,28 @@ export interface CodeBlock {
   /** Bytes [start, end) of RAM on the first page, and the count on the second (0: none) at its maddr. */
   readonly start: number;
   end: number;
-  secondStart: number;
-  secondSize: number;
+  secondStart = -1;
+  secondSize = 0;
   readonly record: number;
   /** Records; those of instructions, and the GOTO at the end where it does not fall through into another block. */
-  count: number;
-  instructions: number;
+  count = 0;
+  instructions = 0;
   /** A branch was seen to go here; otherwise execution was only resumed here, in the middle of something. */
-  isTarget: boolean;
+  isTarget = false;
   /** Execution was often found here although a region holds the block: it should be one of its entries. */
-  isEntry: boolean;
+  isEntry = false;
   /** The region that its records enter. */
-  region?: Region | undefined;
+  region: Region | undefined = undefined;
+
+  /** Without any instruction yet. */
+  constructor(rip: bigint, modeKey: number, start: number, record: number) {
+    this.rip = rip;
+    this.ripPage = Number(rip >> 12n);
+    this.modeKey = modeKey;
+    this.start = start;
+    this.end = start;
+    this.record = record;
+  }
 }
 
 /** Where SIDE has what belongs to a record. */

@@ -3,13 +3,15 @@
  * linear address and one mode; it is dropped when its bytes change, by turning its records into jumps to themselves.
  */
 import { BlockDecoder, type BlockDecoderOptions } from './block_decoder.ts';
-import { type BlockMode, type CodeBlock, framesOf, sideOf } from './code_block.ts';
+import { type BlockMode, CodeBlock, framesOf, sideOf } from './code_block.ts';
 import { JumpCache } from './jump_cache.ts';
 import * as L from './layout.ts';
 import { PAGE_SIZE } from './layout.ts';
 import type { CodePages } from './mmu.ts';
 import type { Regions } from './regions.ts';
 import type { Templates } from './templates.ts';
+
+const NO_BLOCKS: readonly CodeBlock[] = [];
 
 export class CodeCache implements CodePages {
   readonly jumps: JumpCache;
@@ -138,16 +140,13 @@ export class CodeCache implements CodePages {
   /** Makes the rest of a block from `record` on one of its own, into which the first part falls through. */
   #split(block: CodeBlock, record: number, rip: bigint, maddr: number): CodeBlock {
     const index = (record - block.record) / L.RECORD_SIZE;
-    const tail: CodeBlock = {
-      ...block,
-      rip,
-      start: maddr,
-      record,
-      count: block.count - index,
-      instructions: block.instructions - index,
-      isTarget: false,
-      isEntry: false,
-    };
+    const tail = new CodeBlock(rip, block.modeKey, maddr, record);
+    tail.end = block.end;
+    tail.secondStart = block.secondStart;
+    tail.secondSize = block.secondSize;
+    tail.region = block.region;
+    tail.count = block.count - index;
+    tail.instructions = block.instructions - index;
     // What runs as one with the first record of the tail would outlive it.
     const last = this.#handlerPlace(record - L.RECORD_SIZE);
     this.#view.setUint16(last, this.#templates.first(this.#view.getUint16(last, true)), true);
@@ -166,9 +165,9 @@ export class CodeCache implements CodePages {
     for (const block of found) this.#drop(block);
   }
 
-  /** The blocks of a mode that start in a frame. */
-  blocksIn(frame: number, modeKey: number): readonly CodeBlock[] {
-    return (this.#byFrame.get(frame) ?? []).filter((block) => block.modeKey === modeKey && Math.floor(block.start / PAGE_SIZE) === frame);
+  /** All blocks that have bytes in a frame. */
+  blocksIn(frame: number): readonly CodeBlock[] {
+    return this.#byFrame.get(frame) ?? NO_BLOCKS;
   }
 
   /** By offset in their page, the record of the instruction of these blocks that starts there, or 0. */

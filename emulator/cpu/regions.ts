@@ -29,6 +29,8 @@ interface CodePage extends RegionPage {
   /** RIP and maddr of its first byte. */
   readonly rip: bigint;
   readonly maddr: number;
+  /** RIP's page number. */
+  readonly number: number;
   readonly mode: BlockMode;
 }
 
@@ -131,28 +133,30 @@ export class Regions {
     const offset = maddr % PAGE_SIZE;
     const low = Number(BigInt.asIntN(32, rip)) & -PAGE_SIZE;
     const high = Number(BigInt.asIntN(32, rip >> 32n));
-    const page: CodePage = { rip: rip - BigInt(offset), maddr: maddr - offset, low, high, isUser: mode.isUser, mode };
-    const known = this.#known(page);
-    const holders = known.filter(({ region, start, end }) => region && this.#regions.has(region) && start <= maddr && maddr < end);
-    if (holders.length > 0) {
-      const unentered = holders.filter(({ record }) => !this.#isEntered(record));
-      if (unentered.length < holders.length) return;
-      for (const block of unentered) block.isEntry = true;
-    }
     const number = (high >>> 0) * 2 ** 20 + (low >>> 12);
+    const page: CodePage = { rip: rip - BigInt(offset), number, maddr: maddr - offset, low, high, isUser: mode.isUser, mode };
+    let instructions = 0;
+    const unentered: CodeBlock[] = [];
+    for (const block of this.#code.blocksIn(page.maddr / PAGE_SIZE)) {
+      if (!isOf(page, block)) continue;
+      instructions += block.instructions;
+      const { region } = block;
+      if (region === undefined || maddr < block.start || maddr >= block.end || !this.#regions.has(region)) continue;
+      if (this.#isEntered(block.record)) return;
+      unentered.push(block);
+    }
+    for (const block of unentered) block.isEntry = true;
     const now = ++this.#sampled;
     const seen = this.#samples.get(number) ?? { count: 0, last: now, translations: 0 };
     if (this.#samples.size >= MAX_PAGES) this.#samples.clear();
     this.#samples.set(number, seen);
-    let instructions = 0;
-    for (const block of known) instructions += block.instructions;
     const wanted = (HOT + instructions / INSTRUCTIONS_PER_SAMPLE) * 2 ** Math.min(seen.translations, MAX_DOUBLINGS);
     seen.count = seen.count * 2 ** ((seen.last - now) / HALF_LIFE) + 1;
     seen.last = now;
     if (seen.count < wanted) return;
     seen.count = 0;
     seen.translations++;
-    this.#translate(page, known, offset);
+    this.#translate(page, this.#known(page), offset);
   }
 
   /** Translates what the interpreter knows of a page; execution is at an offset in it. */
@@ -257,9 +261,8 @@ export class Regions {
   }
 
   /** The interpreter's blocks that lie in one page. */
-  #known({ rip, maddr, mode }: CodePage): readonly CodeBlock[] {
-    const number = Number(rip >> 12n);
-    return this.#code.blocksIn(maddr / PAGE_SIZE, mode.key).filter((block) => block.ripPage === number && block.secondSize === 0);
+  #known(page: CodePage): readonly CodeBlock[] {
+    return this.#code.blocksIn(page.maddr / PAGE_SIZE).filter((block) => isOf(page, block));
   }
 
   /** What decodes the instructions of a page that the interpreter knows. */
@@ -317,6 +320,11 @@ export class Regions {
 function isTranslatable(rip: bigint, maddr: number, mode: BlockMode): boolean {
   if (mode.code === 16 || (Number(BigInt.asUintN(32, rip)) - maddr) % PAGE_SIZE !== 0) return false;
   return mode.code === 64 || mode.codeLimit === 0xffff_ffff;
+}
+
+/** The interpreter has it for the page's RIP and mode, and it does not go on in another page. */
+function isOf({ number, mode }: CodePage, block: CodeBlock): boolean {
+  return block.ripPage === number && block.modeKey === mode.key && block.secondSize === 0;
 }
 
 function instructionsOf(blocks: readonly RegionBlock[]): number {
