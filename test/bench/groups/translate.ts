@@ -14,9 +14,9 @@ export const TRANSLATE_RUN = 'translate-run';
 const PAGES = 64;
 /** Until so many regions have been made, the engine's own code is cold. */
 const COLD_REGIONS = 100;
-/** Instructions of a slice, some rounds through a page; and slices of a page. */
-const SLICE = 12_000;
-const SLICES = 160;
+/** Instructions of a slice, about a round through a page; and slices of a page. */
+const SLICE = 3000;
+const SLICES = 640;
 
 /** Of a page. */
 interface Cost {
