@@ -8,8 +8,8 @@ import { buildPvDomain, loadBootRegisters, loadUnbornRegisters } from '../firmwa
 import { GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE } from '../hypercalls/abi/grant_table.ts';
 import { SHUTDOWN_crash } from '../hypercalls/abi/sched.ts';
 import { virqs } from '../hypercalls/abi/xen.ts';
-import { BlockBackend } from '../hypercalls/block/backend.ts';
-import { populateDisk } from '../hypercalls/block/device_tree.ts';
+import { BlockBackend, type SavedBackend } from '../hypercalls/block/backend.ts';
+import { pathsOfDisk, populateDisk } from '../hypercalls/block/device_tree.ts';
 import type { Disk } from '../hypercalls/block/disk.ts';
 import { ConsoleRing } from '../hypercalls/console/ring.ts';
 import { observeHypercalls, recordHypercalls, traceHypercalls } from '../hypercalls/dispatch.ts';
@@ -130,6 +130,7 @@ interface HostEnds {
   readonly uuid: string;
   readonly store: RingEnd<XenstoreRing>;
   readonly console: RingEnd<ConsoleRing>;
+  readonly disks: readonly Pick<DiskSpec, 'name' | 'path'>[];
   readonly channels: readonly HostChannel[];
 }
 
@@ -282,7 +283,7 @@ export class Machine implements RunHost {
       setMemoryMap(domain, Math.floor(maxMemorySize / PAGE_SIZE));
       seedGrant(this, domain, GNTTAB_RESERVED_CONSOLE, this.domains.get(0)!, boot.consoleMfn);
       seedGrant(this, domain, GNTTAB_RESERVED_XENSTORE, this.domains.get(0)!, boot.xenstoreMfn);
-      rings.open(uuid, { store: boot.xenstoreMfn, console: boot.consoleMfn });
+      rings.open(uuid, { store: boot.xenstoreMfn, console: boot.consoleMfn }, spec.disks ?? []);
       this.blockBackends.set(
         id,
         (spec.disks ?? []).map((disk) => this.#attach(domain, disk)),
@@ -305,8 +306,8 @@ export class Machine implements RunHost {
   }
 
   /** A domain as it was saved, here or elsewhere: paused, and it has lost nothing. Or why that cannot be. */
-  restoreDomain(saved: SavedDomain): Domain | string {
-    const refusal = refusalOf(this, saved);
+  restoreDomain(saved: SavedDomain, disks: readonly Disk[] = []): Domain | string {
+    const refusal = refusalOf(this, saved, disks);
     if (refusal !== undefined) return refusal;
     const { id, name, maxPages, uuid, store, console: terminal } = saved;
     const domain = new Domain({ id, type: 'pv', name, maxPages });
@@ -319,10 +320,12 @@ export class Machine implements RunHost {
     this.xenstore.introduce(id);
     this.xenstore.loadTree(saved.nodes);
     const rings = this.#connectRings(domain, { store: store.port, console: terminal.port });
-    const opened = rings.open(uuid, { store: store.mfn, console: terminal.mfn });
+    const opened = rings.open(uuid, { store: store.mfn, console: terminal.mfn }, saved.disks);
     opened.store.load(store.ring);
     opened.console.load(terminal.typed);
-    this.blockBackends.set(id, []);
+    const resume = (disk: SavedBackend, i: number): BlockBackend =>
+      new BlockBackend(this, domain, disks[i]!, this.xenstore, pathsOfDisk(id, disk.name), disk);
+    this.blockBackends.set(id, saved.disks.map(resume));
     return domain;
   }
 
@@ -346,11 +349,14 @@ export class Machine implements RunHost {
   #connectRings(
     domain: Domain,
     present?: Ends<number>,
-  ): { readonly ports: Ends<number>; open(uuid: string, mfns: Ends<number>): { store: XenstoreRing; console: ConsoleRing } } {
+  ): {
+    readonly ports: Ends<number>;
+    open(uuid: string, mfns: Ends<number>, disks: HostEnds['disks']): { store: XenstoreRing; console: ConsoleRing };
+  } {
     let rings: { store: XenstoreRing; console: ConsoleRing } | undefined;
     const store = this.#connect(domain, () => rings?.store.onEvent(), present?.store);
     const terminal = this.#connect(domain, () => rings?.console.onEvent(), present?.console);
-    const open = (uuid: string, mfns: Ends<number>): { store: XenstoreRing; console: ConsoleRing } => {
+    const open = (uuid: string, mfns: Ends<number>, disks: HostEnds['disks']): { store: XenstoreRing; console: ConsoleRing } => {
       const { ram } = this.memory;
       const storeRing = new XenstoreRing(this.xenstore, domain, ram, mfns.store, store.notify);
       const consoleRing = new ConsoleRing(ram, mfns.console, (bytes) => this.#output(domain, bytes), terminal.notify);
@@ -358,6 +364,7 @@ export class Machine implements RunHost {
         uuid,
         store: { port: store.port, mfn: mfns.store, ring: storeRing },
         console: { port: terminal.port, mfn: mfns.console, ring: consoleRing },
+        disks,
         channels: [store, terminal],
       });
       this.consoles.set(domain.id, { input: (bytes) => consoleRing.input(bytes), drain: () => consoleRing.onEvent() });

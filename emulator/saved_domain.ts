@@ -3,6 +3,8 @@
  * nothing: memory at the same machine frames, registers, its own time and its timers, event channels, grants, its nodes and
  * watches in xenstore, and whatever else the slots keep. machine.ts makes a domain of it again.
  */
+import type { SavedBackend } from '../hypercalls/block/backend.ts';
+import type { Disk } from '../hypercalls/block/disk.ts';
 import { loadHostMappings, type SavedHostMapping, saveHostMappings } from '../hypercalls/grant_table/toolstack.ts';
 import { domainPath } from '../hypercalls/xenstore/path.ts';
 import type { SavedRing } from '../hypercalls/xenstore/ring.ts';
@@ -42,6 +44,7 @@ export interface SavedDomain {
   readonly hostMappings: readonly SavedHostMapping[];
   readonly uuid: string;
   readonly nodes: readonly SavedNode[];
+  readonly disks: readonly SavedBackend[];
   readonly store: { readonly port: number; readonly mfn: number; readonly ring: SavedRing };
   readonly console: { readonly port: number; readonly mfn: number; readonly typed: Uint8Array };
 }
@@ -58,7 +61,6 @@ export function saveDomain(machine: Machine, domain: Domain): SavedDomain {
   const ends = machine.hostEnds(domain);
   if (domain.shutdownReason !== undefined) throw new NotSavable('it has shut down');
   if (type !== 'pv' || ends === undefined) throw new NotSavable('it is no PV domain beside the initial one');
-  if ((machine.blockBackends.get(id) ?? []).length > 0) throw new NotSavable('it has a disk, which cannot be taken along yet');
   const unseen = domain.vcpus.find(({ hasVcpuInfo }) => !hasVcpuInfo);
   return {
     id,
@@ -74,6 +76,7 @@ export function saveDomain(machine: Machine, domain: Domain): SavedDomain {
     hostMappings: saveHostMappings(machine, domain),
     uuid: ends.uuid,
     nodes: treesOf(machine, id, ends.uuid).flatMap((path) => xenstore.saveTree(path)),
+    disks: ends.disks.map(({ name, path }, i) => ({ name, path, ...machine.blockBackends.get(id)![i]!.save() })),
     store: { port: ends.store.port, mfn: ends.store.mfn, ring: ends.store.ring.save() },
     console: { port: ends.console.port, mfn: ends.console.mfn, typed: ends.console.ring.save() },
   };
@@ -106,7 +109,7 @@ function treesOf({ xenstore }: Machine, id: number, uuid: string): string[] {
 }
 
 /** Why it cannot go on here, undefined: it can. */
-export function refusalOf(machine: Machine, saved: SavedDomain): string | undefined {
+export function refusalOf(machine: Machine, saved: SavedDomain, disks: readonly Disk[]): string | undefined {
   const { memory, domains } = machine;
   const { id, frames, vcpus, slots } = saved;
   const unknown = [slots, ...vcpus.map((vcpu) => vcpu.slots)]
@@ -114,6 +117,8 @@ export function refusalOf(machine: Machine, saved: SavedDomain): string | undefi
     .find((name) => !slotNames().includes(name));
   if (unknown !== undefined || vcpus.some(({ context }) => context.length !== CONTEXT_SIZE))
     return `it was saved by another version of beneath${unknown === undefined ? '' : `, which knew of ${unknown}`}`;
+  const changed = saved.disks.find(({ sectors }, i) => disks[i]?.sectors !== sectors);
+  if (changed !== undefined) return `its disk ${changed.name} had ${changed.sectors} sectors, and ${changed.path} has not`;
   const present = domains.get(id);
   if (present !== undefined) return `its guest knows itself as domain ${id}, and here that is ${present.name}`;
   const taken = findTaken(memory, frames);

@@ -8,7 +8,7 @@ import type { Host } from '../../emulator/host.ts';
 import * as abi from '../abi/blkif.ts';
 import { XenbusState } from '../abi/xenbus.ts';
 import { connectToHost, type HostChannel } from '../event_channel/ports.ts';
-import { type HostMapping, mapToHost } from '../grant_table/toolstack.ts';
+import { findHostMapping, type HostMapping, mapToHost } from '../grant_table/toolstack.ts';
 import { domainPath } from '../xenstore/path.ts';
 import type { XenStore } from '../xenstore/store.ts';
 import type { DevicePaths } from './device_tree.ts';
@@ -16,7 +16,24 @@ import { type Disk, SECTOR_SIZE } from './disk.ts';
 import { type BlockDevice, perform } from './perform.ts';
 import { BlockRing, type Request, ringLayouts } from './ring.ts';
 
+/** What the front end has named. */
+interface Offer {
+  readonly ref: number;
+  readonly port: number;
+  readonly protocol: string;
+}
+
+/** As plain data. */
+export interface SavedBackend {
+  readonly name: string;
+  readonly path: string;
+  readonly sectors: number;
+  readonly state: number;
+  readonly offer: Offer | undefined;
+}
+
 interface Connection {
+  readonly offer: Offer;
   readonly page: HostMapping;
   readonly ring: BlockRing;
   readonly channel: HostChannel;
@@ -33,13 +50,31 @@ export class BlockBackend {
   #connection: Connection | undefined;
   #isClosed = false;
 
-  constructor(host: Host, domain: Domain, disk: Disk, store: XenStore, paths: DevicePaths) {
+  /** `saved`: the domain was restored, and its front end goes on with the one that it had. */
+  constructor(host: Host, domain: Domain, disk: Disk, store: XenStore, paths: DevicePaths, saved?: SavedBackend) {
     this.#device = { host, domain, disk };
     this.#store = store;
     this.#paths = paths;
-    this.#putFeatures();
-    this.#become(XenbusState.InitWait);
+    if (saved) this.#resume(saved);
+    else {
+      this.#putFeatures();
+      this.#become(XenbusState.InitWait);
+    }
     this.#unwatch = store.watch(`${paths.frontend}/state`, () => this.#follow());
+  }
+
+  save(): Pick<SavedBackend, 'sectors' | 'state' | 'offer'> {
+    return { sectors: this.#device.disk.sectors, state: this.#state, offer: this.#connection?.offer };
+  }
+
+  #resume({ state, offer }: SavedBackend): void {
+    const { host, domain } = this.#device;
+    this.#state = state;
+    if (offer === undefined) return;
+    const page = findHostMapping(host, domain, offer.ref);
+    const connection = page && this.#join(offer, page);
+    if (connection === undefined || typeof connection === 'string') throw new Error('bug: a saved disk has no ring');
+    this.#connection = connection;
   }
 
   /** The domain is gone. */
@@ -90,8 +125,7 @@ export class BlockBackend {
   #open(): Connection | string {
     const { host, domain } = this.#device;
     const protocol = this.#node('protocol') ?? abi.XEN_IO_PROTO_ABI_NATIVE;
-    const layout = Object.hasOwn(ringLayouts, protocol) ? ringLayouts[protocol] : undefined;
-    if (layout === undefined) return `unknown fe protocol ${protocol}`;
+    if (!Object.hasOwn(ringLayouts, protocol)) return `unknown fe protocol ${protocol}`;
     if ((this.#number('multi-queue-num-queues') ?? 1) > 1) return 'there is one queue';
     if ((this.#number('ring-page-order') ?? 0) > 0) return 'the ring has one page';
     const ref = this.#number('ring-ref');
@@ -100,12 +134,16 @@ export class BlockBackend {
     if (port === undefined) return 'reading event-channel';
     const page = mapToHost(host, domain, ref, false);
     if (page === undefined) return `mapping ring-ref ${ref}`;
-    const channel = connectToHost(host, domain, () => this.#serve(), port);
-    if (channel === undefined) {
-      page.unmap();
-      return `binding event-channel ${port}`;
-    }
-    return { page, ring: new BlockRing(host.memory, page.maddr, layout), channel };
+    const connection = this.#join({ ref, port, protocol }, page);
+    if (typeof connection === 'string') page.unmap();
+    return connection;
+  }
+
+  #join(offer: Offer, page: HostMapping): Connection | string {
+    const { host, domain } = this.#device;
+    const channel = connectToHost(host, domain, () => this.#serve(), offer.port);
+    if (channel === undefined) return `binding event-channel ${offer.port}`;
+    return { offer, page, ring: new BlockRing(host.memory, page.maddr, ringLayouts[offer.protocol]!), channel };
   }
 
   #serve(): void {

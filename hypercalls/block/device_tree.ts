@@ -44,12 +44,20 @@ export function diskName(index: number): string {
   return `xvd${letters}`;
 }
 
+/** Where the two ends of a disk have their nodes. */
+const diskPaths = (domid: number, number: number): DevicePaths => ({
+  frontend: `${domainPath(domid)}/device/vbd/${number}`,
+  backend: `${domainPath(0)}/backend/vbd/${domid}/${number}`,
+});
+
+/** The same of one whose nodes are there. */
+export const pathsOfDisk = (domid: number, name: string): DevicePaths => diskPaths(domid, virtualDevice(name)!);
+
 /** Makes the nodes before the domain runs; where the two ends have theirs. */
 export function populateDisk(store: XenStore, domid: number, { name, path, isReadonly }: DiskNodes): DevicePaths {
   const number = virtualDevice(name);
   if (number === undefined) throw new Error(`bug: ${name} is no name of a disk`);
-  const frontend = `${domainPath(domid)}/device/vbd/${number}`;
-  const backend = `${domainPath(0)}/backend/vbd/${domid}/${number}`;
+  const { frontend, backend } = diskPaths(domid, number);
   const libxl = `/libxl/${domid}/device/vbd/${number}`;
   const backendNodes = {
     'frontend-id': domid,

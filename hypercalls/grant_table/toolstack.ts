@@ -1,7 +1,7 @@
 /** What the toolstack and the daemons of domain 0 do with a guest's grant table: console and xenstore are granted and mapped. */
 import type { Domain } from '../../emulator/domain.ts';
 import type { Host } from '../../emulator/host.ts';
-import { holdOwnFrame } from '../../emulator/memory/held_frames.ts';
+import { holdOwnFrame, noteHold } from '../../emulator/memory/held_frames.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import { Vcpu } from '../../emulator/vcpu.ts';
 import { GNTMAP_device_map, GNTMAP_host_map, GNTMAP_readonly, GNTST, GTF_permit_access, grant_entry_v1 } from '../abi/grant_table.ts';
@@ -46,16 +46,31 @@ export function mapToHost(host: Host, granter: Domain, ref: number, isReadonly: 
   const flags = isReadonly ? GNTMAP_device_map | GNTMAP_readonly : GNTMAP_device_map;
   const { status, handle, dev_bus_addr } = mapGrantRef(mapper, { host_addr: 0n, flags, ref, dom: granter.id, handle: 0, dev_bus_addr: 0n });
   if (status !== GNTST.okay) return undefined;
+  return hostMapping(mapper, handle, dev_bus_addr);
+}
+
+function hostMapping(mapper: Mapper, handle: number, maddr: bigint): HostMapping {
   return {
-    maddr: Number(dev_bus_addr),
+    maddr: Number(maddr),
     unmap() {
-      if (unmap(mapper, { handle, host_addr: 0n, dev_bus_addr, new_addr: 0n }) !== GNTST.okay)
+      if (unmap(mapper, { handle, host_addr: 0n, dev_bus_addr: maddr, new_addr: 0n }) !== GNTST.okay)
         throw new Error('bug: the host lost a mapping');
     },
   };
 }
 
-/** What the host maps of a domain for as long as that lives, for a saved one. */
+/** One for a device that was there when the domain was saved. undefined: there was none. */
+export function findHostMapping(host: Host, granter: Domain, ref: number): HostMapping | undefined {
+  const domain = host.domains.get(0)!;
+  const found = [...maptrack.of(domain)].find(
+    ([, mapping]) => mapping.granter === granter && mapping.ref === ref && mapping.flags & GNTMAP_device_map,
+  );
+  if (found === undefined) return undefined;
+  const { mfn } = grantTable(host, granter).active(ref).page;
+  return hostMapping({ host, domain, vcpu: hostVcpu.of(domain) }, found[0], BigInt(mfn) << 12n);
+}
+
+/** What the host maps of a domain, for a saved one. */
 export interface SavedHostMapping {
   readonly ref: number;
   readonly flags: number;
@@ -71,6 +86,11 @@ export function saveHostMappings(host: Host, granter: Domain): SavedHostMapping[
 
 /** The host has them again; the table's entries, and the references to the frames, were saved with the domain. */
 export function loadHostMappings(host: Host, granter: Domain, saved: readonly SavedHostMapping[]): void {
-  const mappings = maptrack.of(host.domains.get(0)!);
-  for (const { ref, flags } of saved) mappings.set(mappings.take(0), { granter, ref, flags });
+  const domain = host.domains.get(0)!;
+  const mappings = maptrack.of(domain);
+  for (const { ref, flags } of saved) {
+    mappings.set(mappings.take(0), { granter, ref, flags });
+    const { mfn } = grantTable(host, granter).active(ref).page;
+    if (flags & GNTMAP_device_map) noteHold(host.memory, domain, mfn, !(flags & GNTMAP_readonly));
+  }
 }
