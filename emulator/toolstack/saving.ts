@@ -30,14 +30,14 @@ export function saveToFile(toolstack: Toolstack, record: DomainRecord, path: str
     description,
     schedule: scheduling.parametersOf(domain),
     affinities: domain.vcpus.map((vcpu) => scheduling.affinityOf(vcpu)),
-    domain: takenOf(toolstack, domain),
+    domain: dataOf(toolstack, domain),
   };
   files.replace(path, writeSaveFile(saved, files));
   if (afterwards === 'destroy') toolstack.destroy(domain.id);
   else if (afterwards === 'pause' && domain.pauseCount === 0) machine.pause(domain);
 }
 
-function takenOf({ machine }: Toolstack, domain: Domain): SavedDomain {
+function dataOf({ machine }: Toolstack, domain: Domain): SavedDomain {
   try {
     return saveDomain(machine, domain);
   } catch (error) {

@@ -146,6 +146,9 @@ t.test('a disk goes along', { skip: grubIsMissing }, (t) => {
     life.machine.unpause(life.domain);
     moves++;
   }
+  const saved = saveDomain(life.machine, life.domain);
+  const other = new Machine({ memorySize: 32 * MIB, output: () => {} });
+  t.match(other.restoreDomain(saved, [new MemoryDisk(8)]), /^its disk xvda had \d+ sectors, and a\.img has not$/);
   t.equal(moves, 5);
   // GRUB shows its progress in the middle of a line.
   const shown = readable(life.console).replaceAll(/ +\[ .*?\]/g, '');
