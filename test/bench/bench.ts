@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util';
 import { asJson, type Figure, type Group, printTable } from './figure.ts';
 import { benchBoot } from './groups/boot.ts';
 import { benchCpu } from './groups/cpu.ts';
-import { benchHost } from './groups/host.ts';
+import { benchHost, DOMAIN_MEMORY_RUN, memoryOfDomain } from './groups/host.ts';
 import { benchHypercall } from './groups/hypercall.ts';
 import { benchInterpreter } from './groups/interpreter.ts';
 import { benchMemory, MEMORY_RUN, memoryAfterLongRun } from './groups/memory.ts';
@@ -27,6 +27,10 @@ const groups: Readonly<Record<string, readonly [title: string, Group]>> = {
 
 if (process.argv[2] === MEMORY_RUN) {
   process.stdout.write(String(memoryAfterLongRun()));
+  process.exit(0);
+}
+if (process.argv[2] === DOMAIN_MEMORY_RUN) {
+  process.stdout.write(String(memoryOfDomain()));
   process.exit(0);
 }
 if (process.argv[2] === TRANSLATE_RUN) {
