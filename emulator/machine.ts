@@ -1,5 +1,5 @@
 /**
- * The machine: one emulated core, its memory, virtual time and the domains on it. Its fields are the block diagram; the
+ * The machine: emulated cores, their memory, virtual time and the domains on them. Its fields are the block diagram; the
  * loop that drives them is run.ts, what an exit means is trap/, what a hypercall does is hypercalls/.
  */
 import { fillHypercallPage } from '../firmware/hypercall_page.ts';
