@@ -58,6 +58,17 @@ t.test('hot code translated to WebAssembly makes no difference', async (t) => {
   }
 });
 
+t.test('system calls that nobody watches happen within the run, and make no difference', async (t) => {
+  for (const name of guestNames) {
+    for (const engine of ['interpret', 'translate'] as const) {
+      const run = bootGuest(name, { engine, isTraced: false });
+      run.run();
+      t.equal(run.console, expectedConsole(name, 'domU'), `${name}, ${engine}: the console`);
+      t.equal(run.instructions, first.get(name)?.instructions, `${name}, ${engine}: the instructions`);
+    }
+  }
+});
+
 t.test('an instruction budget is met to the instruction, and a run up to there repeats', async (t) => {
   for (const [name, limit] of [
     ['hello', 1],
