@@ -16,6 +16,9 @@ function consoleHere({ kernel, cmdline = '', typed }: RealGuest, as: 'domU' | 'd
   return run.console;
 }
 
+/** How often the real Xen is asked before a difference counts. */
+const ATTEMPTS = 3;
+
 const guestOf = (name: string): RealGuest => ({ name, kernel: guestKernel(name) });
 const own = guestNames.filter((name) => guestVcpus(name) === 1).map(guestOf);
 const withVcpus = guestNames.filter((name) => guestVcpus(name) > 1);
@@ -63,8 +66,12 @@ t.test('with several vCPUs', { skip: realXenIsMissing }, async (t) => {
   for (const name of withVcpus) {
     for (const as of kinds) {
       const guest = guestOf(name);
-      const there = await consolesOf(as, [guest], guestVcpus(name));
-      t.equal(comparable(consoleHere(guest, as, guestVcpus(name))), comparable(there.get(name)!), `${name} as ${as}`);
+      const here = comparable(consoleHere(guest, as, guestVcpus(name)));
+      const askThere = async () => comparable((await consolesOf(as, [guest], guestVcpus(name))).get(name)!);
+      let there = await askThere();
+      // The clocks of several vCPUs under an emulator on a busy computer drift apart, and then a timer seems to come early.
+      for (let i = 1; i < ATTEMPTS && there !== here; i++) there = await askThere();
+      t.equal(here, there, `${name} as ${as}`);
     }
   }
 });
