@@ -713,7 +713,6 @@ export class CpuCore implements Cpu {
     }
   }
 
-  /** Whether RIP is that of the instruction behind a record that is no branch. */
   /** The record behind a system instruction's; 0 when that changed the mode, a mapping (another jump generation) or RIP. */
   #recordBehind(record: number, generation: number): number {
     const { words } = this.state;
