@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { beneath } from '../support/command.ts';
+import { beneath, expectMistake } from '../support/command.ts';
 import { makeImage } from '../support/elf_image.ts';
 
 const HELLO = 'guests/hello/hello.elf';
@@ -52,13 +52,7 @@ const mistakes: readonly (readonly [claim: string, args: string[], message: RegE
 ];
 
 t.test("a user's mistake is one line with the reason, and status 1", async (t) => {
-  for (const [claim, args, message] of mistakes) {
-    const { status, stdout, stderr } = await beneath(args);
-    t.equal(status, 1, `${claim}: status 1`);
-    t.match(stderr, message, claim);
-    t.match(stderr, /^beneath: [^\n]+\n$/, `${claim}: one line`);
-    t.equal(stdout, '', `${claim}: nothing on stdout`);
-  }
+  for (const mistake of mistakes) await expectMistake(t, ...mistake);
 });
 
 t.test('help and version', async (t) => {

@@ -1,6 +1,7 @@
 /** The built command `beneath` in a process of its own. */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import type { Test } from 'tap';
 
 /** From dist/test/FOLDER/x.test.mjs, where this is bundled into. */
 export const BENEATH = fileURLToPath(new URL('../../beneath.mjs', import.meta.url));
@@ -31,3 +32,12 @@ export function runCommand(command: string, args: readonly string[], { input = '
 
 export const beneath = (args: readonly string[], input = ''): Promise<Outcome> =>
   runCommand(process.execPath, [BENEATH, ...args], { input });
+
+/** A user's mistake is one line with the reason, and status 1. */
+export async function expectMistake(t: Test, claim: string, args: readonly string[], message: RegExp): Promise<void> {
+  const { status, stdout, stderr } = await beneath(args);
+  t.equal(status, 1, `${claim}: status 1`);
+  t.match(stderr, message, claim);
+  t.match(stderr, /^beneath: [^\n]+\n$/, `${claim}: one line`);
+  t.equal(stdout, '', `${claim}: nothing on stdout`);
+}

@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import t from 'tap';
-import { BENEATH, beneath } from '../support/command.ts';
+import { BENEATH, beneath, expectMistake } from '../support/command.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'beneath-'));
 t.teardown(() => rmSync(folder, { recursive: true }));
@@ -114,12 +114,6 @@ const mistakes: readonly (readonly [claim: string, args: string[], message: RegE
 ];
 
 t.test("a user's mistake is one line with the reason, and status 1", async (t) => {
-  for (const [claim, args, message] of mistakes) {
-    const { status, stdout, stderr } = await beneath(args);
-    t.equal(status, 1, `${claim}: status 1`);
-    t.match(stderr, message, claim);
-    t.match(stderr, /^beneath: [^\n]+\n$/, `${claim}: one line`);
-    t.equal(stdout, '', `${claim}: nothing on stdout`);
-  }
+  for (const mistake of mistakes) await expectMistake(t, ...mistake);
   t.match(await beneath(['trace', '--host', 'none']), { status: 1, stderr: /^no host 'none' runs; start it with / });
 });
