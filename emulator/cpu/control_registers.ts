@@ -29,3 +29,8 @@ export const EFER_SCE = 1,
   EFER_LME = 0x100,
   EFER_LMA = 0x400,
   EFER_NXE = 0x800;
+
+/** What linear addresses mean depends on these. */
+export const CR0_TRANSLATION = CR0_PE | CR0_WP | CR0_PG,
+  CR4_TRANSLATION = CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP,
+  EFER_TRANSLATION = EFER_LME | EFER_LMA | EFER_NXE;

@@ -4,21 +4,8 @@
  * interface that others see is interface.ts.
  */
 import { Breakpoints } from './breakpoints.ts';
-import {
-  CR0_PE,
-  CR0_PG,
-  CR0_WP,
-  CR4_PAE,
-  CR4_PCIDE,
-  CR4_PGE,
-  CR4_PSE,
-  CR4_SMAP,
-  CR4_SMEP,
-  EFER_LMA,
-  EFER_LME,
-  EFER_NXE,
-  EFER_SCE,
-} from './control_registers.ts';
+import { Contexts } from './contexts.ts';
+import { CR0_TRANSLATION, CR4_TRANSLATION, EFER_SCE, EFER_TRANSLATION } from './control_registers.ts';
 import { toDecodedInstruction } from './decoded_instruction.ts';
 import { Engine, type EngineKind } from './engine.ts';
 import type { Exit } from './exit.ts';
@@ -87,16 +74,11 @@ export interface CpuOptions {
   clock?: () => number;
 }
 
-const CR0_TRANSLATION = CR0_PE | CR0_WP | CR0_PG;
-const CR4_TRANSLATION = CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP;
-const EFER_TRANSLATION = EFER_LME | EFER_LMA | EFER_NXE;
 const EFER = L.SYSTEM + 8 * L.SYS_EFER;
 const CS_SELECTOR = L.SYSTEM + 8 * (L.SYS_SEGMENT + CS_INDEX);
 const SS_SELECTOR = L.SYSTEM + 8 * (L.SYS_SEGMENT + SS_INDEX);
 const SHADOWS = ACTIVITY_STI | ACTIVITY_MOV_SS;
 const DR6_BS = 0x4000;
-/** Enable bits of the four breakpoints. */
-const DR7_ENABLED = 0xff;
 const STOPPED: Exit = { kind: 'stopped' };
 const BUDGET_SPENT: Exit = { kind: 'budget' };
 /** Exceptions delivered without an instruction retired between them after which `run` returns early. */
@@ -135,8 +117,7 @@ export class CpuCore implements Cpu {
   readonly #modes: ModeTracker;
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
-  /** The part of `#bytes` that a context is. */
-  readonly #context: Uint8Array;
+  readonly #contexts: Contexts;
   /** An exception that generated code ran into through a helper or a TLB miss. */
   #pending: Fault | NestedFault | typeof WATCHED | undefined;
   #hostBreakpoints = new Map<string, readonly [bigint, bigint]>();
@@ -169,13 +150,18 @@ export class CpuCore implements Cpu {
     const { buffer, view, ram, code } = this.#engine;
     this.#view = view;
     this.#bytes = new Uint8Array(buffer);
-    this.#context = this.#bytes.subarray(L.CONTEXT_START, L.CONTEXT_END);
     this.state = new State(buffer);
     this.gpr = this.state.gpr;
     this.gprWords = this.state.words.subarray(L.GPR >> 2, (L.GPR >> 2) + 32);
     this.#modes = new ModeTracker(this.state);
     const nested = options.nested && { paging: options.nested, onAccess: options.onAccess };
     this.mmu = new Mmu(buffer, memorySize, code, this.#breakpoints, nested);
+    this.#contexts = new Contexts(view, this.mmu, this.#breakpoints, {
+      configureBreakpoints: () => this.#configureBreakpoints(),
+      reconfigure: () => this.#reconfigure(),
+      modeChanged: () => this.modeChanged(),
+      forget: () => this.flushTlb({ global: true }),
+    });
     this.memory = {
       size: memorySize,
       bytes: ram,
@@ -427,43 +413,13 @@ export class CpuCore implements Cpu {
   }
 
   saveContext(): CpuContext {
-    return { bytes: this.#bytes.slice(L.CONTEXT_START, L.CONTEXT_END) };
+    return this.#contexts.save();
   }
-
   loadContext(context: CpuContext): void {
-    this.#takeOver(context);
-    this.#reconfigure();
-    this.flushTlb({ global: true });
+    this.#contexts.load(context);
   }
-
   switchContext(previous: CpuContext, next: CpuContext): void {
-    previous.bytes.set(this.#context);
-    const view = this.#view;
-    const at = (register: number): number => L.SYSTEM + 8 * register;
-    const cr0 = view.getInt32(at(L.SYS_CR0), true);
-    // As a float, which costs no bigint: no CR3 is a NaN.
-    const cr3 = view.getFloat64(at(L.SYS_CR3), true);
-    const cr4 = view.getInt32(at(L.SYS_CR4), true);
-    const efer = view.getInt32(at(L.SYS_EFER), true);
-    this.#takeOver(next);
-    const cr0Change = cr0 ^ view.getInt32(at(L.SYS_CR0), true);
-    const isAlike =
-      (cr0Change & CR0_TRANSLATION) === 0 &&
-      cr3 === view.getFloat64(at(L.SYS_CR3), true) &&
-      cr4 === view.getInt32(at(L.SYS_CR4), true) &&
-      efer === view.getInt32(at(L.SYS_EFER), true) &&
-      !this.mmu.isPae;
-    if (isAlike && cr0Change === 0) this.modeChanged();
-    else this.#reconfigure();
-    if (!isAlike) this.flushTlb({ global: true });
-  }
-
-  #takeOver(context: CpuContext): void {
-    const generation = this.#view.getInt32(L.JUMP_GENERATION, true);
-    this.#bytes.set(context.bytes, L.CONTEXT_START);
-    this.#view.setInt32(L.JUMP_GENERATION, generation, true);
-    this.#view.setInt32(L.LINK_FROM, 0, true);
-    if (this.#breakpoints.isActive || this.#view.getInt32(L.SYSTEM + 8 * L.SYS_DR7, true) & DR7_ENABLED) this.#configureBreakpoints();
+    this.#contexts.switch(previous, next);
   }
 
   snapshot(): CpuSnapshot {
