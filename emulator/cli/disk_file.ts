@@ -1,28 +1,31 @@
 /** `--disk`: a raw image in a file as a disk, opened for the whole run and safe on its medium when closed. */
 import { closeSync, fstatSync, fsyncSync, openSync, readSync, writeSync } from 'node:fs';
-import { type Disk, SECTOR_SIZE } from '../../hypercalls/block/disk.ts';
+import { SECTOR_SIZE } from '../../hypercalls/block/disk.ts';
+import type { OpenDisk } from '../toolstack/disk_sharing.ts';
 import type { DiskDescription } from '../toolstack/disk_spec.ts';
 import { reasonOf } from './read_file.ts';
 import { UserError } from './user_error.ts';
 
 const CHUNK_SIZE = 1024 * 1024;
 
-export class DiskFile implements Disk {
+export class DiskFile implements OpenDisk {
   readonly sectors: number;
   readonly isReadonly: boolean;
-  readonly #path: string;
+  readonly path: string;
+  readonly identity: string;
   readonly #file: number;
 
   constructor({ path, isReadonly }: DiskDescription) {
-    this.#path = path;
+    this.path = path;
     this.isReadonly = isReadonly;
     let size = 0;
     try {
       this.#file = openSync(path, isReadonly ? 'r' : 'r+');
-      const status = fstatSync(this.#file);
+      const status = fstatSync(this.#file, { bigint: true });
       if (status.isDirectory()) throw new Error('it is a folder');
       if (!status.isFile()) throw new Error('it is a device');
-      size = status.size;
+      size = Number(status.size);
+      this.identity = `${status.dev}:${status.ino}`;
     } catch (error) {
       const what = isReadonly ? 'read' : 'read and written';
       const isRefused = ['EACCES', 'EPERM', 'EROFS'].includes((error as NodeJS.ErrnoException).code ?? '');
@@ -63,9 +66,10 @@ export class DiskFile implements Disk {
   close(): void {
     try {
       if (!this.isReadonly) fsyncSync(this.#file);
-      closeSync(this.#file);
     } catch (error) {
-      throw new UserError(`${this.#path}: the disk cannot be written back: ${reasonOf(error)}`);
+      throw new UserError(`${this.path}: the disk cannot be written back: ${reasonOf(error)}`);
+    } finally {
+      closeSync(this.#file);
     }
   }
 

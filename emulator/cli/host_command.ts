@@ -27,6 +27,8 @@ interface HostOptions extends TimelineOptions {
   readonly seconds?: number;
 }
 
+/** A disk could not be written back. */
+const EXIT_UNSAFE = 1;
 const EXIT_BUG = 70;
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
@@ -39,7 +41,10 @@ export function addHostCommand(program: Command): Command {
     .option('-q, --quiet', 'do not show what the domains print')
     .addOption(new Option('--seconds <count>', 'end after so much virtual time').argParser(parseSeconds))
     .addOption(new Option('--deterministic', 'virtual time only, as fast as it goes: the same host file gives the same timeline'))
-    .addHelpText('after', '\nExit status: 0 ended by a signal or --seconds, 1 usage or host file error.')
+    .addHelpText(
+      'after',
+      '\nExit status: 0 ended by a signal or --seconds, 1 usage or host file error, or a disk could not be written back.',
+    )
     .action(async (file: string, options: HostOptions) => {
       try {
         process.exitCode = await hostCommand(file, options);
@@ -88,7 +93,7 @@ async function hostCommand(file: string, options: HostOptions): Promise<number> 
     await loop.run();
     toolstack.close();
     say(`host '${name}' has ended`);
-    return 0;
+    return toolstack.areDisksSafe ? 0 : EXIT_UNSAFE;
   } catch (error) {
     if (error instanceof ToolstackError) {
       toolstack.close();
@@ -145,13 +150,16 @@ function inFolder(folder: string, domain: DomainDescription): DomainDescription 
   };
 }
 
-/** What the domains print, line by line, so that each line says whose it is. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: a terminal's escape sequences begin with one
+const CURSOR_MOVES = /\x1b\[[0-9;?]*[A-Za-z]|\r/g;
+
+/** What the domains print, line by line, so that each line says whose it is; where one moves the cursor is for its own console. */
 class LineWriter {
   readonly #begun = new Map<Domain, string>();
 
   write(domain: Domain, bytes: Uint8Array): void {
     const lines = ((this.#begun.get(domain) ?? '') + Buffer.from(bytes).toString('latin1')).split('\n');
     this.#begun.set(domain, lines.pop()!);
-    for (const line of lines) process.stdout.write(`${domain.name}: ${line.replace(/\r$/, '')}\n`, 'latin1');
+    for (const line of lines) process.stdout.write(`${domain.name}: ${line.replaceAll(CURSOR_MOVES, '')}\n`, 'latin1');
   }
 }

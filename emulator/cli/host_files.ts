@@ -7,9 +7,15 @@ import { DiskFile } from './disk_file.ts';
 import { readUserFile, reasonOf } from './read_file.ts';
 import { UserError } from './user_error.ts';
 
+class HostDisk extends DiskFile {
+  override close(): void {
+    orRefusal(() => super.close());
+  }
+}
+
 export const hostFiles: HostFiles = {
   read: (path, what) => orRefusal(() => readUserFile(path, what)),
-  openDisk: (disk) => orRefusal(() => new DiskFile(disk)),
+  openDisk: (disk) => orRefusal(() => new HostDisk(disk)),
   write,
   replace(path, parts) {
     const unfinished = `${path}.part`;

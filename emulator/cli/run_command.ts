@@ -9,6 +9,8 @@ import { Checker } from '../check/checker.ts';
 import type { Domain } from '../domain.ts';
 import { Machine, type MachineOptions } from '../machine.ts';
 import { runSlice, type Slice } from '../run.ts';
+import { refusalToShare } from '../toolstack/disk_sharing.ts';
+import type { DiskDescription } from '../toolstack/disk_spec.ts';
 import { bugReport, crashReport } from './crash_report.ts';
 import { DETERMINISTIC_SLICE, EPOCH_NS } from './deterministic.ts';
 import { DiskFile } from './disk_file.ts';
@@ -40,7 +42,7 @@ export async function runCommand(kernelPath: string, options: RunOptions): Promi
   const ramdisk = options.ramdisk === undefined ? undefined : readUserFile(options.ramdisk, 'ramdisk');
   if (options.disk.length > 0 && options.as === 'dom0')
     throw new UserError('--disk: an initial domain has no virtual disks; leave --as dom0 out');
-  const files = options.disk.map((disk) => new DiskFile(disk));
+  const files = openDisks(options.disk);
   const trace = options.trace && new TraceWriter(options.trace);
   const traced = (kind: TraceKind) => (trace && options.trace?.kinds.has(kind) ? trace.line : undefined);
   const checker = options.check ? new Checker(image) : undefined;
@@ -97,6 +99,19 @@ export async function runCommand(kernelPath: string, options: RunOptions): Promi
     timeline.close();
     for (const file of files) file.close();
   }
+}
+
+function openDisks(descriptions: readonly DiskDescription[]): DiskFile[] {
+  const disks: DiskFile[] = [];
+  for (const description of descriptions) {
+    const disk = new DiskFile(description);
+    for (const other of disks) {
+      const refusal = refusalToShare(disk, other, 'the same domain');
+      if (refusal !== undefined) throw new UserError(refusal);
+    }
+    disks.push(disk);
+  }
+  return disks;
 }
 
 function makeMachine(memorySize: number, options: Omit<MachineOptions, 'memorySize'>): Machine {

@@ -8,7 +8,7 @@ import { NotSavable } from '../slot.ts';
 import type { DomainDescription } from './host_keys.ts';
 import { readSaveFile, writeSaveFile } from './save_file.ts';
 import type { Affinity } from './scheduling.ts';
-import type { DomainRecord, OpenDisk, Toolstack } from './toolstack.ts';
+import type { DomainRecord, Toolstack } from './toolstack.ts';
 import { ToolstackError } from './toolstack_error.ts';
 
 /** What the file holds. */
@@ -51,20 +51,15 @@ export function restoreFromFile(toolstack: Toolstack, path: string, isPaused: bo
   const file = readSaveFile(path, files.read(path, 'saved domain'), host.memory, files);
   const { description, schedule, affinities, domain: saved } = file as Saved;
   toolstack.refuseTakenName(saved.name);
-  const disks: OpenDisk[] = [];
-  let domain: Domain | string;
-  try {
-    for (const disk of description.disk) disks.push(files.openDisk(disk));
-    domain = machine.restoreDomain(saved, disks);
-    if (typeof domain === 'string') throw new ToolstackError(`${saved.name} cannot go on here: ${domain}`);
-  } catch (error) {
-    for (const disk of disks) disk.close();
-    throw error;
-  }
+  const domain = toolstack.withDisks(description, (disks) => {
+    const restored = machine.restoreDomain(saved, disks);
+    if (typeof restored === 'string') throw new ToolstackError(`${saved.name} cannot go on here: ${restored}`);
+    toolstack.adopt(restored, description, disks);
+    return restored;
+  });
   scheduling.adjust(domain, schedule);
   // A host with other CPUs lets it run on all.
   for (const [i, vcpu] of domain.vcpus.entries()) scheduling.setAffinity(vcpu, affinities[i]!);
-  toolstack.adopt(domain, description, disks);
   if (!isPaused) machine.unpause(domain);
   return domain;
 }

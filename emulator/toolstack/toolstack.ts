@@ -3,13 +3,13 @@
  * and one day domctl and sysctl. What they refuse is a ToolstackError; how things look on a terminal is the verbs' business.
  */
 import { ImageError } from '../../firmware/image_error.ts';
-import type { Disk } from '../../hypercalls/block/disk.ts';
 import { domainPath } from '../../hypercalls/xenstore/path.ts';
 import type { Domain } from '../domain.ts';
 import { Machine, type MachineOptions } from '../machine.ts';
 import { PAGE_SIZE } from '../memory/machine_memory.ts';
 import { ConsoleTap } from './console_tap.ts';
 import { parseCpuList } from './cpu_list.ts';
+import { type OpenDisk, refusalToShare } from './disk_sharing.ts';
 import type { DiskDescription } from './disk_spec.ts';
 import type { DomainDescription, HostDescription } from './host_keys.ts';
 import { MessageLog } from './message_log.ts';
@@ -21,11 +21,6 @@ const MIB = 1024 * 1024;
 /** What ring -1 itself needs for a domain. */
 const OVERHEAD = 128 * 1024;
 const MOST_ENDED = 1000;
-
-/** A disk that is safe on its medium once it is closed. */
-export interface OpenDisk extends Disk {
-  close(): void;
-}
 
 /** The files of whoever runs the host. What cannot be read, opened or written they say with an error of one line. */
 export interface HostFiles extends Packing {
@@ -65,6 +60,8 @@ export class Toolstack {
   readonly log = new MessageLog();
   readonly files: HostFiles;
   readonly report: (line: string) => void;
+  /** Every disk that was closed could be written back. */
+  areDisksSafe = true;
   readonly #records = new Map<number, DomainRecord>();
   /** The reasons of the last ones. */
   readonly #ended = new Map<number, number | undefined>();
@@ -118,13 +115,45 @@ export class Toolstack {
     this.#refuseTooMuchMemory(name, description.memory);
     const image = this.files.read(kernel, 'kernel');
     const ramdiskBytes = ramdisk === undefined ? undefined : this.files.read(ramdisk, 'ramdisk');
+    return this.withDisks(description, (disks) => this.#build(description, image, ramdiskBytes, disks, isPaused));
+  }
+
+  /** Opens the disks of a domain for `make`, and closes them again if that comes to nothing. */
+  withDisks<T>({ name, disk: descriptions }: DomainDescription, make: (disks: readonly OpenDisk[]) => T): T {
     const disks: OpenDisk[] = [];
     try {
-      for (const disk of description.disk) disks.push(this.files.openDisk(disk));
-      return this.#build(description, image, ramdiskBytes, disks, isPaused);
+      for (const description of descriptions) {
+        const disk = this.files.openDisk(description);
+        disks.push(disk);
+        this.#refuseSharing(disk, name, disks.slice(0, -1));
+      }
+      return make(disks);
     } catch (error) {
-      for (const disk of disks) disk.close();
+      this.#close(disks);
       throw error;
+    }
+  }
+
+  #refuseSharing(disk: OpenDisk, owner: string, disksOfOwner: readonly OpenDisk[]): void {
+    const holders = [...this.records.map(({ domain, disks }) => ({ name: domain.name, disks })), { name: owner, disks: disksOfOwner }];
+    for (const { name, disks } of holders) {
+      for (const other of disks) {
+        const refusal = refusalToShare(disk, other, `domain '${name}'`);
+        if (refusal !== undefined) throw new ToolstackError(refusal);
+      }
+    }
+  }
+
+  /** One that could not be written back does not keep the others from it. */
+  #close(disks: readonly OpenDisk[]): void {
+    for (const disk of disks) {
+      try {
+        disk.close();
+      } catch (error) {
+        if (!(error instanceof ToolstackError)) throw error;
+        this.report(error.message);
+        this.areDisksSafe = false;
+      }
     }
   }
 
@@ -204,7 +233,7 @@ export class Toolstack {
     this.machine.destroy(record.domain);
     this.#records.delete(domid);
     record.console.end();
-    for (const disk of record.disks) disk.close();
+    this.#close(record.disks);
     this.#ended.set(domid, reason);
     for (const old of this.#ended.keys()) if (this.#ended.size > MOST_ENDED) this.#ended.delete(old);
     for (const watcher of [...this.#endWatchers]) watcher(domid, reason);
@@ -282,7 +311,7 @@ export class Toolstack {
 
   /** What was written to them is safe, whatever has become of the machine. */
   closeDisks(): void {
-    for (const { disks } of this.#records.values()) for (const disk of disks) disk.close();
+    for (const { disks } of this.#records.values()) this.#close(disks);
   }
 
   /** Ends all domains, so that their disks are as they left them. */

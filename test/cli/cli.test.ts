@@ -20,6 +20,8 @@ function guest(name: string, ...code: number[]): string {
 const loop = guest('loop.elf', 0xeb, 0xfe); // jmp self
 const text = join(folder, 'text.txt');
 writeFileSync(text, 'no kernel');
+const image = join(folder, 'disk.img');
+writeFileSync(image, Buffer.alloc(512));
 
 // biome-ignore format: one command a line
 const mistakes: readonly (readonly [claim: string, args: string[], message: RegExp])[] = [
@@ -37,6 +39,7 @@ const mistakes: readonly (readonly [claim: string, args: string[], message: RegE
   ['a disk without a file',         ['run', HELLO, '--disk', ',ro'],               /Name a file: FILE, FILE,ro or FILE,raw,xvda,rw/],
   ['a disk of another format',      ['run', HELLO, '--disk', `${text},qcow2`],     /'qcow2' is none of ro, rw, raw, or a name such as xvda/],
   ['two disks of one name',         ['run', HELLO, '--disk', 'a,xvdb', '--disk', 'b,xvdb'], /There is a disk xvdb already/],
+  ['a disk twice',                  ['run', HELLO, '--disk', image, '--disk', `${join(folder, '.')}/disk.img,ro`], /disk\.img: the disk is mounted read-write in the same domain, and so cannot be mounted now; give each its own copy/],
   ['a disk of the initial domain',  ['run', HELLO, '--as', 'dom0', '--disk', text], /--disk: an initial domain has no virtual disks/],
   ['memory in no unit',             ['run', HELLO, '--memory', '12X'],             /'--memory <size>' argument '12X' is invalid\. Write a size such as 128M/],
   ['no memory',                     ['run', HELLO, '--memory', '0'],               /argument '0' is invalid\. Give from 4M to 3G/],

@@ -6,6 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { BENEATH, type Outcome, runCommand } from '../support/command.ts';
+import { makeFatImage } from '../support/fat_image.ts';
+import { environmentBlock, GRUB, grubIsMissing } from '../support/grub.ts';
 import { images } from '../support/small_images.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'beneath-'));
@@ -23,6 +25,9 @@ function hostFile(name: string, text: string): string {
 
 const domain = (name: string, kernel: string, more = ''): string =>
   `[[domain]]\nname = "${name}"\nkernel = "${kernel}.elf"\nmemory = "8M"\n${more}`;
+
+const grubSettings = (name: string, disk: string): string[] => [`name="${name}"`, `kernel="${GRUB}"`, 'memory=16', `disk=["${disk}"]`];
+const grubDomain = (name: string, disk: string): string => `[[domain]]\n${grubSettings(name, disk).join('\n')}\n`;
 
 class TestHost {
   readonly process: ChildProcess;
@@ -143,6 +148,30 @@ t.test('a host and the verbs', { timeout: 200_000 }, async (t) => {
   t.match(host.said, /beneath: host 'verbs' has ended\n$/);
   t.notOk(existsSync(join(folder, 'beneath', 'verbs.sock')), 'its socket is gone');
 });
+
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  t.test(`${signal} ends a host, and what its domains wrote is on their disks`, { timeout: 200_000, skip: grubIsMissing }, async (t) => {
+    const imageOf = (contents: string): Uint8Array => makeFatImage([{ name: 'GRUBENV    ', contents }]);
+    writeFileSync(join(folder, 'disk.img'), imageOf(environmentBlock()));
+    const name = `ended-${signal}`;
+    const host = await TestHost.start(hostFile(name, grubDomain('a', 'disk.img') + domain('busy', 'spin')));
+    t.match(await ask('create', '-q', '/dev/null', ...grubSettings('b', `${folder}/./disk.img`)), {
+      status: 3,
+      stderr: /disk\.img: the disk is mounted read-write in domain 'a', and so cannot be mounted read-write now; give each its own copy/,
+    });
+    const { socket, reply, closed } = await raw(name);
+    socket.write('{"operation":"console","domain":"a"}\n');
+    t.match(await reply(), { result: { domid: 1 } });
+    const typed = `set colour=${signal}\rsave_env -f (hd0,msdos1)/grubenv colour\recho saved\r`;
+    socket.write(`${JSON.stringify({ input: Buffer.from(typed).toString('base64') })}\n`);
+    await host.prints(/^a: saved$/m);
+    t.equal(await host.end(signal), 0);
+    t.match(host.said, new RegExp(`\nbeneath: host '${name}' has ended\n$`));
+    await closed;
+    t.notOk(existsSync(join(folder, 'beneath', `${name}.sock`)), 'its socket is gone');
+    t.same(readFileSync(join(folder, 'disk.img')), Buffer.from(imageOf(environmentBlock(`colour=${signal}`))));
+  });
+}
 
 t.test('a domain goes on in another host', { timeout: 200_000 }, async (t) => {
   const file = join(folder, 'counting.save');

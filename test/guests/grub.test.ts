@@ -7,7 +7,7 @@ import { SHUTDOWN_crash, SHUTDOWN_poweroff, SHUTDOWN_reboot } from '../../hyperc
 import { MemoryDisk } from '../support/block_front.ts';
 import { beneath } from '../support/command.ts';
 import { makeFatImage } from '../support/fat_image.ts';
-import { GRUB, grubIsMissing, readable } from '../support/grub.ts';
+import { environmentBlock, GRUB, grubIsMissing, readable } from '../support/grub.ts';
 import { type GuestOptions, GuestRun } from '../support/guest_run.ts';
 
 const PROMPT = 'grub> ';
@@ -63,11 +63,10 @@ t.test('GRUB as a domU', { skip: grubIsMissing }, async (t) => {
 });
 
 const STORY = `${'a line of the story\n'.repeat(50)}the end\n`;
-const ENVIRONMENT = '# GRUB Environment Block\n'.padEnd(1024, '#');
 const makeImage = (): Uint8Array =>
   makeFatImage([
     { name: 'STORY   TXT', contents: STORY },
-    { name: 'GRUBENV    ', contents: ENVIRONMENT },
+    { name: 'GRUBENV    ', contents: environmentBlock() },
   ]);
 
 t.test('disks', { skip: grubIsMissing }, async (t) => {

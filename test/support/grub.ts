@@ -13,3 +13,6 @@ export const readable = (console: string): string => console.replaceAll(ESCAPE, 
 
 /** How fast it read its configuration differs from run to run. */
 export const withoutRate = (console: string): string => console.replace(/[\d.]+[KMG]?i?B\/s/, '?B/s');
+
+/** What its command save_env keeps in a file: lines of `name=value`. */
+export const environmentBlock = (...lines: string[]): string => ['# GRUB Environment Block', ...lines, ''].join('\n').padEnd(1024, '#');

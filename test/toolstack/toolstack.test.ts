@@ -7,6 +7,8 @@ import t from 'tap';
 import { checkInvariants } from '../../emulator/memory/invariants.ts';
 import { runSlice } from '../../emulator/run.ts';
 import { writeCore } from '../../emulator/toolstack/core_file.ts';
+import type { OpenDisk } from '../../emulator/toolstack/disk_sharing.ts';
+import type { DiskDescription } from '../../emulator/toolstack/disk_spec.ts';
 import { domainInfo } from '../../emulator/toolstack/domain_info.ts';
 import { readDomainFile, readHostFile } from '../../emulator/toolstack/host_file.ts';
 import { settleEnds } from '../../emulator/toolstack/lifecycle.ts';
@@ -19,6 +21,8 @@ import { images } from '../support/small_images.ts';
 class TestHost {
   readonly said: string[] = [];
   readonly written = new Map<string, Buffer>();
+  /** Paths of disks; their endings tell the media apart, and none is one that is not there. */
+  readonly closed: string[] = [];
   readonly toolstack: Toolstack;
 
   constructor(text = '[host]\nmemory = "64M"\nengine = "interpret"\n') {
@@ -29,9 +33,7 @@ class TestHost {
           if (image === undefined) throw new ToolstackError(`${path}: there is no such file`);
           return image;
         },
-        openDisk: ({ path }) => {
-          throw new ToolstackError(`${path}: there is no such disk`);
-        },
+        openDisk: (disk) => this.#openDisk(disk),
         write: this.#write,
         replace: this.#write,
         pack: (bytes) => bytes,
@@ -39,6 +41,17 @@ class TestHost {
       },
       report: (line) => this.said.push(line),
     });
+  }
+
+  #openDisk({ path, isReadonly }: DiskDescription): OpenDisk {
+    const identity = path.split('.').pop()!;
+    if (identity === 'none') throw new ToolstackError(`${path}: there is no such disk`);
+    const yes = (): boolean => true;
+    const close = (): void => {
+      this.closed.push(path);
+      if (path.startsWith('full')) throw new ToolstackError(`${path}: the disk cannot be written back: the medium is full`);
+    };
+    return { sectors: 8, isReadonly, path, identity, read: yes, write: yes, flush: yes, discard: yes, close };
   }
 
   readonly #write = (path: string, parts: Iterable<Uint8Array>): void => {
@@ -89,7 +102,7 @@ t.test('domains come and go', (t) => {
   t.throws(() => host.create('d', 'memory=128'), {
     message: /^d: memory = 128M, and the host has \d+M left; give it less, or destroy another$/,
   });
-  t.throws(() => host.create('d', 'disk=["none.img"]'), { message: 'none.img: there is no such disk' });
+  t.throws(() => host.create('d', 'disk=["img.none"]'), { message: 'img.none: there is no such disk' });
   t.throws(() => host.create('d', 'cap=500'), { message: /^Cpu cap out of range, valid range is from 0 to 100 / });
   t.same(
     host.toolstack.records.map(({ domain }) => domain.name),
@@ -101,6 +114,33 @@ t.test('domains come and go', (t) => {
   checkInvariants(machine.memory);
   t.ok(free - machine.memory.freeCount < 64, `nearly all memory is free again: ${free - machine.memory.freeCount} frames are not`);
   t.equal(runSlice(machine, 1000).kind, 'over');
+  t.end();
+});
+
+t.test('a disk has many readers, or one writer', (t) => {
+  const host = new TestHost();
+  host.create('a', 'disk=["x.1,ro"]');
+  host.create('b', 'disk=["x.1,ro", "y.1,ro", "x.2"]');
+  const refused = (disks: string, message: string) => {
+    t.throws(() => host.create('c', `disk=${disks}`), { message: `${message}; give each its own copy, or let all only read it: ,ro` });
+  };
+  refused('["y.1"]', "y.1: the disk is mounted read-only in domain 'a', and so cannot be mounted read-write now");
+  refused('["z.2,ro"]', "z.2: the disk is mounted read-write in domain 'b', and so cannot be mounted now");
+  refused('["z.3", "y.3"]', "y.3: the disk is mounted read-write in domain 'c', and so cannot be mounted read-write now");
+  t.same(host.closed, ['y.1', 'z.2', 'z.3', 'y.3'], 'what was opened for nothing is closed');
+  host.toolstack.destroy(2);
+  host.create('c', 'disk=["z.2"]');
+  t.end();
+});
+
+t.test('the end of a host closes every disk', (t) => {
+  const host = new TestHost();
+  host.create('a', 'disk=["full.1", "x.2"]');
+  host.create('b', 'disk=["x.3"]');
+  host.toolstack.close();
+  t.same(host.closed, ['full.1', 'x.2', 'x.3']);
+  t.match(host.said.at(-1), 'full.1: the disk cannot be written back: the medium is full');
+  t.notOk(host.toolstack.areDisksSafe);
   t.end();
 });
 
