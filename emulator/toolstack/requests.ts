@@ -6,6 +6,7 @@ import { domainPath } from '../../hypercalls/xenstore/path.ts';
 import { writeCore } from './core_file.ts';
 import { formatCpuList, parseCpuList } from './cpu_list.ts';
 import { pressDebugKeys } from './debug_keys.ts';
+import { configOf } from './domain_config.ts';
 import { type DomainInfo, domainInfo, type VcpuInfo, type VcpuLoad, vcpuInfo, vcpuLoad } from './domain_info.ts';
 import { askGuest, waitForEnd } from './guest_control.ts';
 import { HostFileError, readDomainFile } from './host_file.ts';
@@ -205,34 +206,13 @@ function topOf(toolstack: Toolstack): Top {
   };
 }
 
-/** The configuration as xl shows it with -l; libxl's names, what it has for other kinds of guests left out. */
-function configOf(toolstack: Toolstack, record: DomainRecord): unknown {
+/** With what has changed since it was made. */
+function presentConfigOf(toolstack: Toolstack, record: DomainRecord): unknown {
   const { domain, description } = record;
-  const { ramdisk, cmdline, disk, on_poweroff, on_reboot, on_crash, on_watchdog } = description;
-  return {
-    domid: domain.id,
-    config: {
-      c_info: { type: domain.type, name: domain.name, uuid: listed(toolstack, record).uuid },
-      b_info: {
-        max_vcpus: domain.vcpus.length,
-        avail_vcpus: domain.vcpus.filter(({ isUp }) => isUp).map(({ id }) => id),
-        max_memkb: (description.maxmem ?? description.memory) / 1024,
-        target_memkb: description.memory / 1024,
-        video_memkb: 0,
-        sched_params: { sched: 'credit2', ...toolstack.scheduling.parametersOf(domain) },
-        kernel: description.kernel,
-        ...(ramdisk !== undefined && { ramdisk }),
-        ...(cmdline !== '' && { cmdline }),
-      },
-      ...(disk.length > 0 && {
-        disks: disk.map(({ path, name, isReadonly }) => ({ pdev_path: path, vdev: name, readwrite: isReadonly ? 0 : 1 })),
-      }),
-      on_poweroff,
-      on_reboot,
-      on_watchdog,
-      on_crash,
-    },
-  };
+  const { c_info, b_info, ...others } = configOf({ ...description, ...toolstack.scheduling.parametersOf(domain) });
+  const avail_vcpus = domain.vcpus.filter(({ isUp }) => isUp).map(({ id }) => id);
+  const { uuid } = listed(toolstack, record);
+  return { domid: domain.id, config: { c_info: { ...c_info, uuid }, b_info: { ...b_info, avail_vcpus }, ...others } };
 }
 
 const nothing = (act: (host: Host, given: Arguments) => void): Operation => {
@@ -244,10 +224,10 @@ const nothing = (act: (host: Host, given: Arguments) => void): Operation => {
 
 export const operations: Readonly<Record<string, Operation>> = {
   list: (host, given) => recordsOf(host, given).map((record) => listed(host.toolstack, record)),
-  config: (host, given) => recordsOf(host, given).map((record) => configOf(host.toolstack, record)),
+  config: (host, given) => recordsOf(host, given).map((record) => presentConfigOf(host.toolstack, record)),
   vcpus: (host, given) => recordsOf(host, given).flatMap((record) => listedVcpus(host, record)),
   create,
-  check: (_host, given) => ({ name: describedDomain(given).name }),
+  check: (_host, given) => configOf(describedDomain(given)),
   destroy: nothing((host, given) => host.toolstack.destroy(domidOf(host, given))),
   pause: nothing((host, given) => host.toolstack.pause(domidOf(host, given))),
   unpause: nothing((host, given) => host.toolstack.unpause(domidOf(host, given))),

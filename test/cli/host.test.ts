@@ -140,6 +140,14 @@ t.test('a host and the verbs', { timeout: 200_000 }, async (t) => {
   });
   t.match(await ask('create', '/nowhere'), { status: 3, stderr: /Failed to read config file: \/nowhere: No such file or directory\n$/ });
   t.match(await ask('create', '/dev/null', '-q'), { status: 1, stderr: /^\/dev\/null: name is missing; write name = "web"\n$/ });
+  t.match(await ask('create', '-q'), { status: 6, stderr: 'Config file not specified and none in save file\n' });
+  t.match(await ask('create', '-q', 'a', 'b'), { status: 2, stderr: /^create takes one file, and these are two: a, b; / });
+  const ended = ['-q', '-f', '/dev/null', 'name=short', `kernel=${folder}/poweroff.elf`, 'memory=8'];
+  t.match(JSON.parse((await ask('create', '-n', ...ended)).stdout), { c_info: { name: 'short' }, b_info: { target_memkb: 8192 } });
+  t.match(await ask('create', '-F', ...ended), { status: 0, stderr: 'Waiting for domain short (domid 5) to die\n' });
+  t.match(await ask('create', '-e', '-F', ...ended), { status: 0, stderr: 'Waiting for domain short (domid 6) to die\n' });
+  t.match(await ask('list', 'short'), { stdout: /short +6 +8 +1 +---s-- / }, 'with -e nobody acts on the end');
+  t.match(await ask('domname', 'short'), { status: 1, stderr: 'Invalid domain id.\n' });
   t.match(await ask('domid', 'new'), { stdout: '4\n' });
   t.match(await ask('destroy', 'new'), { status: 0 });
   t.match(await ask('domid', 'new'), { status: 1, stderr: "Can't get domid of domain name 'new', maybe this domain does not exist.\n" });

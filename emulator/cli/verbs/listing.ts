@@ -101,6 +101,7 @@ const domname: Verb = {
   parameters: '<id>',
   description: 'print the name of the domain of that id',
   async run(client, [id]) {
+    if (!/^\d+$/.test(id!)) return failure('Invalid domain id.');
     const found = ((await client.ask('list')) as ListedDomain[]).find((each) => String(each.domid) === id);
     if (found) return { data: { name: found.name }, text: `${found.name}\n` };
     return failure(`Can't get domain name of domain id '${id}', maybe this domain does not exist.`);

@@ -5,44 +5,82 @@ import type { ListedDomain } from '../../toolstack/requests.ts';
 import { Client } from '../../toolstack/socket_client.ts';
 import { ToolstackError } from '../../toolstack/toolstack_error.ts';
 import { showConsole } from './console.ts';
-import type { Outcome, Verb } from './verb.ts';
+import type { Flags, Outcome, Verb } from './verb.ts';
 
+const EXIT_USAGE = 2;
 const EXIT_NOT_MADE = 3;
+const EXIT_NO_FILE = 6;
+
+/** Nobody acts on its end. */
+const KEPT = ['on_poweroff', 'on_reboot', 'on_crash', 'on_watchdog'].map((key) => `${key}="preserve"`);
 
 const create: Verb = {
   name: 'create',
-  parameters: '<file> [settings...]',
+  parameters: '[file] [settings...]',
   description: "make a domain from a file of one [[domain]], or of xl.cfg's keys; settings are key=value and go before the file's",
   flags: [
     ['-c', 'connect to its console'],
     ['-p', 'leave it paused'],
-    ['-n, --dryrun', 'only look whether the file is right'],
+    ['-F', 'wait until it has ended'],
+    ['-e', 'leave it as it is when it ends'],
+    ['-n, --dryrun', 'only look whether the file is right, and show what it means'],
+    ['-f, --defconfig <file>', 'the file'],
     ['-q, --quiet', 'do not say what is read'],
   ],
-  async run(client, [file, ...settings], flags) {
-    const path = file!;
-    if (flags.quiet !== true) process.stderr.write(`Parsing config from ${path}\n`);
-    let text: string;
-    try {
-      text = readFileSync(path, 'utf8');
-    } catch (error) {
-      const reason = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'No such file or directory' : (error as Error).message;
-      return refused(`Failed to read config file: ${path}: ${reason}`, EXIT_NOT_MADE);
-    }
-    const given = { file: path, folder: path === '/dev/null' ? process.cwd() : resolve(dirname(path)), text, changes: settings };
+  async run(client, words, flags) {
+    const given = readConfig(
+      words.filter((word) => word !== undefined),
+      flags,
+    );
+    if ('data' in given) return given;
     const checked = await client.ask('check', given);
-    if (flags.dryrun === true) return { data: checked };
-    let made: { readonly name: string };
+    if (flags.dryrun === true) return { data: checked, text: `${JSON.stringify(checked, null, 4)}\n` };
+    let made: { readonly domid: number; readonly name: string };
     try {
-      made = (await client.ask('create', { ...given, paused: flags.p === true || flags.c === true })) as { name: string };
+      made = (await client.ask('create', { ...given, paused: flags.p === true || flags.c === true })) as typeof made;
     } catch (error) {
       if (!(error instanceof ToolstackError)) throw error;
       return refused(error.message, EXIT_NOT_MADE);
     }
-    if (flags.c !== true) return { data: made };
-    return showConsole(client, made.name, flags.p === true ? undefined : () => unpause(client.name, made.name));
+    if (flags.c === true) await showConsole(client, made.name, flags.p === true ? undefined : () => unpause(client.name, made.name));
+    if (flags.F === true) await waitForDeath(client.name, made);
+    return flags.c === true ? undefined : { data: made };
   },
 };
+
+/** What the operations `check` and `create` want to know. */
+type Config = Readonly<Record<'file' | 'folder' | 'text', string> & { changes: readonly string[] }>;
+
+/** Words with a `=` are settings, another one names the file. */
+function readConfig(words: readonly string[], { defconfig, quiet, e }: Flags): Config | Outcome {
+  const settings = words.filter((word) => word.includes('='));
+  const files = [...(typeof defconfig === 'string' ? [defconfig] : []), ...words.filter((word) => !word.includes('='))];
+  const [file, second] = files;
+  if (file === undefined) return refused('Config file not specified and none in save file', EXIT_NO_FILE);
+  if (second !== undefined)
+    return refused(`create takes one file, and these are two: ${file}, ${second}; a setting is key=value`, EXIT_USAGE);
+  if (quiet !== true) process.stderr.write(`Parsing config from ${file}\n`);
+  try {
+    const text = readFileSync(file, 'utf8');
+    const folder = file === '/dev/null' ? process.cwd() : resolve(dirname(file));
+    return { file, folder, text, changes: e === true ? [...settings, ...KEPT] : settings };
+  } catch (error) {
+    const reason = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'No such file or directory' : (error as Error).message;
+    return refused(`Failed to read config file: ${file}: ${reason}`, EXIT_NOT_MADE);
+  }
+}
+
+/** Also that of its next lives. */
+async function waitForDeath(host: string, made: { readonly domid: number; readonly name: string }): Promise<void> {
+  const client = await Client.open(host);
+  for (let domid: number | undefined = made.domid; domid !== undefined; ) {
+    process.stderr.write(`Waiting for domain ${made.name} (domid ${domid}) to die\n`);
+    await client.ask('wait', { domid });
+    const next = ((await client.ask('list')) as ListedDomain[]).find(({ name, shutdown }) => name === made.name && !shutdown);
+    domid = next?.domid;
+  }
+  client.close();
+}
 
 /** Over a connection of its own: the other one carries a console. */
 async function unpause(host: string, domain: string): Promise<void> {
