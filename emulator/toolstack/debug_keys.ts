@@ -1,12 +1,15 @@
 /** Debug keys: what each writes into ring -1's messages, as Xen does (xen:common/keyhandler.c). */
-
 import { grant_entry_v1, grant_entry_v2_full_page } from '../../hypercalls/abi/grant_table.ts';
+import { VIRQ_DEBUG } from '../../hypercalls/abi/xen.ts';
+import { polledPort } from '../../hypercalls/event_channel/poll.ts';
 import type { Binding } from '../../hypercalls/event_channel/port.ts';
-import { portsOf } from '../../hypercalls/event_channel/ports.ts';
+import { portsOf, raiseVirq, virqPorts } from '../../hypercalls/event_channel/ports.ts';
 import { maptrack } from '../../hypercalls/grant_table/maptrack.ts';
 import { grantTable } from '../../hypercalls/grant_table/table.ts';
 import { isUpcallPending, upcallMask } from '../../hypercalls/pv_cpu/vcpu_info.ts';
+import { periodOf } from '../../hypercalls/vcpu/timers.ts';
 import type { Domain } from '../domain.ts';
+import type { Vcpu } from '../vcpu.ts';
 import { formatCpuList } from './cpu_list.ts';
 import { domainInfo, vcpuInfo } from './domain_info.ts';
 import type { Toolstack } from './toolstack.ts';
@@ -68,7 +71,8 @@ function dumpEventChannels({ machine, records }: Toolstack): string[] {
       const number = String(port.number).padStart(4);
       return `    ${number} [${pending}/${masked}/${ports.abi.describe(machine, domain, port)}]: s=${state} n=${port.notifyVcpu} x=${port.onEvent ? 1 : 0}${more}`;
     });
-    return [`Event channel information for domain ${domain.id}:`, '    port [p/m/s]', ...lines];
+    const pollers = domain.vcpus.filter((vcpu) => polledPort(vcpu) !== 0).map(({ id }) => id);
+    return [`Event channel information for domain ${domain.id}:`, `Polling vCPUs: {${rangesOf(pollers)}}`, '    port [p/m/s]', ...lines];
   };
   return ["'e' pressed -> dumping event-channel info", ...records.flatMap(({ domain }) => dumpPorts(domain))];
 }
@@ -102,11 +106,17 @@ function dumpGrants({ machine, records }: Toolstack): string[] {
   ];
 }
 
+/** As in Xen each guest is told, too, if it has bound VIRQ_DEBUG. */
 function dumpDomains(toolstack: Toolstack): string[] {
   const { machine, records } = toolstack;
+  const notify = (vcpu: Vcpu): string => {
+    raiseVirq(machine, vcpu, VIRQ_DEBUG);
+    return `Notifying guest ${vcpu.domain.id}:${vcpu.id} (virq ${VIRQ_DEBUG}, port ${virqPorts.of(vcpu)[VIRQ_DEBUG]})`;
+  };
   return [
     `'q' pressed -> dumping domain info (now = ${machine.clock.now()})`,
     ...records.flatMap(({ domain }) => dumpDomain(toolstack, domain)),
+    ...records.flatMap(({ domain }) => domain.vcpus.map(notify)),
   ];
 }
 
@@ -115,25 +125,42 @@ function dumpDomain(toolstack: Toolstack, domain: Domain): string[] {
   const { id } = domain;
   const info = domainInfo(machine, domain);
   const uuid = machine.xenstore.read(`/local/domain/${id}/vm`)?.slice('/vm/'.length);
-  const affinity = (cpus: readonly number[]): string => (cpus.length === 0 ? '' : rangesOf(cpus));
+  const running = domain.vcpus.filter((vcpu) => scheduling.isRunning(vcpu)).map((vcpu) => scheduling.cpuOf(vcpu));
+  const heapPages = 1 + grantTable(machine, domain).frames.length;
   return [
     `General information for domain ${id}:`,
     `    dying=${domain.isDying ? 2 : 0} pause_count=${domain.pauseCount}`,
-    `    nr_pages=${info.memory_kib / 4} max_pages=${domain.maxPages}`,
+    `    nr_pages=${info.memory_kib / 4} xenheap_pages=${heapPages} dirty_cpus={${rangesOf(running)}} max_pages=${domain.maxPages}`,
     `    handle=${uuid} vm_assist=${domain.vmAssist.toString(16).padStart(8, '0')}`,
+    `Rangesets belonging to domain ${id}:`,
+    ...['Interrupts', 'I/O Memory', 'I/O Ports ', 'log-dirty '].map((kind) => `    ${kind} { }`),
+    `NODE affinity for domain ${id}: [0]`,
     `VCPU information and callbacks for domain ${id}:`,
-    ...domain.vcpus.flatMap((vcpu) => {
-      const { hard, soft } = scheduling.affinityOf(vcpu);
-      const has = vcpuInfo(machine, vcpu).running ? 'T' : 'F';
-      const pending = Number(isUpcallPending(machine, vcpu));
-      const mask = Number(upcallMask(machine, vcpu));
-      return [
-        `  UNIT${vcpu.id} affinities: hard={${affinity(hard)}} soft={${affinity(soft)}}`,
-        `    VCPU${vcpu.id}: CPU${scheduling.cpuOf(vcpu)} [has=${has}] poll=0 upcall_pend=0${pending} upcall_mask=0${mask} `,
-        `    pause_count=0 pause_flags=${(vcpu.isBlocked ? 1 : 0) | (vcpu.isUp ? 0 : 2)}`,
-      ];
-    }),
+    ...domain.vcpus.flatMap((vcpu) => dumpVcpu(toolstack, vcpu)),
   ];
 }
 
-const rangesOf = (cpus: readonly number[]): string => formatCpuList(cpus, Number.POSITIVE_INFINITY);
+function dumpVcpu({ machine, scheduling }: Toolstack, vcpu: Vcpu): string[] {
+  const { id } = vcpu;
+  const { hard, soft } = scheduling.affinityOf(vcpu);
+  const cpu = scheduling.cpuOf(vcpu);
+  const has = vcpuInfo(machine, vcpu).running ? 'T' : 'F';
+  const pending = Number(isUpcallPending(machine, vcpu));
+  const mask = Number(upcallMask(machine, vcpu));
+  const dirty = scheduling.isRunning(vcpu) ? `dirty_cpu=${cpu}` : '';
+  const period = periodOf(vcpu);
+  return [
+    `  UNIT${id} affinities: hard={${rangesOf(hard)}} soft={${rangesOf(soft)}}`,
+    `    VCPU${id}: CPU${cpu} [has=${has}] poll=${polledPort(vcpu)} upcall_pend=0${pending} upcall_mask=0${mask} ${dirty}`,
+    `    pause_count=0 pause_flags=${(vcpu.isBlocked ? 1 : 0) | (vcpu.isUp ? 0 : 2)}`,
+    period === 0n ? 'No periodic timer' : `${1_000_000_000n / period} Hz periodic timer (period ${period / 1_000_000n} ms)`,
+  ];
+}
+
+const rangesOf = (cpus: readonly number[]): string =>
+  cpus.length === 0
+    ? ''
+    : formatCpuList(
+        [...cpus].sort((a, b) => a - b),
+        Number.POSITIVE_INFINITY,
+      );

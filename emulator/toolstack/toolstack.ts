@@ -7,6 +7,7 @@ import { domainPath } from '../../hypercalls/xenstore/path.ts';
 import type { Domain } from '../domain.ts';
 import { Machine, type MachineOptions } from '../machine.ts';
 import { PAGE_SIZE } from '../memory/machine_memory.ts';
+import { bootMessages } from './boot_messages.ts';
 import { ConsoleTap } from './console_tap.ts';
 import { parseCpuList } from './cpu_list.ts';
 import { type OpenDisk, refusalToShare } from './disk_sharing.ts';
@@ -87,7 +88,7 @@ export class Toolstack {
       },
     });
     this.scheduling = new Scheduling(this.machine);
-    this.log.write(`Xen version 4.17.7 (beneath), ${this.scheduling.cpuCount} CPUs, ${description.memory / 1024 / 1024}MB`);
+    this.log.write(bootMessages(this.machine, description.memory).join('\n'));
   }
 
   /** By domid, without the host itself. */
@@ -260,8 +261,9 @@ export class Toolstack {
 
   rename(domid: number, name: string): void {
     const record = this.record(domid);
-    this.refuseTakenName(name);
     const { domain } = record;
+    if (name === domain.name) return;
+    this.refuseTakenName(name);
     const { xenstore } = this.machine;
     domain.name = name;
     record.description = { ...record.description, name };

@@ -42,6 +42,9 @@ export function stopPolling(host: Host, vcpu: Vcpu): void {
   state.timer = undefined;
 }
 
+/** What it waits for: a port, ANY_PORT, or 0 for nothing. */
+export const polledPort = (vcpu: Vcpu): number => polling.of(vcpu).port;
+
 /** Wakes `vcpu`, whatever it waits for. */
 export function kick(host: Host, vcpu: Vcpu): void {
   stopPolling(host, vcpu);

@@ -62,6 +62,9 @@ export function setPeriodicTimer(host: Host, vcpu: Vcpu, period: bigint): void {
   if (timers.isOnCore) startTicking(host, vcpu);
 }
 
+/** Nanoseconds; 0n: it has none. */
+export const periodOf = (vcpu: Vcpu): bigint => timersOf.of(vcpu).period;
+
 /** The vCPU goes on a core. */
 export function startTicking(host: Host, vcpu: Vcpu): void {
   const timers = timersOf.of(vcpu);

@@ -197,6 +197,9 @@ t.test('what becomes of a domain that ends', (t) => {
 
 t.test('a crash leaves its reason in the messages', (t) => {
   const host = new TestHost();
+  t.match(host.ask('dmesg'), {
+    text: /^\(XEN\) Xen version 4\.17\.7 \(beneath\)\n\(XEN\) System RAM: 64MB \(65536kB\)\n[\s\S]*\(XEN\) Adding cpu 0 to runqueue 0\n/,
+  });
   host.create('a', 'kernel=crash');
   host.run();
   const { text } = host.ask('dmesg', { clear: true }) as { text: string };
@@ -210,7 +213,14 @@ t.test('a crash leaves its reason in the messages', (t) => {
     '       1 [0/0/0]: s=3 n=0 x=0 d=0 p=1',
     '  1 frames (64 max), 0 maptrack frames (1024 max)',
     "gnttab_usage_print_all [ key 'g' pressed",
+    'Polling vCPUs: {}',
+    '    nr_pages=2048 xenheap_pages=2 dirty_cpus={} max_pages=2304',
+    'Rangesets belonging to domain 2:',
+    '    I/O Ports  { }',
+    'NODE affinity for domain 2: [0]',
     'VCPU information and callbacks for domain 2:',
+    '100 Hz periodic timer (period 10 ms)',
+    'Notifying guest 2:0 (virq 1, port 0)',
   ]) {
     t.match(dumped, `(XEN) ${line}\n`);
   }
@@ -229,6 +239,7 @@ t.test('names, vCPUs and schedules', (t) => {
   const { xenstore } = host.toolstack.machine;
   host.ask('rename', { domain: 'a', to: 'z' });
   t.equal(xenstore.read('/local/domain/1/name'), 'z');
+  host.ask('rename', { domain: 'z', to: 'z' });
   t.throws(() => host.ask('rename', { domain: 'z', to: 'b' }), { message: 'Domain with name "b" already exists.' });
   t.throws(() => host.ask('pause', { domain: 'a' }), { message: 'a is an invalid domain identifier (rc=-6)' });
   t.throws(() => host.ask('pause', { domain: '9' }), { message: "Error: Domain '9' does not exist." });
@@ -259,6 +270,13 @@ t.test('names, vCPUs and schedules', (t) => {
       },
     },
   ]);
+  const described = host.ask('check', { file: 'd.cfg', text: 'name = "d"\nkernel = "spin"\n', changes: ['vcpus=2', 'disk=["x.1,ro"]'] });
+  t.match(described, {
+    c_info: { type: 'pv', name: 'd' },
+    b_info: { max_vcpus: 2, avail_vcpus: [0, 1], max_memkb: 131072, kernel: 'spin' },
+    disks: [{ pdev_path: 'x.1', vdev: 'xvda', readwrite: 0 }],
+    on_crash: 'destroy',
+  });
   t.throws(() => host.ask('set_ratelimit', { us: 5 }), { message: 'Ratelimit out of range, valid range is from 100 to 500000' });
   t.end();
 });

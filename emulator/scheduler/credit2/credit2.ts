@@ -52,6 +52,10 @@ export class Credit2<Owner = unknown> {
     this.#state = createState(host, topology, parameters, arrangeRunqueues);
   }
 
+  get parameters(): Parameters {
+    return this.#state.parameters;
+  }
+
   /** Without a cap, which `adjust` can give it once it has units. */
   addDomain(id: number, weight = CSCHED2_DEFAULT_WEIGHT): CreditDomain {
     const domain = new CreditDomain(id, weight);
