@@ -17,10 +17,14 @@ import { releaseDomain } from '../hypercalls/domain_release.ts';
 import { connectToHost, type HostChannel, raiseVirq } from '../hypercalls/event_channel/ports.ts';
 import { seedGrant } from '../hypercalls/grant_table/toolstack.ts';
 import { setMemoryMap } from '../hypercalls/memory/op.ts';
+import { type Capture, NetBackend, type SavedInterface } from '../hypercalls/net/backend.ts';
+import { populateInterface } from '../hypercalls/net/device_tree.ts';
+import { Networks } from '../hypercalls/net/network.ts';
 import type { Observer } from '../hypercalls/observer.ts';
 import { becomeRunnable, beginRunstate, enterCore, goOffline, leaveCore } from '../hypercalls/vcpu/runstate.ts';
 import { writeWallClock } from '../hypercalls/vcpu/time.ts';
 import { domainHandle, handleOf } from '../hypercalls/version/op.ts';
+import { devicePaths } from '../hypercalls/xenbus/device_nodes.ts';
 import { populateDomainTree, removeDomainTree, uuidOf } from '../hypercalls/xenstore/domain_tree.ts';
 import { XenstoreRing } from '../hypercalls/xenstore/ring.ts';
 import { XenStore } from '../hypercalls/xenstore/store.ts';
@@ -92,6 +96,8 @@ export interface DomainSpec {
   ramdiskPath?: string;
   /** Not of an initial domain. */
   disks?: readonly DiskSpec[];
+  /** Not of an initial domain. */
+  interfaces?: readonly InterfaceSpec[];
 }
 
 export interface DiskSpec {
@@ -100,6 +106,16 @@ export interface DiskSpec {
   /** Where it came from, for xenstore. */
   readonly path: string;
   readonly disk: Disk;
+}
+
+/** A network interface. */
+export interface InterfaceSpec {
+  /** `00:16:3e:00:00:01` */
+  readonly mac: string;
+  /** The name of the network, which all interfaces of the machine with this name share. */
+  readonly bridge: string;
+  /** Sees what passes. */
+  readonly capture?: Capture | undefined;
 }
 
 /** Why ring -1 crashed a domain. */
@@ -131,8 +147,11 @@ interface HostEnds {
   readonly store: RingEnd<XenstoreRing>;
   readonly console: RingEnd<ConsoleRing>;
   readonly disks: readonly Pick<DiskSpec, 'name' | 'path'>[];
+  readonly interfaces: readonly Pick<InterfaceSpec, 'mac' | 'bridge'>[];
   readonly channels: readonly HostChannel[];
 }
+
+type Devices = Pick<HostEnds, 'disks' | 'interfaces'>;
 
 /** Something of the guest's xenstore and of its console. */
 interface Ends<T> {
@@ -150,6 +169,8 @@ export class Machine implements RunHost {
   readonly xenstore = new XenStore();
   /** Of each domain. */
   readonly blockBackends = new Map<number, readonly BlockBackend[]>();
+  readonly netBackends = new Map<number, readonly NetBackend[]>();
+  readonly #networks = new Networks();
   /** Of each domain but the initial one. */
   readonly #hostEnds = new Map<number, HostEnds>();
   #nextDomid = 1;
@@ -283,11 +304,12 @@ export class Machine implements RunHost {
       setMemoryMap(domain, Math.floor(maxMemorySize / PAGE_SIZE));
       seedGrant(this, domain, GNTTAB_RESERVED_CONSOLE, this.domains.get(0)!, boot.consoleMfn);
       seedGrant(this, domain, GNTTAB_RESERVED_XENSTORE, this.domains.get(0)!, boot.xenstoreMfn);
-      rings.open(uuid, { store: boot.xenstoreMfn, console: boot.consoleMfn }, spec.disks ?? []);
-      this.blockBackends.set(
-        id,
-        (spec.disks ?? []).map((disk) => this.#attach(domain, disk)),
-      );
+      const { disks = [], interfaces = [] } = spec;
+      rings.open(uuid, { store: boot.xenstoreMfn, console: boot.consoleMfn }, { disks, interfaces });
+      const attach = (disk: DiskSpec): BlockBackend => this.#attach(domain, disk);
+      const plugIn = (each: InterfaceSpec, handle: number): NetBackend => this.#plugIn(domain, handle, each);
+      this.blockBackends.set(id, disks.map(attach));
+      this.netBackends.set(id, interfaces.map(plugIn));
     } else {
       this.consoles.set(id, { input: (bytes) => this.#inputEmergency(vcpu, bytes), drain: () => {} });
     }
@@ -306,7 +328,7 @@ export class Machine implements RunHost {
   }
 
   /** A domain as it was saved, here or elsewhere: paused, and it has lost nothing. Or why that cannot be. */
-  restoreDomain(saved: SavedDomain, disks: readonly Disk[] = []): Domain | string {
+  restoreDomain(saved: SavedDomain, disks: readonly Disk[] = [], captures: readonly (Capture | undefined)[] = []): Domain | string {
     const refusal = refusalOf(this, saved, disks);
     if (refusal !== undefined) return refusal;
     const { id, name, maxPages, uuid, store, console: terminal } = saved;
@@ -320,12 +342,17 @@ export class Machine implements RunHost {
     this.xenstore.introduce(id);
     this.xenstore.loadTree(saved.nodes);
     const rings = this.#connectRings(domain, { store: store.port, console: terminal.port });
-    const opened = rings.open(uuid, { store: store.mfn, console: terminal.mfn }, saved.disks);
+    const opened = rings.open(uuid, { store: store.mfn, console: terminal.mfn }, saved);
     opened.store.load(store.ring);
     opened.console.load(terminal.typed);
     const resume = (disk: SavedBackend, i: number): BlockBackend =>
       new BlockBackend(this, domain, disks[i]!, this.xenstore, pathsOfDisk(id, disk.name), disk);
     this.blockBackends.set(id, saved.disks.map(resume));
+    const plugIn = ({ bridge, ...state }: SavedInterface & { bridge: string }, handle: number): NetBackend => {
+      const wiring = { network: this.#networks.find(bridge), capture: captures[handle] };
+      return new NetBackend(this, domain, wiring, this.xenstore, devicePaths(id, 'vif', handle), state);
+    };
+    this.netBackends.set(id, saved.interfaces.map(plugIn));
     return domain;
   }
 
@@ -351,12 +378,12 @@ export class Machine implements RunHost {
     present?: Ends<number>,
   ): {
     readonly ports: Ends<number>;
-    open(uuid: string, mfns: Ends<number>, disks: HostEnds['disks']): { store: XenstoreRing; console: ConsoleRing };
+    open(uuid: string, mfns: Ends<number>, devices: Devices): { store: XenstoreRing; console: ConsoleRing };
   } {
     let rings: { store: XenstoreRing; console: ConsoleRing } | undefined;
     const store = this.#connect(domain, () => rings?.store.onEvent(), present?.store);
     const terminal = this.#connect(domain, () => rings?.console.onEvent(), present?.console);
-    const open = (uuid: string, mfns: Ends<number>, disks: HostEnds['disks']): { store: XenstoreRing; console: ConsoleRing } => {
+    const open = (uuid: string, mfns: Ends<number>, devices: Devices): { store: XenstoreRing; console: ConsoleRing } => {
       const { ram } = this.memory;
       const storeRing = new XenstoreRing(this.xenstore, domain, ram, mfns.store, store.notify);
       const consoleRing = new ConsoleRing(ram, mfns.console, (bytes) => this.#output(domain, bytes), terminal.notify);
@@ -364,7 +391,8 @@ export class Machine implements RunHost {
         uuid,
         store: { port: store.port, mfn: mfns.store, ring: storeRing },
         console: { port: terminal.port, mfn: mfns.console, ring: consoleRing },
-        disks,
+        disks: devices.disks,
+        interfaces: devices.interfaces,
         channels: [store, terminal],
       });
       this.consoles.set(domain.id, { input: (bytes) => consoleRing.input(bytes), drain: () => consoleRing.onEvent() });
@@ -383,6 +411,11 @@ export class Machine implements RunHost {
   #attach(domain: Domain, { name, path, disk }: DiskSpec): BlockBackend {
     const paths = populateDisk(this.xenstore, domain.id, { name, path, isReadonly: disk.isReadonly });
     return new BlockBackend(this, domain, disk, this.xenstore, paths);
+  }
+
+  #plugIn(domain: Domain, handle: number, { mac, bridge, capture }: InterfaceSpec): NetBackend {
+    const paths = populateInterface(this.xenstore, domain.id, { handle, mac, bridge });
+    return new NetBackend(this, domain, { network: this.#networks.find(bridge), capture }, this.xenstore, paths);
   }
 
   #inputEmergency(vcpu: Vcpu, bytes: Uint8Array): void {
@@ -488,7 +521,7 @@ export class Machine implements RunHost {
   #stop(domain: Domain): void {
     this.#settleAll(domain);
     this.consoles.get(domain.id)?.drain();
-    for (const backend of this.blockBackends.get(domain.id) ?? []) backend.close();
+    for (const backends of [this.blockBackends, this.netBackends]) for (const backend of backends.get(domain.id) ?? []) backend.close();
   }
 
   /** Ends it here and now, whatever its guest is at, and takes its memory back, but for frames that others have mapped. */
@@ -505,6 +538,7 @@ export class Machine implements RunHost {
     this.#hostEnds.delete(id);
     this.consoles.delete(id);
     this.blockBackends.delete(id);
+    this.netBackends.delete(id);
     this.crashes.delete(domain);
     this.timeline?.domainEnds(domain);
     releaseDomain(this, domain);

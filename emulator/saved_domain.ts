@@ -6,6 +6,7 @@
 import type { SavedBackend } from '../hypercalls/block/backend.ts';
 import type { Disk } from '../hypercalls/block/disk.ts';
 import { loadHostMappings, type SavedHostMapping, saveHostMappings } from '../hypercalls/grant_table/toolstack.ts';
+import type { SavedInterface } from '../hypercalls/net/backend.ts';
 import { domainPath } from '../hypercalls/xenstore/path.ts';
 import type { SavedRing } from '../hypercalls/xenstore/ring.ts';
 import type { SavedNode } from '../hypercalls/xenstore/store.ts';
@@ -45,6 +46,7 @@ export interface SavedDomain {
   readonly uuid: string;
   readonly nodes: readonly SavedNode[];
   readonly disks: readonly SavedBackend[];
+  readonly interfaces: readonly (SavedInterface & { readonly mac: string; readonly bridge: string })[];
   readonly store: { readonly port: number; readonly mfn: number; readonly ring: SavedRing };
   readonly console: { readonly port: number; readonly mfn: number; readonly typed: Uint8Array };
 }
@@ -77,6 +79,7 @@ export function saveDomain(machine: Machine, domain: Domain): SavedDomain {
     uuid: ends.uuid,
     nodes: treesOf(machine, id, ends.uuid).flatMap((path) => xenstore.saveTree(path)),
     disks: ends.disks.map(({ name, path }, i) => ({ name, path, ...machine.blockBackends.get(id)![i]!.save() })),
+    interfaces: ends.interfaces.map(({ mac, bridge }, i) => ({ mac, bridge, ...machine.netBackends.get(id)![i]!.save() })),
     store: { port: ends.store.port, mfn: ends.store.mfn, ring: ends.store.ring.save() },
     console: { port: ends.console.port, mfn: ends.console.mfn, typed: ends.console.ring.save() },
   };

@@ -19,8 +19,8 @@ if [ "${1:-}" = --check ]; then
     shift
 fi
 if [ $# -eq 0 ]; then
-    # spin has nothing to say
-    set -- $(for elf in */*.elf; do basename "$elf" .elf; done | while read -r name; do [ ! -d "$name" ] || echo "$name"; done | grep -vx spin)
+    # spin has nothing to say, network has a record.sh of its own
+    set -- $(for elf in */*.elf; do basename "$elf" .elf; done | while read -r name; do [ ! -d "$name" ] || echo "$name"; done | grep -vx -e spin -e network)
 fi
 
 elfs=

@@ -5,6 +5,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { MAX_GUEST_CMDLINE } from '../../firmware/start_info.ts';
 import { type DiskDescription, parseDisk } from '../toolstack/disk_spec.ts';
+import { type NetDescription, parseNet } from '../toolstack/net_spec.ts';
 import { parseMemory } from '../toolstack/size.ts';
 import { addTimelineOptions, type TimelineOptions } from './timeline_options.ts';
 
@@ -25,6 +26,7 @@ export interface RunOptions extends TimelineOptions {
   readonly cmdline: string;
   readonly ramdisk?: string;
   readonly disk: readonly DiskDescription[];
+  readonly net: readonly NetDescription[];
   /** Seconds. */
   readonly timeout?: number;
   readonly maxInstructions?: number;
@@ -86,6 +88,14 @@ function parseDisks(text: string, disks: readonly DiskDescription[]): DiskDescri
   return [...disks, disk];
 }
 
+function parseNets(text: string, nets: readonly NetDescription[]): NetDescription[] {
+  const net = parseNet(text);
+  if (typeof net === 'string') throw new InvalidArgumentError(net);
+  if (net.pcap !== undefined && nets.some(({ pcap }) => pcap === net.pcap))
+    throw new InvalidArgumentError(`Another interface is recorded in ${net.pcap}; give each its own file.`);
+  return [...nets, net];
+}
+
 /** Adds the flags to `command`. */
 export function addRunOptions(command: Command): Command {
   const withFlags = command
@@ -97,6 +107,11 @@ export function addRunOptions(command: Command): Command {
     .addOption(
       new Option('--disk <file[,ro]>', 'a raw disk image as its next disk, xvda first; may be repeated')
         .argParser(parseDisks)
+        .default([], 'none'),
+    )
+    .addOption(
+      new Option('--net <words>', 'a network interface: bridge=NAME, or loop; mac=ADDRESS; pcap=FILE records it; may be repeated')
+        .argParser(parseNets)
         .default([], 'none'),
     )
     .addOption(new Option('--timeout <seconds>', 'stop after so long').argParser(parseSeconds))

@@ -11,11 +11,13 @@ import { Machine, type MachineOptions } from '../machine.ts';
 import { runSlice, type Slice } from '../run.ts';
 import { refusalToShare } from '../toolstack/disk_sharing.ts';
 import type { DiskDescription } from '../toolstack/disk_spec.ts';
+import { withMac } from '../toolstack/net_spec.ts';
 import { bugReport, crashReport } from './crash_report.ts';
 import { DETERMINISTIC_SLICE, EPOCH_NS } from './deterministic.ts';
 import { DiskFile } from './disk_file.ts';
 import { type Keyboard, openKeyboard, readWholeInput } from './keyboard.ts';
 import type { RunOptions, TraceKind } from './options.ts';
+import { PcapFile } from './pcap_file.ts';
 import { readUserFile } from './read_file.ts';
 import { statisticsReport } from './statistics.ts';
 import { recordTimeline } from './timeline_options.ts';
@@ -42,7 +44,10 @@ export async function runCommand(kernelPath: string, options: RunOptions): Promi
   const ramdisk = options.ramdisk === undefined ? undefined : readUserFile(options.ramdisk, 'ramdisk');
   if (options.disk.length > 0 && options.as === 'dom0')
     throw new UserError('--disk: an initial domain has no virtual disks; leave --as dom0 out');
+  if (options.net.length > 0 && options.as === 'dom0')
+    throw new UserError('--net: an initial domain has no virtual interfaces; leave --as dom0 out');
   const files = openDisks(options.disk);
+  const captures = options.net.map(({ pcap }) => (pcap === undefined ? undefined : new PcapFile(pcap)));
   const trace = options.trace && new TraceWriter(options.trace);
   const traced = (kind: TraceKind) => (trace && options.trace?.kinds.has(kind) ? trace.line : undefined);
   const checker = options.check ? new Checker(image) : undefined;
@@ -73,6 +78,7 @@ export async function runCommand(kernelPath: string, options: RunOptions): Promi
     ...(ramdisk && { ramdisk }),
     ...(options.ramdisk !== undefined && { ramdiskPath: options.ramdisk }),
     disks: options.disk.map(({ name, path }, i) => ({ name, path: resolve(path), disk: files[i]! })),
+    interfaces: options.net.map((net, i) => ({ ...withMac(net, parse(kernelPath).name, i), capture: captures[i]?.capture })),
   });
   if (domain instanceof ImageError) throw new UserError(`${kernelPath}: ${domain.message}`);
 
@@ -97,7 +103,7 @@ export async function runCommand(kernelPath: string, options: RunOptions): Promi
     keyboard?.close();
     trace?.close();
     timeline.close();
-    for (const file of files) file.close();
+    for (const file of [...files, ...captures]) file?.close();
   }
 }
 

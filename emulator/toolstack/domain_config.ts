@@ -2,7 +2,7 @@ import type { DomainDescription } from './host_keys.ts';
 
 /** A domain's configuration as xl shows it; libxl's names, what it has for other kinds of guests left out. */
 export function configOf(description: DomainDescription): Record<'c_info' | 'b_info', object> {
-  const { type, name, ramdisk, cmdline, disk, maxmem, memory, vcpus, maxvcpus, weight, cap, kernel } = description;
+  const { type, name, ramdisk, cmdline, disk, vif, maxmem, memory, vcpus, maxvcpus, weight, cap, kernel } = description;
   const { on_poweroff, on_reboot, on_crash, on_watchdog } = description;
   return {
     c_info: { type, name },
@@ -20,6 +20,7 @@ export function configOf(description: DomainDescription): Record<'c_info' | 'b_i
     ...(disk.length > 0 && {
       disks: disk.map(({ path, name, isReadonly }) => ({ pdev_path: path, vdev: name, readwrite: isReadonly ? 0 : 1 })),
     }),
+    ...(vif.length > 0 && { nics: vif.map(({ mac, bridge }, devid) => ({ devid, ...(mac && { mac }), bridge, nictype: 'vif' })) }),
     ...{ on_poweroff, on_reboot, on_watchdog, on_crash },
   };
 }

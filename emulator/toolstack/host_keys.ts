@@ -3,6 +3,7 @@ import { MAX_GUEST_CMDLINE } from '../../firmware/start_info.ts';
 import { type Arrangement, XEN_SYSCTL_SCHED_RATELIMIT_MAX, XEN_SYSCTL_SCHED_RATELIMIT_MIN } from '../scheduler/credit2/parameters.ts';
 import { parseCpuList } from './cpu_list.ts';
 import { type DiskDescription, parseDisk } from './disk_spec.ts';
+import { type NetDescription, parseNet } from './net_spec.ts';
 import { parseMemory } from './size.ts';
 
 export interface Topology {
@@ -45,6 +46,7 @@ export interface DomainDescription {
   readonly cpus: string | readonly string[];
   readonly cpus_soft: string | readonly string[];
   readonly disk: readonly DiskDescription[];
+  readonly vif: readonly NetDescription[];
   readonly on_poweroff: ShutdownAction;
   readonly on_reboot: ShutdownAction;
   readonly on_crash: ShutdownAction;
@@ -128,6 +130,15 @@ function disks(value: unknown): readonly DiskDescription[] {
   return read;
 }
 
+function interfaces(value: unknown): readonly NetDescription[] {
+  if (!Array.isArray(value) || !value.every((each) => typeof each === 'string')) wrong('write a list such as ["bridge=xenbr0"]');
+  return (value as string[]).map((each) => {
+    const net = parseNet(each);
+    if (typeof net === 'string') return wrong(asAdvice(net));
+    return net.pcap === undefined ? net : wrong('pcap= is for beneath run --net; leave it out');
+  });
+}
+
 function topology(value: unknown): Topology {
   const isTable = typeof value === 'object' && value !== null && !Array.isArray(value);
   const parts: Readonly<Record<string, unknown>> = { sockets: 1, cores_per_socket: 1, threads_per_core: 1, ...(isTable ? value : {}) };
@@ -176,6 +187,7 @@ export const domainKeys: Keys<DomainDescription> = {
   cpus:              { field: 'cpus',        read: cpus, otherwise: 'all' },
   cpus_soft:         { field: 'cpus_soft',   read: cpus, otherwise: 'all' },
   disk:              { field: 'disk',        read: disks, otherwise: [] },
+  vif:               { field: 'vif',         read: interfaces, otherwise: [] },
   on_poweroff:       { field: 'on_poweroff', read: action, otherwise: 'destroy' },
   on_reboot:         { field: 'on_reboot',   read: action, otherwise: 'restart' },
   on_crash:          { field: 'on_crash',    read: action, otherwise: 'destroy' },

@@ -162,6 +162,7 @@ function create(host: Host, given: Arguments): { domid: number; name: string } {
 }
 
 const VBD_FIELDS = ['readRequests', 'writeRequests', 'readSectors', 'writtenSectors'] as const;
+const NET_FIELDS = ['sentBytes', 'receivedBytes'] as const;
 
 export interface TopDomain extends ListedDomain {
   readonly weight: number;
@@ -169,6 +170,9 @@ export interface TopDomain extends ListedDomain {
   readonly vbds: number;
   /** Requests read and written, sectors read and written. */
   readonly vbd_counts: readonly number[];
+  readonly nets: number;
+  /** Bytes sent and received. */
+  readonly net_counts: readonly number[];
   readonly vcpu_loads: readonly VcpuLoad[];
 }
 
@@ -194,11 +198,14 @@ function topOf(toolstack: Toolstack): Top {
     domains: records.map((record) => {
       const { domain } = record;
       const backends = machine.blockBackends.get(domain.id) ?? [];
+      const nets = machine.netBackends.get(domain.id) ?? [];
       return {
         ...listed(toolstack, record),
         ...scheduling.parametersOf(domain),
         vbds: backends.length,
         vbd_counts: VBD_FIELDS.map((field) => backends.reduce((sum, { statistics }) => sum + statistics[field], 0)),
+        nets: nets.length,
+        net_counts: NET_FIELDS.map((field) => nets.reduce((sum, { statistics }) => sum + statistics[field], 0)),
         vcpu_loads: domain.vcpus.map((vcpu) => vcpuLoad(machine, vcpu)),
       };
     }),

@@ -12,7 +12,7 @@ export interface Packing {
 }
 
 const MAGIC = Uint8Array.from('beneath\x1a', (character) => character.charCodeAt(0));
-const VERSION = 1;
+const VERSION = 2;
 /** MAGIC, then as u32: the version, the CRC of what is packed, the size of the data. */
 const HEADER_SIZE = MAGIC.length + 12;
 

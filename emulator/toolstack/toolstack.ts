@@ -14,6 +14,7 @@ import { type OpenDisk, refusalToShare } from './disk_sharing.ts';
 import type { DiskDescription } from './disk_spec.ts';
 import type { DomainDescription, HostDescription } from './host_keys.ts';
 import { MessageLog } from './message_log.ts';
+import { type PluggedNet, withMac } from './net_spec.ts';
 import type { Packing } from './save_file.ts';
 import { Scheduling, topologyOf } from './scheduling.ts';
 import { ERROR_INVAL, ToolstackError } from './toolstack_error.ts';
@@ -109,7 +110,8 @@ export class Toolstack {
   }
 
   /** Builds the domain, and lets it run unless it shall stay paused. */
-  create(description: DomainDescription, isPaused = false): Domain {
+  create(given: DomainDescription, isPaused = false): Domain {
+    const description = { ...given, vif: given.vif.map((net, i) => withMac(net, given.name, i)) };
     const { name, kernel, ramdisk, maxvcpus = description.vcpus } = description;
     this.refuseTakenName(name);
     if (description.cap > 100 * maxvcpus) throw new ToolstackError(capRange(maxvcpus), ERROR_INVAL);
@@ -159,7 +161,7 @@ export class Toolstack {
   }
 
   #build(
-    description: DomainDescription,
+    description: DomainDescription & { readonly vif: readonly PluggedNet[] },
     image: Uint8Array,
     ramdisk: Uint8Array | undefined,
     disks: readonly OpenDisk[],
@@ -176,6 +178,7 @@ export class Toolstack {
       cmdline: description.cmdline,
       kernelPath: kernel,
       disks: description.disk.map((disk, i) => ({ ...disk, disk: disks[i]! })),
+      interfaces: description.vif,
       ...(maxmem !== undefined && { maxMemorySize: maxmem }),
       ...(ramdisk && { ramdisk }),
       ...(description.ramdisk !== undefined && { ramdiskPath: description.ramdisk }),

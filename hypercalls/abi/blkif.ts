@@ -3,8 +3,9 @@
  * same structs: its u64s are aligned to 4 bytes.
  */
 import { grant_ref_t } from './grant_table.ts';
-import { pad, struct } from './struct.ts';
-import { array, i16, symbols, type Type, typedef, u8, u16, u32, u64 } from './types.ts';
+import { sring } from './ring.ts';
+import { struct } from './struct.ts';
+import { array, i16, symbols, type Type, typedef, u8, u16, u64 } from './types.ts';
 
 export const BLKIF_OP_READ = 0;
 export const BLKIF_OP_WRITE = 1;
@@ -57,20 +58,7 @@ export const blkif_request_x86_32 = request('blkif_request.x86_32', qword_x86_32
 export const blkif_request_discard_x86_32 = discard('blkif_request_discard.x86_32', qword_x86_32);
 export const blkif_response_x86_32 = response('blkif_response.x86_32', qword_x86_32);
 
-/** The shared page; `ring` is the first of its entries, each a request or its response. */
-export const blkif_sring = struct('blkif_sring', {
-  /** [guest] */
-  req_prod: u32,
-  /** [backend]: the guest tells of requests when it has put this one. */
-  req_event: u32,
-  /** [backend] */
-  rsp_prod: u32,
-  /** [guest]: it wants to be told when this response is there. */
-  rsp_event: u32,
-  pvt: pad(4),
-  __pad: pad(44),
-  ring: blkif_request,
-});
+export const blkif_sring = sring('blkif_sring', blkif_request);
 
 export const XEN_IO_PROTO_ABI_X86_32 = 'x86_32-abi';
 export const XEN_IO_PROTO_ABI_X86_64 = 'x86_64-abi';

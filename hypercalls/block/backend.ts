@@ -9,9 +9,8 @@ import * as abi from '../abi/blkif.ts';
 import { XenbusState } from '../abi/xenbus.ts';
 import { connectToHost, type HostChannel } from '../event_channel/ports.ts';
 import { findHostMapping, type HostMapping, mapToHost } from '../grant_table/toolstack.ts';
-import { domainPath } from '../xenstore/path.ts';
+import { DeviceNodes, type DevicePaths } from '../xenbus/device_nodes.ts';
 import type { XenStore } from '../xenstore/store.ts';
-import type { DevicePaths } from './device_tree.ts';
 import { type Disk, SECTOR_SIZE } from './disk.ts';
 import { type BlockDevice, perform } from './perform.ts';
 import { BlockRing, type Request, ringLayouts } from './ring.ts';
@@ -43,33 +42,29 @@ export class BlockBackend {
   /** Requests, and the sectors of their segments, as blkback counts them. */
   readonly statistics = { readRequests: 0, writeRequests: 0, readSectors: 0, writtenSectors: 0 };
   readonly #device: BlockDevice;
-  readonly #store: XenStore;
-  readonly #paths: DevicePaths;
+  readonly #nodes: DeviceNodes;
   readonly #unwatch: () => void;
-  #state: number = XenbusState.Initialising;
   #connection: Connection | undefined;
   #isClosed = false;
 
   /** `saved`: the domain was restored, and its front end goes on with the one that it had. */
   constructor(host: Host, domain: Domain, disk: Disk, store: XenStore, paths: DevicePaths, saved?: SavedBackend) {
     this.#device = { host, domain, disk };
-    this.#store = store;
-    this.#paths = paths;
+    this.#nodes = new DeviceNodes(store, paths, saved?.state);
     if (saved) this.#resume(saved);
     else {
       this.#putFeatures();
-      this.#become(XenbusState.InitWait);
+      this.#nodes.become(XenbusState.InitWait);
     }
-    this.#unwatch = store.watch(`${paths.frontend}/state`, () => this.#follow());
+    this.#unwatch = this.#nodes.watchState((state) => this.#follow(state));
   }
 
   save(): Pick<SavedBackend, 'sectors' | 'state' | 'offer'> {
-    return { sectors: this.#device.disk.sectors, state: this.#state, offer: this.#connection?.offer };
+    return { sectors: this.#device.disk.sectors, state: this.#nodes.state, offer: this.#connection?.offer };
   }
 
-  #resume({ state, offer }: SavedBackend): void {
+  #resume({ offer }: SavedBackend): void {
     const { host, domain } = this.#device;
-    this.#state = state;
     if (offer === undefined) return;
     const page = findHostMapping(host, domain, offer.ref);
     const connection = page && this.#join(offer, page);
@@ -83,26 +78,27 @@ export class BlockBackend {
     this.#isClosed = true;
     this.#unwatch();
     this.#disconnect();
-    this.#become(XenbusState.Closed);
+    this.#nodes.become(XenbusState.Closed);
     this.#device.disk.flush();
   }
 
-  #follow(): void {
-    switch (this.#number('state')) {
+  #follow(state: number | undefined): void {
+    const nodes = this.#nodes;
+    switch (state) {
       case XenbusState.Initialising:
-        if (this.#state === XenbusState.Closed) this.#become(XenbusState.InitWait);
+        if (nodes.state === XenbusState.Closed) nodes.become(XenbusState.InitWait);
         return;
       case XenbusState.Initialised:
       case XenbusState.Connected:
-        if (this.#state !== XenbusState.Connected) this.#connect();
+        if (nodes.state !== XenbusState.Connected) this.#connect();
         return;
       case XenbusState.Closing:
-        this.#become(XenbusState.Closing);
+        nodes.become(XenbusState.Closing);
         return;
       case XenbusState.Closed:
       case undefined:
         this.#disconnect();
-        this.#become(XenbusState.Closed);
+        nodes.become(XenbusState.Closed);
         return;
       default:
     }
@@ -117,20 +113,21 @@ export class BlockBackend {
     }
     this.#connection = connection;
     this.#putGeometry();
-    this.#become(XenbusState.Connected);
+    this.#nodes.become(XenbusState.Connected);
     this.#serve();
   }
 
   /** The ring and the channel that the front end names; or what is wrong with them. */
   #open(): Connection | string {
     const { host, domain } = this.#device;
-    const protocol = this.#node('protocol') ?? abi.XEN_IO_PROTO_ABI_NATIVE;
+    const nodes = this.#nodes;
+    const protocol = nodes.read('protocol') ?? abi.XEN_IO_PROTO_ABI_NATIVE;
     if (!Object.hasOwn(ringLayouts, protocol)) return `unknown fe protocol ${protocol}`;
-    if ((this.#number('multi-queue-num-queues') ?? 1) > 1) return 'there is one queue';
-    if ((this.#number('ring-page-order') ?? 0) > 0) return 'the ring has one page';
-    const ref = this.#number('ring-ref');
+    if ((nodes.readNumber('multi-queue-num-queues') ?? 1) > 1) return 'there is one queue';
+    if ((nodes.readNumber('ring-page-order') ?? 0) > 0) return 'the ring has one page';
+    const ref = nodes.readNumber('ring-ref');
     if (ref === undefined) return 'reading ring-ref';
-    const port = this.#number('event-channel');
+    const port = nodes.readNumber('event-channel');
     if (port === undefined) return 'reading event-channel';
     const page = mapToHost(host, domain, ref, false);
     if (page === undefined) return `mapping ring-ref ${ref}`;
@@ -181,12 +178,12 @@ export class BlockBackend {
 
   #fail(why: string): void {
     this.#disconnect();
-    this.#store.write(`${domainPath(0)}/error/${this.#paths.backend.slice(domainPath(0).length + 1)}/error`, why);
-    this.#become(XenbusState.Closing);
+    this.#nodes.tellError(why);
+    this.#nodes.become(XenbusState.Closing);
   }
 
   #putFeatures(): void {
-    this.#put({
+    this.#nodes.put({
       'feature-flush-cache': 1,
       'feature-barrier': 1,
       'feature-discard': 1,
@@ -197,25 +194,11 @@ export class BlockBackend {
 
   #putGeometry(): void {
     const { sectors, isReadonly } = this.#device.disk;
-    this.#put({ sectors, info: isReadonly ? abi.VDISK_READONLY : 0, 'sector-size': SECTOR_SIZE, 'physical-sector-size': SECTOR_SIZE });
-  }
-
-  #become(state: number): void {
-    this.#state = state;
-    this.#put({ state });
-  }
-
-  #put(nodes: Readonly<Record<string, number>>): void {
-    for (const [key, value] of Object.entries(nodes)) this.#store.write(`${this.#paths.backend}/${key}`, String(value));
-  }
-
-  /** A node of the front end's. */
-  #node(key: string): string | undefined {
-    return this.#store.read(`${this.#paths.frontend}/${key}`);
-  }
-
-  #number(key: string): number | undefined {
-    const text = this.#node(key);
-    return text !== undefined && /^\d{1,10}$/.test(text) ? Number(text) : undefined;
+    this.#nodes.put({
+      sectors,
+      info: isReadonly ? abi.VDISK_READONLY : 0,
+      'sector-size': SECTOR_SIZE,
+      'physical-sector-size': SECTOR_SIZE,
+    });
   }
 }

@@ -1,10 +1,8 @@
 /**
- * The nodes that xl 4.17 makes for each disk of a domain, on the guest's side, the back end's and libxl's own; and the number
- * that stands for a disk's name (xen:tools/libs/light/libxl_disk.c, xen:docs/man/xen-vbd-interface.7).
+ * The nodes that xl 4.17 makes for each disk of a domain, and the number that stands for a disk's name (xen:tools/libs/light/libxl_disk.c, xen:docs/man/xen-vbd-interface.7).
  */
 import { XEN_IO_PROTO_ABI_NATIVE } from '../abi/blkif.ts';
-import { XenbusState } from '../abi/xenbus.ts';
-import { domainPath } from '../xenstore/path.ts';
+import { type DevicePaths, devicePaths, populateDevice } from '../xenbus/device_nodes.ts';
 import type { XenStore } from '../xenstore/store.ts';
 
 export interface DiskNodes {
@@ -13,11 +11,6 @@ export interface DiskNodes {
   /** What the disk is made of, for `params`. */
   readonly path: string;
   readonly isReadonly: boolean;
-}
-
-export interface DevicePaths {
-  readonly frontend: string;
-  readonly backend: string;
 }
 
 const MAX_DISK = 2 ** 20 - 1;
@@ -44,53 +37,25 @@ export function diskName(index: number): string {
   return `xvd${letters}`;
 }
 
-/** Where the two ends of a disk have their nodes. */
-const diskPaths = (domid: number, number: number): DevicePaths => ({
-  frontend: `${domainPath(domid)}/device/vbd/${number}`,
-  backend: `${domainPath(0)}/backend/vbd/${domid}/${number}`,
-});
-
-/** The same of one whose nodes are there. */
-export const pathsOfDisk = (domid: number, name: string): DevicePaths => diskPaths(domid, virtualDevice(name)!);
+/** Of a disk whose nodes are there. */
+export const pathsOfDisk = (domid: number, name: string): DevicePaths => devicePaths(domid, 'vbd', virtualDevice(name)!);
 
 /** Makes the nodes before the domain runs; where the two ends have theirs. */
 export function populateDisk(store: XenStore, domid: number, { name, path, isReadonly }: DiskNodes): DevicePaths {
   const number = virtualDevice(name);
   if (number === undefined) throw new Error(`bug: ${name} is no name of a disk`);
-  const { frontend, backend } = diskPaths(domid, number);
-  const libxl = `/libxl/${domid}/device/vbd/${number}`;
-  const backendNodes = {
-    'frontend-id': domid,
-    online: 1,
-    removable: 0,
-    bootable: 1,
-    state: XenbusState.Initialising,
-    dev: name,
-    type: 'qdisk',
-    mode: isReadonly ? 'r' : 'w',
-    'device-type': 'disk',
-    'discard-enable': 1,
-    specification: 'xen',
-  };
-  const params = `aio:${path}`;
-  const putAll = (base: string, nodes: Readonly<Record<string, string | number>>): void => {
-    for (const [key, value] of Object.entries(nodes)) store.write(`${base}/${key}`, String(value));
-  };
-
-  store.mkdir(frontend);
-  store.setPermissions(frontend, [`n${domid}`, 'r0']);
-  putAll(frontend, {
-    backend,
-    'backend-id': 0,
-    state: XenbusState.Initialising,
-    'virtual-device': number,
-    'device-type': 'disk',
-    trusted: 1,
-    protocol: XEN_IO_PROTO_ABI_NATIVE,
+  return populateDevice(store, domid, 'vbd', number, {
+    frontend: { 'virtual-device': number, 'device-type': 'disk', trusted: 1, protocol: XEN_IO_PROTO_ABI_NATIVE },
+    backend: {
+      params: `aio:${path}`,
+      removable: 0,
+      bootable: 1,
+      dev: name,
+      type: 'qdisk',
+      mode: isReadonly ? 'r' : 'w',
+      'device-type': 'disk',
+      'discard-enable': 1,
+      specification: 'xen',
+    },
   });
-  store.mkdir(backend);
-  store.setPermissions(backend, ['n0', `r${domid}`]);
-  putAll(backend, { frontend, params, ...backendNodes });
-  putAll(libxl, { frontend, backend, params, ...backendNodes });
-  return { frontend, backend };
 }

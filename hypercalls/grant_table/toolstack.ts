@@ -2,9 +2,13 @@
 import type { Domain } from '../../emulator/domain.ts';
 import type { Host } from '../../emulator/host.ts';
 import { holdOwnFrame, noteHold } from '../../emulator/memory/held_frames.ts';
+import { PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
+import { PGT_writable_page } from '../../emulator/memory/page_type.ts';
+import { getPageType, putPageType } from '../../emulator/memory/page_types.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import { Vcpu } from '../../emulator/vcpu.ts';
 import { GNTMAP_device_map, GNTMAP_host_map, GNTMAP_readonly, GNTST, GTF_permit_access, grant_entry_v1 } from '../abi/grant_table.ts';
+import { acquireGrant, releaseGrant } from './acquire.ts';
 import { admit } from './entry_access.ts';
 import { type Mapper, mapGrantRef } from './map.ts';
 import { maptrack } from './maptrack.ts';
@@ -59,15 +63,59 @@ function hostMapping(mapper: Mapper, handle: number, maddr: bigint): HostMapping
   };
 }
 
-/** One for a device that was there when the domain was saved. undefined: there was none. */
+/** Bytes out of what a guest grants to domain 0, as GNTTABOP_copy does it; the status. */
+export function copyFromGrant(host: Host, granter: Domain, ref: number, offset: number, into: Uint8Array): number {
+  return withGranted(host, granter, ref, true, offset, into.length, (maddr) => {
+    into.set(host.memory.bytes.subarray(maddr, maddr + into.length));
+    return GNTST.okay;
+  });
+}
+
+/** Bytes into what a guest grants to domain 0; the status. */
+export function copyToGrant(host: Host, granter: Domain, ref: number, offset: number, from: Uint8Array): number {
+  const { memory } = host;
+  return withGranted(host, granter, ref, false, offset, from.length, (maddr) => {
+    const mfn = Math.floor(maddr / PAGE_SIZE);
+    if (getPageType(memory, mfn, PGT_writable_page) !== undefined) return GNTST.general_error;
+    memory.bytes.set(from, maddr);
+    memory.written(maddr, from.length);
+    putPageType(memory, mfn);
+    return GNTST.okay;
+  });
+}
+
+function withGranted(
+  host: Host,
+  granter: Domain,
+  ref: number,
+  isReadonly: boolean,
+  offset: number,
+  size: number,
+  act: (maddr: number) => number,
+): number {
+  if (offset + size > PAGE_SIZE) return GNTST.bad_copy_arg;
+  const page = acquireGrant(host, granter, ref, 0, isReadonly);
+  if (typeof page === 'number') return page;
+  const { mfn, start, length } = page;
+  const status = offset >= start && offset + size <= start + length ? act(mfn * PAGE_SIZE + offset) : GNTST.general_error;
+  releaseGrant(host, granter, ref, isReadonly);
+  host.memory.putPage(mfn);
+  return status;
+}
+
+/** Mappings that a device has again. */
+const found = new WeakSet<object>();
+
+/** One for a device that was there when the domain was saved, each once. undefined: there was none. */
 export function findHostMapping(host: Host, granter: Domain, ref: number): HostMapping | undefined {
   const domain = host.domains.get(0)!;
-  const found = [...maptrack.of(domain)].find(
-    ([, mapping]) => mapping.granter === granter && mapping.ref === ref && mapping.flags & GNTMAP_device_map,
+  const entry = [...maptrack.of(domain)].find(
+    ([, mapping]) => mapping.granter === granter && mapping.ref === ref && mapping.flags & GNTMAP_device_map && !found.has(mapping),
   );
-  if (found === undefined) return undefined;
+  if (entry === undefined) return undefined;
+  found.add(entry[1]);
   const { mfn } = grantTable(host, granter).active(ref).page;
-  return hostMapping({ host, domain, vcpu: hostVcpu.of(domain) }, found[0], BigInt(mfn) << 12n);
+  return hostMapping({ host, domain, vcpu: hostVcpu.of(domain) }, entry[0], BigInt(mfn) << 12n);
 }
 
 /** What the host maps of a domain, for a saved one. */

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { beneath, expectMistake } from '../support/command.ts';
 import { makeImage } from '../support/elf_image.ts';
+import { guestFile, guestKernel } from '../support/guest_run.ts';
 
 const HELLO = 'guests/hello/hello.elf';
 const folder = mkdtempSync(join(tmpdir(), 'beneath-'));
@@ -41,6 +42,15 @@ const mistakes: readonly (readonly [claim: string, args: string[], message: RegE
   ['two disks of one name',         ['run', HELLO, '--disk', 'a,xvdb', '--disk', 'b,xvdb'], /There is a disk xvdb already/],
   ['a disk twice',                  ['run', HELLO, '--disk', image, '--disk', `${join(folder, '.')}/disk.img,ro`], /disk\.img: the disk is mounted read-write in the same domain, and so cannot be mounted now; give each its own copy/],
   ['a disk of the initial domain',  ['run', HELLO, '--as', 'dom0', '--disk', text], /--disk: an initial domain has no virtual disks/],
+  ['a network that is none',        ['run', HELLO, '--net', 'tap0'],               /'tap0' is none of mac=00:16:3e:01:02:03, bridge=xenbr0, loop, pcap=FILE/],
+  ['a network that xl has',         ['run', HELLO, '--net', 'rate=1Mb/s'],        /'rate' is not supported; there are mac=, bridge=, loop and pcap=/],
+  ['a MAC that is none',            ['run', HELLO, '--net', 'mac=00:16:3e'],       /'00:16:3e' is no MAC address such as 00:16:3e:01:02:03/],
+  ['a MAC of a group',              ['run', HELLO, '--net', 'mac=01:16:3e:01:02:03'], /is the address of a group; its first byte must be even/],
+  ['a bridge that is none',         ['run', HELLO, '--net', 'bridge=a/b'],         /'a\/b' is no name of a bridge/],
+  ['a capture without a file',      ['run', HELLO, '--net', 'pcap='],              /Name a file behind pcap=/],
+  ['a capture into nowhere',        ['run', HELLO, '--net', `pcap=${folder}/a/b`], /a\/b: the frames cannot be recorded there: there is no such file/],
+  ['two captures in one file',      ['run', HELLO, '--net', 'pcap=x', '--net', 'pcap=x'], /Another interface is recorded in x; give each its own file/],
+  ['a network of the initial domain', ['run', HELLO, '--as', 'dom0', '--net', 'loop'], /--net: an initial domain has no virtual interfaces/],
   ['memory in no unit',             ['run', HELLO, '--memory', '12X'],             /'--memory <size>' argument '12X' is invalid\. Write a size such as 128M/],
   ['no memory',                     ['run', HELLO, '--memory', '0'],               /argument '0' is invalid\. Give from 4M to 3G/],
   ['too much memory',               ['run', HELLO, '--memory', '1000G'],           /Give from 4M to 3G/],
@@ -56,6 +66,27 @@ const mistakes: readonly (readonly [claim: string, args: string[], message: RegE
 
 t.test("a user's mistake is one line with the reason, and status 1", async (t) => {
   for (const mistake of mistakes) await expectMistake(t, ...mistake);
+});
+
+t.test('--net connects interfaces, and records what passes', async (t) => {
+  const [a, b] = ['a.pcap', 'b.pcap'].map((name) => join(folder, name)) as [string, string];
+  const run = ['run', guestKernel('network'), '--deterministic'];
+  const { status, stdout } = await beneath([
+    ...run,
+    '--net',
+    `mac=00:16:3E:00:00:01,pcap=${a}`,
+    '--net',
+    `mac=00:16:3e:00:00:02,pcap=${b}`,
+  ]);
+  t.equal(status, 0);
+  t.equal(stdout, readFileSync(guestFile('network', 'expected-network.txt'), 'latin1'));
+  const recorded = readFileSync(b);
+  const [first] = [readFileSync(a).subarray(24, 24 + 16 + 60), recorded.subarray(24, 24 + 16 + 60)];
+  t.same(first, recorded.subarray(24, 24 + 16 + 60), 'a frame passes both at the same time');
+  t.equal(first.subarray(8, 16 + 14).toString('hex'), '3c0000003c000000ffffffffffff00163e00000188b5');
+  await beneath([...run, '--net', 'mac=00:16:3e:00:00:01', '--net', `mac=00:16:3e:00:00:02,pcap=${b}`]);
+  t.same(readFileSync(b), recorded, 'and the next time again');
+  t.match((await beneath(run)).stdout, /^This guest needs two interfaces/);
 });
 
 t.test('help and version', async (t) => {

@@ -33,6 +33,7 @@ const HEADERS = [
   'hvm/params.h',
   'io/blkif.h',
   'io/console.h',
+  'io/netif.h',
   'io/xs_wire.h',
 ].map((header) => `/usr/include/xen/${header}`);
 

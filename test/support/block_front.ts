@@ -1,10 +1,11 @@
 /** The front end of a virtual disk, written into a guest that does not run: its nodes, its ring, its grants, its event channel. */
 import { GTF_permit_access, grant_entry_v1 } from '../../hypercalls/abi/grant_table.ts';
 import { BlockBackend } from '../../hypercalls/block/backend.ts';
-import { type DevicePaths, populateDisk } from '../../hypercalls/block/device_tree.ts';
+import { populateDisk } from '../../hypercalls/block/device_tree.ts';
 import { type Disk, SECTOR_SIZE } from '../../hypercalls/block/disk.ts';
 import { ringLayouts } from '../../hypercalls/block/ring.ts';
 import { grantTable } from '../../hypercalls/grant_table/table.ts';
+import type { DevicePaths } from '../../hypercalls/xenbus/device_nodes.ts';
 import { XenStore } from '../../hypercalls/xenstore/store.ts';
 import { FakeHost } from './fake_host.ts';
 

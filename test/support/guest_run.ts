@@ -1,7 +1,7 @@
 /** A kernel booted in this process: types at its console, gathers what it prints and what is traced. Virtual time only. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import type { Domain } from '../../emulator/domain.ts';
-import { type DiskSpec, Machine, type MachineOptions } from '../../emulator/machine.ts';
+import { type DiskSpec, type InterfaceSpec, Machine, type MachineOptions } from '../../emulator/machine.ts';
 import { runSlice } from '../../emulator/run.ts';
 import { ImageError } from '../../firmware/image_error.ts';
 
@@ -15,6 +15,7 @@ export interface GuestOptions {
   readonly engine?: MachineOptions['engine'];
   readonly vcpus?: number;
   readonly disks?: readonly DiskSpec[];
+  readonly interfaces?: readonly InterfaceSpec[];
   /** Default true. What nobody watches takes shorter ways: system calls do not leave the CPU. */
   readonly isTraced?: boolean;
 }
@@ -44,7 +45,7 @@ export class GuestRun {
 
   static boot(
     image: Uint8Array,
-    { as = 'domU', memorySize = 128 * MIB, cmdline = '', engine = 'interpret', vcpus = 1, disks = [], isTraced = true }: GuestOptions = {},
+    { as = 'domU', memorySize = 128 * MIB, engine = 'interpret', vcpus = 1, isTraced = true, ...given }: GuestOptions = {},
   ): GuestRun | ImageError {
     let run: GuestRun | undefined;
     const trace = (line: string): void => void run?.trace.push(line);
@@ -58,7 +59,7 @@ export class GuestRun {
       },
       ...(isTraced && { traceHypercall: trace, traceTrap: trace, traceExit: trace }),
     });
-    const domain = machine.createPvDomain(image, { name: 'guest', isInitial: as === 'dom0', memorySize, cmdline, vcpus, disks });
+    const domain = machine.createPvDomain(image, { name: 'guest', isInitial: as === 'dom0', memorySize, vcpus, ...given });
     if (domain instanceof ImageError) return domain;
     run = new GuestRun(machine, domain);
     return run;
@@ -111,6 +112,12 @@ export function guestVcpus(name: string): number {
   const file = guestFile(name, 'vcpus.txt');
   return existsSync(file) ? Number(readFileSync(file, 'latin1')) : 1;
 }
+
+/** Of the guest `network`. */
+export const guestInterfaces: readonly InterfaceSpec[] = ['00:16:3e:00:00:01', '00:16:3e:00:00:02'].map((mac) => ({
+  mac,
+  bridge: 'xenbr0',
+}));
 
 export const guestKernel = (name: string): string => guestFile(name, `${name}.elf`);
 

@@ -20,6 +20,7 @@ weight = 512
 cap = 0
 cpus = "all"
 disk = ["web.img,rw", "data.img,raw,xvdc,ro"]
+vif = ["mac=00:16:3E:01:02:03,bridge=lan", ""]
 [[domain]]
 name = "db"
 kernel = "db.elf"
@@ -36,6 +37,10 @@ t.test('a host and its domains', (t) => {
   t.same(web!.disk, [
     { path: 'web.img', name: 'xvda', isReadonly: false },
     { path: 'data.img', name: 'xvdc', isReadonly: true },
+  ]);
+  t.same(web!.vif, [
+    { mac: '00:16:3e:01:02:03', bridge: 'lan', pcap: undefined },
+    { mac: undefined, bridge: 'xenbr0', pcap: undefined },
   ]);
   t.match(db, { memory: 16 * MIB, weight: 256, vcpus: 1, on_crash: 'coredump-restart', on_poweroff: 'destroy', cmdline: '' });
   t.end();
@@ -67,6 +72,9 @@ const mistakes: readonly (readonly [claim: string, text: string, message: RegExp
   ['cpus that are none',           `${domain}cpus = "two"\n`,              /^h\.toml:4: cpus = "two": write CPUs as "all", "0-3"/],
   ['a disk that is none',          `${domain}disk = ["a,qcow2"]\n`,        /^h\.toml:4: disk = \["a,qcow2"\]: 'qcow2' is none of ro, rw, raw, or a name such as xvda$/],
   ['a disk outside a list',        `${domain}disk = "a"\n`,                /^h\.toml:4: disk = "a": write a list such as \["web\.img,rw"\]$/],
+  ['a network that is none',       `${domain}vif = ["tap0"]\n`,            /^h\.toml:4: vif = \["tap0"\]: 'tap0' is none of mac=/],
+  ['a network that is captured',   `${domain}vif = ["pcap=x"]\n`,          /^h\.toml:4: vif = \["pcap=x"\]: pcap= is for beneath run --net; leave it out$/],
+  ['a network outside a list',     `${domain}vif = "bridge=lan"\n`,        /^h\.toml:4: vif = "bridge=lan": write a list such as \["bridge=xenbr0"\]$/],
   ['a name of digits',             '[[domain]]\nname = "7"\n',             /^h\.toml:2: name = "7": a number alone is a domid; put a letter into it$/],
   ['a name that breaks tables',    '[[domain]]\nname = "a b"\n',           /^h\.toml:2: name = "a b": a name is made of letters/],
   ['a name twice',                 `${domain}${domain}`,                   /^h\.toml:5: name = "a": another domain has it; give each its own$/],
@@ -93,7 +101,7 @@ t.test('one domain', (t) => {
   t.throws(() => readDomainFile('a.cfg', keys, ['memory']), { message: /^memory: this is no setting; write key=value$/ });
   t.throws(() => readDomainFile('a.cfg', keys, ['memroy=1']), { message: /^memroy=1:1: there is no key 'memroy'; do you mean memory\?$/ });
   t.throws(() => readDomainFile('/dev/null', ''), { message: /^\/dev\/null: name is missing/ });
-  t.throws(() => readDomainFile('a.toml', example), { message: /^a\.toml:16: it has 2 domains; a new one is made from a file of one$/ });
+  t.throws(() => readDomainFile('a.toml', example), { message: /^a\.toml:17: it has 2 domains; a new one is made from a file of one$/ });
   t.end();
 });
 

@@ -298,7 +298,7 @@ t.test('what cannot be is refused', (t) => {
     bad(() => Buffer.alloc(0)),
     'FILE holds no saved domain',
   );
-  t.equal(bad(withU32(8, 7)), 'FILE has version 7 of the format, and this beneath reads version 1');
+  t.equal(bad(withU32(8, 7)), 'FILE has version 7 of the format, and this beneath reads version 2');
   t.match(bad(withU32(16, 0xf000_0000)), /^FILE holds 3840 MiB, more than this host has memory$/);
   const bomb = deflateSync(Buffer.alloc(200 * MIB));
   t.match(
