@@ -261,7 +261,7 @@ export class Machine implements RunHost {
   }
 
   get isTurnValid(): boolean {
-    return this.cores.isTurnValid && this.cpu.instructionCount < this.turnEnd;
+    return this.cores.isTurnValid;
   }
 
   /** Builds a PV64 domain, whose first vCPU `run` then starts. */

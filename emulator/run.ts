@@ -29,7 +29,7 @@ export function runSlice(machine: Machine, budget: number, mayJump = true): Slic
   const { cpu, cores } = machine;
   const end = cpu.instructionCount + budget;
   for (machine.exitsLeft = EXITS_PER_SLICE; machine.exitsLeft > 0; machine.exitsLeft--) {
-    if (!machine.isTurnValid) {
+    if (!machine.isTurnValid || cpu.instructionCount >= machine.turnEnd) {
       if (!takeTurn(machine)) {
         if (fireDue(machine)) continue;
         if (isOver(machine)) return { kind: 'over' };

@@ -8,14 +8,47 @@ import type { Timeline } from '../emulator/timeline/timeline.ts';
 import type { Vcpu } from '../emulator/vcpu.ts';
 import { errno } from './abi/errno.ts';
 import { implementations } from './all.ts';
-import { Call, type CallRecord, callRing, MADE_AGAIN, type Outcome, registerWords } from './call.ts';
+import { Call, type CallRecord, callRing, copyWords, MADE_AGAIN, type Outcome, registerWords } from './call.ts';
 import type { Implementation } from './implement.ts';
 import type { Observer } from './observer.ts';
 import { formatCall, nameOfCall } from './trace.ts';
 
-/** RDI, RSI, RDX, R10, R8, R9. */
-const ARGUMENT_REGISTERS = [7, 6, 2, 10, 8, 9] as const;
-const ARGUMENT_WORDS = 2 * ARGUMENT_REGISTERS.length;
+const MAX_ARGUMENTS = 6;
+const ARGUMENT_WORDS = 2 * MAX_ARGUMENTS;
+/** Where the halves of the argument registers are. */
+const RDI = 2 * 7,
+  RSI = 2 * 6,
+  RDX = 2 * 2,
+  R10 = 2 * 10,
+  R8 = 2 * 8,
+  R9 = 2 * 9;
+
+/** Two registers at once, and none in a loop: V8 looks at a typed array's bounds once for all that is written out. */
+function takeArguments(words: Int32Array, count: number): void {
+  const to = registerWords;
+  to[0] = words[RDI]!;
+  to[1] = words[RDI + 1]!;
+  to[2] = words[RSI]!;
+  to[3] = words[RSI + 1]!;
+  if (count <= 2) return;
+  to[4] = words[RDX]!;
+  to[5] = words[RDX + 1]!;
+  to[6] = words[R10]!;
+  to[7] = words[R10 + 1]!;
+  if (count <= 4) return;
+  to[8] = words[R8]!;
+  to[9] = words[R8 + 1]!;
+  to[10] = words[R9]!;
+  to[11] = words[R9 + 1]!;
+}
+
+/** What is left to do goes where the call has its arguments. */
+function giveBack(words: Int32Array, count: number): void {
+  [RDI, RSI, RDX, R10, R8, R9].slice(0, count).forEach((register, i) => {
+    words[register] = registerWords[2 * i]!;
+    words[register + 1] = registerWords[2 * i + 1]!;
+  });
+}
 
 /** Per machine: the call in progress, and who wants to hear of it. */
 interface Context {
@@ -88,21 +121,12 @@ export function dispatch(host: Host, vcpu: Vcpu): Dispatched {
   const low = words[RAX * 2]!;
   const nr = words[RAX * 2 + 1] === 0 && low >= 0 ? low : Number(host.cpu.gpr[RAX]!);
   const implementation = implementations[nr];
-  const count = implementation === undefined ? ARGUMENT_REGISTERS.length : implementation.paramCount;
-  const to = registerWords;
-  for (let i = 0; i < count; i++) {
-    const register = ARGUMENT_REGISTERS[i]! * 2;
-    to[i * 2] = words[register]!;
-    to[i * 2 + 1] = words[register + 1]!;
-  }
+  const count = implementation === undefined ? MAX_ARGUMENTS : implementation.paramCount;
+  takeArguments(words, count);
   context.call.vcpu = vcpu;
   const outcome = perform(context, nr, implementation, count);
   if (outcome === MADE_AGAIN) {
-    for (let i = 0; i < count; i++) {
-      const register = ARGUMENT_REGISTERS[i]! * 2;
-      words[register] = to[i * 2]!;
-      words[register + 1] = to[i * 2 + 1]!;
-    }
+    giveBack(words, count);
     return 'again';
   }
   if (typeof outcome === 'number' && outcome === (outcome | 0)) {
@@ -146,20 +170,16 @@ let depth = 0;
 
 function performNested(context: Context, nr: number, words: Int32Array, at: number): Outcome {
   const implementation = implementations[nr];
-  const count = implementation === undefined ? ARGUMENT_REGISTERS.length : implementation.paramCount;
+  const count = implementation === undefined ? MAX_ARGUMENTS : implementation.paramCount;
   const outer = depth * ARGUMENT_WORDS;
   const to = registerWords;
   const saved = outerWords;
   depth++;
-  for (let i = 0; i < 2 * count; i++) {
-    saved[outer + i] = to[i]!;
-    to[i] = words[at + i]!;
-  }
+  copyWords(saved, outer, to, 0, 2 * count);
+  copyWords(to, 0, words, at, 2 * count);
   const outcome = perform(context, nr, implementation, count);
-  for (let i = 0; i < 2 * count; i++) {
-    if (outcome === MADE_AGAIN) words[at + i] = to[i]!;
-    to[i] = saved[outer + i]!;
-  }
+  if (outcome === MADE_AGAIN) for (let i = 0; i < 2 * count; i++) words[at + i] = to[i]!;
+  copyWords(to, 0, saved, outer, 2 * count);
   depth--;
   return outcome;
 }

@@ -4,7 +4,7 @@
  * where Xen answers -EFAULT; what lay before the bad page has then been copied, as Xen does.
  */
 import type { Host } from '../emulator/host.ts';
-import { structBytes, structWords } from './call.ts';
+import { structBytes, structView } from './call.ts';
 
 const PAGE_SIZE = 4096;
 /** Up to here a loop is faster than a view of the bytes. */
@@ -103,20 +103,39 @@ export function copyToGuest(
   return seek(host, vaddr, displacement) && copy(host, 'write', source, offset, size);
 }
 
+/** Whether an access of `size` bytes is some words of one page. */
+const isWordsOfPage = (size: number): boolean => (size & 3) === 0 && size <= PAGE_SIZE - (low & (PAGE_SIZE - 1));
+
+/** Two words at a time, as copyWords. */
+function moveWords(from: DataView, start: number, to: DataView, at: number, size: number): void {
+  let i = 0;
+  for (; i + 8 <= size; i += 8) {
+    to.setInt32(at + i, from.getInt32(start + i, true), true);
+    to.setInt32(at + i + 4, from.getInt32(start + i + 4, true), true);
+  }
+  if (i < size) to.setInt32(at + i, from.getInt32(start + i, true), true);
+}
+
 /** Fills the struct of call.ts from a vaddr in halves and `displacement`. */
 export function readStruct(host: Host, vaddrLow: number, vaddrHigh: number, displacement: number, size: number): boolean {
   if (!seekHalves(host, vaddrLow, vaddrHigh, displacement)) return false;
-  if (size & 3 || untilPageEnd(size) !== size) return copy(host, 'read', structBytes, 0, size);
+  if (!isWordsOfPage(size)) return copy(host, 'read', structBytes, 0, size);
   const maddr = place(host, 'read');
   if (maddr < 0) return false;
-  const { view } = host.memory;
-  for (let i = 0; i < size; i += 4) structWords[i >> 2] = view.getInt32(maddr + i, true);
+  moveWords(host.memory.view, maddr, structView, 0, size);
   return true;
 }
 
 /** Copies the struct's bytes `[start, end)` to where they belong in the guest's at a vaddr in halves and `displacement`. */
 export function writeStruct(host: Host, vaddrLow: number, vaddrHigh: number, displacement: number, start: number, end: number): boolean {
-  return seekHalves(host, vaddrLow, vaddrHigh, displacement + start) && copy(host, 'write', structBytes, start, end - start);
+  const size = end - start;
+  if (!seekHalves(host, vaddrLow, vaddrHigh, displacement + start)) return false;
+  if (!isWordsOfPage(size)) return copy(host, 'write', structBytes, start, size);
+  const maddr = place(host, 'write');
+  if (maddr < 0) return false;
+  moveWords(structView, start, host.memory.view, maddr, size);
+  host.memory.written(maddr, size);
+  return true;
 }
 
 const scalarBytes = new Uint8Array(8);

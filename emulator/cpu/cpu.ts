@@ -5,7 +5,7 @@
  */
 import { Breakpoints } from './breakpoints.ts';
 import { Contexts } from './contexts.ts';
-import { CR0_TRANSLATION, CR4_TRANSLATION, EFER_SCE, EFER_TRANSLATION } from './control_registers.ts';
+import { CR0_TRANSLATION, CR4_TRANSLATION, EFER_TRANSLATION } from './control_registers.ts';
 import { toDecodedInstruction } from './decoded_instruction.ts';
 import { Engine, type EngineKind } from './engine.ts';
 import type { Exit } from './exit.ts';
@@ -46,7 +46,6 @@ import { EngineClock, type EngineStatistics } from './statistics.ts';
 import { systemFunctions } from './system/index.ts';
 import { deliverException, deliverInterrupt, interceptException } from './system/interrupts.ts';
 import { readMsr, writeMsr } from './system/msr.ts';
-import { SYSTEM_SYSCALL } from './system/syscall.ts';
 import { loadFxImage } from './x87_helpers.ts';
 
 export interface CpuOptions {
@@ -74,7 +73,6 @@ export interface CpuOptions {
   clock?: () => number;
 }
 
-const EFER = L.SYSTEM + 8 * L.SYS_EFER;
 const CS_SELECTOR = L.SYSTEM + 8 * (L.SYS_SEGMENT + CS_INDEX);
 const SS_SELECTOR = L.SYSTEM + 8 * (L.SYS_SEGMENT + SS_INDEX);
 const SHADOWS = ACTIVITY_STI | ACTIVITY_MOV_SS;
@@ -125,7 +123,7 @@ export class CpuCore implements Cpu {
   #instructions = 0;
   /** Retired in the current `run` but not yet in `#instructions`. */
   #retired = 0;
-  /** Instructions that the engine may run of which `#retired` knows nothing yet. */
+  /** Instructions that the engine was given and of which `#retired` knows nothing yet: so many less REMAINING have run. */
   #slice = 0;
   #wantsInterruptWindow = false;
 
@@ -138,7 +136,7 @@ export class CpuCore implements Cpu {
       miss: (low: number, high: number, descriptor: number, record: number) => this.#miss(low, high, descriptor, record),
       split: () => this.mmu.split(),
       helper: (helper: number, record: number) => this.#helper(helper, record),
-      system: (record: number) => this.#systemInRun(record),
+      syscall: (length: number) => this.#hostSyscall(length),
       protectFrame: (frame: number) => this.mmu.protectFrame(frame),
     };
     this.#clock = options.clock && new EngineClock(options.clock);
@@ -346,7 +344,12 @@ export class CpuCore implements Cpu {
     return BigInt(this.instructionCount);
   }
   get instructionCount(): number {
-    return this.#instructions + this.#retired;
+    return this.#instructions + this.#retired + this.#inSlice();
+  }
+
+  /** Retired since the engine was last entered. */
+  #inSlice(): number {
+    return this.#slice === 0 ? 0 : this.#slice - this.state.words[L.REMAINING >> 2]!;
   }
 
   #reconfigure(): void {
@@ -518,11 +521,11 @@ export class CpuCore implements Cpu {
 
   injectNmi(): Exit | undefined {
     this.state.activity |= ACTIVITY_NMI_PENDING;
-    return this.#canTakeNmi ? this.#takeNmi() : undefined;
+    return this.#canTakeNmi() ? this.#takeNmi() : undefined;
   }
 
   /** STI's shadow does not hold an NMI back. */
-  get #canTakeNmi(): boolean {
+  #canTakeNmi(): boolean {
     return (this.state.activity & (ACTIVITY_NMI_PENDING | ACTIVITY_NMI_BLOCKED | ACTIVITY_MOV_SS)) === ACTIVITY_NMI_PENDING;
   }
 
@@ -558,13 +561,15 @@ export class CpuCore implements Cpu {
       return toExit(refusal);
     } finally {
       this.mmu.isBatched = false;
-      this.#instructions += this.#retired;
-      this.#retired = 0;
+      this.#instructions = this.instructionCount;
+      this.#slice = this.#retired = 0;
     }
   }
 
   #run(budget: number): Exit {
     const view = this.#view;
+    const hasHostSyscall = this.host.syscall !== undefined && this.intercepts.syscall;
+    view.setInt32(L.HAS_HOST_SYSCALL, Number(hasHostSyscall), true);
     let record = 0;
     // Whether RIP is where a branch goes, and no place in the middle of something.
     let isTarget = false;
@@ -581,7 +586,7 @@ export class CpuCore implements Cpu {
         this.#wantsInterruptWindow = false;
         return { kind: 'interruptWindow' };
       }
-      if (this.#canTakeNmi) {
+      if (this.#canTakeNmi()) {
         const exit = this.#takeNmi();
         if (exit) return exit;
         record = 0;
@@ -604,15 +609,19 @@ export class CpuCore implements Cpu {
         const { activity } = this.state;
         const isWaiting = (activity & SHADOWS) !== 0 && (this.#wantsInterruptWindow || (activity & ACTIVITY_NMI_PENDING) !== 0);
         const slice = isStepping || isWatching || isWatched || isWaiting ? 1 : Math.min(budget - this.#retired, this.#engine.slice);
+        view.setInt32(L.REMAINING, slice, true);
         this.#slice = slice;
         this.mmu.isBatched = slice > 1;
         const next = this.#engine.run(record, slice);
         if (slice === 1) this.mmu.finishWatched();
         this.mmu.isBatched = false;
         isWatched = false;
-        const remaining = view.getInt32(L.REMAINING, true);
-        this.#retired += this.#slice - remaining;
-        if (slice !== remaining) this.#clearShadows();
+        const retired = this.#inSlice();
+        this.#slice = 0;
+        this.#retired += retired;
+        const reason = next === 0 ? view.getInt32(L.STOP_REASON, true) : 0;
+        // RF and shadows are what the host's SYSCALL has left there, if that came last.
+        if (retired > 0 && reason !== L.STOP_NEWS) this.#clearShadows();
         if (next !== 0) {
           record = next;
           this.#setRipTo(next);
@@ -624,7 +633,6 @@ export class CpuCore implements Cpu {
           continue;
         }
         record = 0;
-        const reason = view.getInt32(L.STOP_REASON, true);
         if (reason === L.STOP_LOOKUP) {
           isTarget = true;
           continue;
@@ -634,12 +642,8 @@ export class CpuCore implements Cpu {
         this.state.copy(L.RIP, stopped + L.R_RIP);
         if (reason === L.STOP_SYSTEM) {
           const generation = view.getInt32(L.JUMP_GENERATION, true);
-          if (view.getInt32(L.STOP_DETAIL, true) === SYSTEM_SYSCALL && this.#isSyscallForHost) {
-            this.#hostSyscall(stopped);
-          } else {
-            const exit = this.#system(stopped, isStepping);
-            if (exit) return exit;
-          }
+          const exit = this.#system(stopped, isStepping);
+          if (exit) return exit;
           record = this.#recordBehind(stopped, generation);
           continue;
         }
@@ -712,36 +716,12 @@ export class CpuCore implements Cpu {
     });
   }
 
-  get #isSyscallForHost(): boolean {
-    const { host, intercepts } = this;
-    return host.syscall !== undefined && intercepts.syscall && (this.#view.getInt32(EFER, true) & EFER_SCE) !== 0;
-  }
-
-  /** The host's system calls happen without leaving the loop (Engine.system); with a slice of 1 somebody looks at each step. */
-  #systemInRun(record: number): number {
-    const { words } = this.state;
-    if (this.#slice === 1 || words[L.STOP_DETAIL >> 2] !== SYSTEM_SYSCALL || !this.#isSyscallForHost) return 0;
-    const left = words[L.REMAINING >> 2]!;
-    const generation = words[L.JUMP_GENERATION >> 2]!;
-    this.#retired += this.#slice - left;
-    this.#slice = left - 1;
+  /** The host performs a SYSCALL within the loop (host_syscall.ts); not 0: that may go on. */
+  #hostSyscall(length: number): number {
     this.mmu.isBatched = false;
-    this.#hostSyscall(record);
-    this.mmu.isBatched = true;
-    words[L.REMAINING >> 2] = left - 1;
-    words[L.STOP_REASON >> 2] = L.STOP_NEWS;
-    const hasNews = this.#isStopRequested || left === 1 || this.#wantsInterruptWindow || this.#canTakeNmi;
-    return hasNews ? 0 : this.#recordBehind(record, generation);
-  }
-
-  #hostSyscall(record: number): void {
-    const { state } = this;
-    const length = state.words[(record + L.R_RIP_NEXT) >> 2]! - state.words[(record + L.R_RIP) >> 2]!;
-    state.copy(L.RIP, record + L.R_RIP_NEXT);
-    this.#retired++;
-    this.#clearShadows();
-    this.saveReturn();
-    this.host.syscall!(length | 0);
+    this.host.syscall!(length);
+    this.mmu.isBatched = this.#slice > 1;
+    return this.#isStopRequested || this.#wantsInterruptWindow || this.#canTakeNmi() ? 0 : 1;
   }
 
   #system(record: number, isStepping: boolean): Exit | undefined {

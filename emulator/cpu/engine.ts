@@ -18,7 +18,8 @@ export interface EngineCalls {
   miss(low: number, high: number, descriptor: number, record: number): number;
   split(): void;
   helper(helper: number, record: number): number;
-  system(record: number): number;
+  /** The host performs a SYSCALL of so many bytes, RIP is behind it: not 0 if the loop may go on. */
+  syscall(length: number): number;
   /** A frame holds decoded code from now on. */
   protectFrame(frame: number): void;
 }
@@ -72,11 +73,11 @@ export class Engine {
     this.ram = new Uint8Array(this.buffer, L.RAM, memorySize);
     const table = new WebAssembly.Table({ element: 'anyfunc', initial: L.TABLE_SIZE });
     const { dispatch, saveFlags } = makeDispatcher(memory, memoryPages, table);
-    const { miss, split, helper, system, protectFrame } = calls;
+    const { miss, split, helper, syscall, protectFrame } = calls;
     const imports = { memory, table, dispatch, saveFlags, miss, split, helper };
     const hot = hotTemplates();
     const templates = new Templates(table, memoryPages, imports, hot);
-    this.#loop = makeLoop(memoryPages, { ...imports, system }, hot);
+    this.#loop = makeLoop(memoryPages, { ...imports, syscall }, hot);
     const { view, ram, decoder } = this;
     this.code = new CodeCache({
       view,

@@ -5,6 +5,7 @@
  */
 import { HANDLER_SIGNATURE, handlerImports } from './emitter.ts';
 import { emitInline, type Lowered } from './handlers.ts';
+import { hostSyscallFunction, syscallImport } from './host_syscall.ts';
 import { pushIsKnown, pushRecord } from './jump_cache.ts';
 import * as L from './layout.ts';
 import { flagAuxFunction, saveFlagsFunction } from './lazy_flags.ts';
@@ -17,12 +18,10 @@ export const FIRST_RECORD = L.RECORDS + L.RECORD_SIZE;
 const HOT_SIGNATURE: Signature = { params: ['i32', 'i32'], results: ['i32', 'i32'] };
 
 /** A template that runs inside the loop, or two that run as one; its index is L.FIRST_TEMPLATE plus its place in the list. */
-const loopImports: readonly ImportedFunction[] = [
-  ...handlerImports,
-  // (record of a system instruction) -> the next, having done it; 0: the loop leaves. STOP_* and REMAINING as of `run`
-  { name: 'system', signature: { params: ['i32'], results: ['i32'] } },
-];
-const IMPORT_SYSTEM = handlerImports.length;
+const loopImports: readonly ImportedFunction[] = [...handlerImports, syscallImport];
+/** Functions of the module. */
+const HOT = loopImports.length,
+  HOST_SYSCALL = HOT + 1;
 
 export type HotTemplate = readonly [first: Lowered, second?: Lowered];
 
@@ -75,6 +74,7 @@ function compileLoop(memoryPages: number, hot: readonly HotTemplate[]): WebAssem
     memoryPages,
     functions: [
       { body: hotFunction(hot), export: 'hot' },
+      { body: hostSyscallFunction(handlerImports.length), export: 'hostSyscall' },
       { body: runFunction(), export: 'run' },
     ],
   });
@@ -168,6 +168,7 @@ function runFunction(): FunctionBody {
   const loop = f.loop().depth;
   const isEnter = (): FunctionBody => f.get(record).mem('i32.load16_u', L.R_HANDLER).tee(handler).i32(L.HANDLER_ENTER).op('i32.eq');
   const side = (): FunctionBody => f.get(record).i32(L.RECORDS).op('i32.sub').i32(2).op('i32.shr_u');
+  const system = f.block().depth;
   isEnter().if();
   f.i32(0).get(count).mem('i32.store', L.REMAINING);
   side().mem('i32.load16_u', L.SIDE + 2);
@@ -182,35 +183,41 @@ function runFunction(): FunctionBody {
   f.get(target)
     .tee(record)
     .op('i32.eqz')
-    .brIf(f.depth - over);
+    .brIf(f.depth - system);
   f.get(count).brIf(f.depth - loop);
   f.brTo(over);
   f.end();
   side().mem('i32.load16_u', L.SIDE).set(handler);
   f.else();
-  f.get(record).get(count).call(loopImports.length).set(count).set(record);
+  f.get(record).get(count).call(HOT).set(count).set(record);
   f.get(count)
     .op('i32.eqz')
     .brIf(f.depth - over);
   isEnter().brIf(f.depth - loop);
   f.end();
-  f.get(record).get(handler).callIndirect(0).tee(record).if();
+  f.get(record)
+    .get(handler)
+    .callIndirect(0)
+    .tee(record)
+    .op('i32.eqz')
+    .brIf(f.depth - system);
   f.get(count)
     .i32(1)
     .op('i32.sub')
     .tee(count)
     .brIf(f.depth - loop);
-  f.else();
+  f.brTo(over);
+  // Somebody asks for something that is not done here.
+  f.end();
   f.i32(0)
     .mem('i32.load', L.STOP_REASON)
     .i32(L.STOP_SYSTEM)
     .op('i32.ne')
     .brIf(f.depth - over);
-  f.i32(0).get(count).mem('i32.store', L.REMAINING);
-  f.i32(0).mem('i32.load', L.STOP_RECORD).call(IMPORT_SYSTEM).set(record);
-  f.i32(0).mem('i32.load', L.REMAINING).set(count);
-  f.get(record).brIf(f.depth - loop);
+  f.i32(0).mem('i32.load', L.STOP_RECORD).get(count).call(HOST_SYSCALL).tee(record).if();
+  f.get(count).i32(1).op('i32.sub').set(count).brTo(loop);
   f.end();
+  f.i32(0).return();
   f.end().end();
   f.i32(0).get(count).mem('i32.store', L.REMAINING);
   return f.get(record);

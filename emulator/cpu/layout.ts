@@ -3,6 +3,8 @@
  * Every offset of generated code comes from here.
  */
 
+/** Not 0: the host performs SYSCALL within the loop (host_syscall.ts). */
+export const HAS_HOST_SYSCALL = 0x3f4;
 /** Instructions that regions retired, ever (8 bytes). */
 export const TRANSLATED = 0x3f8;
 /** Register file. GPR offsets fit a byte, so that a record can name a register by `index * 8` (AH = 1, ... ). */
@@ -35,7 +37,7 @@ export const FOP = STATE + 0x36;
 export const FIP = STATE + 0x38;
 export const FDP = STATE + 0x40;
 export const CPL = STATE + 0x48;
-/** Instructions left in this slice when the loop stopped. */
+/** Instructions left in this slice when the loop stopped, or called something that it has no count of. */
 export const REMAINING = STATE + 0x4c;
 /** Direct branch that asked for a lookup, or 0; current generation of the jump cache. */
 export const LINK_FROM = STATE + 0xf0;

@@ -91,7 +91,7 @@ export function makeFrameLocals(f: FunctionBody, saveFlagsImport: number): Frame
 
 /** Where an instruction leads, and what it does to the block that it is in. */
 interface Flow {
-  /** It ends the block 'after' it, or 'before', as only the interpreter can run it. */
+  /** It ends the block 'after' it, as a system instruction does, too, or 'before', as only the interpreter can run it. */
   readonly end: 'no' | 'after' | 'before';
   /** To the target in its immediate, to itself again, to what follows it. */
   readonly toTarget: boolean;
@@ -105,13 +105,13 @@ function flowOf(row: Row, ops: readonly Op[]): Flow {
   let toTarget = false,
     toSelf = false,
     jumpsToNext = false,
-    isSystem = false;
+    mayBeSystem = false;
   const walk = (list: readonly Op[]): void => {
     for (const op of list) {
       if (op.k === 'branch' || (op.k === 'jump' && op.target === 'imm')) toTarget = true;
       else if (op.k === 'jump' && op.target === 'self') toSelf = true;
       else if (op.k === 'jump' && op.target === 'next') jumpsToNext = true;
-      else if (op.k === 'system') isSystem = true;
+      else if (op.k === 'system') mayBeSystem = true;
       else if (op.k === 'if') {
         walk(op.ifTrue);
         walk(op.ifFalse);
@@ -120,14 +120,15 @@ function flowOf(row: Row, ops: readonly Op[]): Flow {
   };
   walk(ops);
   const last = ops.at(-1);
-  const fallsThrough = !(last?.k === 'jump' || (last?.k === 'fault' && !last.cond));
-  const isForInterpreter = isSystem || row.attributes.has('system') || row.attributes.has('end');
+  const isSystem = last?.k === 'system';
+  const fallsThrough = !(isSystem || last?.k === 'jump' || (last?.k === 'fault' && !last.cond));
+  const isForInterpreter = row.attributes.has('end') || (mayBeSystem && !isSystem);
   return {
     end: isForInterpreter ? 'before' : !fallsThrough || toTarget || toSelf ? 'after' : 'no',
     toTarget,
     toSelf,
     toNext: fallsThrough || jumpsToNext,
-    isCall: row.mnemonic === 'call',
+    isCall: isSystem || row.mnemonic === 'call',
   };
 }
 

@@ -17,7 +17,7 @@ export interface TrapHost extends Host {
 
 /** What a system call within a run asks of the loop around the run. */
 export interface RunHost extends TrapHost {
-  /** The turn of who runs is not over, and neither timers nor the scheduler have something for the loop to look at. */
+  /** Neither timers nor the scheduler have something for the loop to look at: who runs may spend its turn's instructions. */
   readonly isTurnValid: boolean;
   /** How many more exits, and system calls within runs, until the slice ends. */
   exitsLeft: number;
