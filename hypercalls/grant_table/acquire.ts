@@ -12,7 +12,10 @@ import { type GrantTable, grantTable } from './table.ts';
 /** A copy pins as a mapping for the CPU would. */
 const pinFlags = (isReadonly: boolean): number => (isReadonly ? GNTMAP_host_map | GNTMAP_readonly : GNTMAP_host_map);
 
-/** What is granted, with a reference to its frame and a pin; or a status. `releaseGrant` undoes the pin. */
+/** No status: a transitive grant in use leads elsewhere now. Xen makes the whole call again, until that has an end. */
+export const RESTART = 1;
+
+/** What is granted, with a reference to its frame and a pin; or a status, or RESTART. `releaseGrant` undoes the pin. */
 export function acquireGrant(host: Host, granter: Domain, ref: number, domid: number, isReadonly: boolean): GrantedPage | number {
   return acquire(host, granter, ref, { domid, isReadonly, isMapping: false }, true);
 }
@@ -78,7 +81,7 @@ function takeThrough(host: Host, granter: Domain, table: GrantTable, ref: number
   if (isSame) return GNTST.okay;
   host.memory.putPage(found.mfn);
   releaseGrant(host, domain, next.ref, wish.isReadonly);
-  return GNTST.eagain;
+  return RESTART;
 }
 
 /** The copy is over; the frame's reference is the caller's to give up. */

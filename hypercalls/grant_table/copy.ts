@@ -110,7 +110,7 @@ const buffersOf = defineSlot<Vcpu, Buffers>(() => ({ source: new Buffer(true), d
   isTransient: true,
 });
 
-/** One element of a batch; the status. */
+/** One element of a batch; the status, or RESTART. */
 export function copy(call: Call, args: CopyArgs): number {
   const buffers = buffersOf.of(call.vcpu);
   const status = copyOne(call, args, buffers);

@@ -4,10 +4,12 @@ import { placeOf } from '../../emulator/memory/p2m.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
 import { GNTST, GNTTABOP_CMD_MASK, gnttab_set_version, grant_table_op } from '../abi/grant_table.ts';
+import { AGAIN } from '../abi/hypercall.ts';
 import { DOMID_SELF } from '../abi/xen.ts';
 import type { Call } from '../call.ts';
 import { isGuestArray, readU32, writeU32, writeU64 } from '../guest_memory.ts';
 import { implement } from '../implement.ts';
+import { RESTART } from './acquire.ts';
 import { flushCache } from './cache_flush.ts';
 import { copy, endCopies } from './copy.ts';
 import { mapGrantRef } from './map.ts';
@@ -84,7 +86,10 @@ const grantTableOp = implement(
     transfer: { each: (call, element) => ({ status: transfer(call, element) }) },
 
     copy: {
-      each: (call, element) => ({ status: copy(call, element) }),
+      each(call, element) {
+        const status = copy(call, element);
+        return status === RESTART ? AGAIN : { status };
+      },
       end: endCopies,
     },
 

@@ -8,7 +8,7 @@ import { getPageType, putPageType } from '../../emulator/memory/page_types.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import { Vcpu } from '../../emulator/vcpu.ts';
 import { GNTMAP_device_map, GNTMAP_host_map, GNTMAP_readonly, GNTST, GTF_permit_access, grant_entry_v1 } from '../abi/grant_table.ts';
-import { acquireGrant, releaseGrant } from './acquire.ts';
+import { acquireGrant, RESTART, releaseGrant } from './acquire.ts';
 import { admit } from './entry_access.ts';
 import { type Mapper, mapGrantRef } from './map.ts';
 import { maptrack } from './maptrack.ts';
@@ -95,7 +95,7 @@ function withGranted(
 ): number {
   if (offset + size > PAGE_SIZE) return GNTST.bad_copy_arg;
   const page = acquireGrant(host, granter, ref, 0, isReadonly);
-  if (typeof page === 'number') return page;
+  if (typeof page === 'number') return page === RESTART ? GNTST.eagain : page;
   const { mfn, start, length } = page;
   const status = offset >= start && offset + size <= start + length ? act(mfn * PAGE_SIZE + offset) : GNTST.general_error;
   releaseGrant(host, granter, ref, isReadonly);

@@ -29,6 +29,8 @@ export class GrantGuest {
   /** Mfn of each pfn, as built. */
   readonly p2m: number[] = [];
   readonly #virtBase: bigint;
+  /** Runs whenever a call has to be made again, before it is. */
+  onAgain = (): void => {};
 
   constructor(machine: PvHost, index: number) {
     this.machine = machine;
@@ -79,7 +81,7 @@ export class GrantGuest {
     const { gpr } = this.machine.cpu;
     gpr[0] = BigInt(nr);
     for (const [i, arg] of args.entries()) gpr[REGISTERS[i]!] = BigInt.asUintN(64, BigInt(arg));
-    while (dispatch(this.machine.host, this.vcpu) === 'again');
+    while (dispatch(this.machine.host, this.vcpu) === 'again') this.onAgain();
     return Number(BigInt.asIntN(64, gpr[0]!));
   }
 
