@@ -53,7 +53,7 @@ const options = {
   sourcemap: true,
   logLevel: 'warning',
 };
-await build({ ...options, entryPoints: entries });
+await build({ ...options, external: [...options.external, 'commander'], entryPoints: entries });
 if (only.length === 0 && existsSync(command.in)) {
   // Commander is CommonJS and asks for Node's own modules with require.
   const js = "#!/usr/bin/env node\nimport { createRequire } from 'node:module';\nconst require = createRequire(import.meta.url);";

@@ -32,7 +32,7 @@ const MAX_INSTRUCTIONS = 2_000_000_000n;
 const packageFile = (path: string): string => fileURLToPath(new URL(`../${path}`, import.meta.url));
 const suiteFile = (name: string): string => packageFile(`guests/conformance/${name}`);
 
-export function addConformCommand(program: Command): Command {
+export function addConformCommand(program: Command, ended: (status: number) => void): Command {
   return program
     .command('conform')
     .argument('[guest...]', 'guests of the suite; all when none is named')
@@ -51,7 +51,7 @@ export function addConformCommand(program: Command): Command {
       '\nExit status: 0 every answer agrees or its difference is listed in docs/differences.md, 1 usage error, 2 answers differ.',
     )
     .action((guests: readonly string[], options: ConformOptions) => {
-      process.exitCode = conform(guests, options);
+      ended(conform(guests, options));
     });
 }
 

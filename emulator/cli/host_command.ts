@@ -32,7 +32,7 @@ const EXIT_UNSAFE = 1;
 const EXIT_BUG = 70;
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
-export function addHostCommand(program: Command): Command {
+export function addHostCommand(program: Command, ended: (status: number) => void): Command {
   const command = program
     .command('host')
     .argument('<file>', 'HOST.toml: the host and its domains')
@@ -47,7 +47,7 @@ export function addHostCommand(program: Command): Command {
     )
     .action(async (file: string, options: HostOptions) => {
       try {
-        process.exitCode = await hostCommand(file, options);
+        ended(await hostCommand(file, options));
       } catch (error) {
         if (error instanceof ToolstackError || error instanceof HostFileError) throw new UserError(error.message);
         throw error;

@@ -12,6 +12,7 @@ import { runSlice, type Slice } from '../run.ts';
 import { refusalToShare } from '../toolstack/disk_sharing.ts';
 import type { DiskDescription } from '../toolstack/disk_spec.ts';
 import { withMac } from '../toolstack/net_spec.ts';
+import { endWhenNobodyReads } from './broken_pipe.ts';
 import { bugReport, crashReport } from './crash_report.ts';
 import { DETERMINISTIC_SLICE, EPOCH_NS } from './deterministic.ts';
 import { DiskFile } from './disk_file.ts';
@@ -29,8 +30,6 @@ const EXIT_CRASH = 3;
 const EXIT_LIMIT = 4;
 const EXIT_MISTAKES = 5;
 const EXIT_BUG = 70;
-/** Nobody reads the output any more: as a shell shows SIGPIPE. */
-const EXIT_PIPE = 141;
 
 /** Instructions of a slice, where the run need not be repeatable: fitted to what takes about 8 ms. */
 const FIRST_SLICE = 50_000;
@@ -39,7 +38,7 @@ const SLICE_MS = 8;
 
 /** The exit status. */
 export async function runCommand(kernelPath: string, options: RunOptions): Promise<number> {
-  process.stdout.on('error', () => process.exit(EXIT_PIPE));
+  endWhenNobodyReads();
   const image = readUserFile(kernelPath, 'kernel');
   const ramdisk = options.ramdisk === undefined ? undefined : readUserFile(options.ramdisk, 'ramdisk');
   if (options.disk.length > 0 && options.as === 'dom0')

@@ -5,10 +5,11 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
 import { ImageError } from '../../firmware/image_error.ts';
-import { beneath } from '../support/command.ts';
+import { beneath, expectMistake } from '../support/command.ts';
 import { DEFAULT_VIRT_BASE, type ImageSpec, makeImage, usualNotes } from '../support/elf_image.ts';
 import { GRUB, grubIsMissing } from '../support/grub.ts';
 import { GuestRun, guestKernel, kinds } from '../support/guest_run.ts';
+import { quickOr } from '../support/thorough.ts';
 
 const MIB = 1 << 20;
 const HELLO = guestKernel('hello');
@@ -69,12 +70,9 @@ function badNotes(): Uint8Array {
 
 t.test('a bad image is one line that names the file, the reason and what to do; status 1', async (t) => {
   for (const [claim, path, message, ...flags] of images) {
-    const { status, stdout, stderr } = await beneath(['run', path, ...flags]);
-    t.equal(status, 1, `${claim}: status`);
+    const { stderr } = await expectMistake(t, claim, ['run', path, ...flags], message);
     t.ok(stderr.startsWith(`beneath: ${path}: `), `${claim}: names the file`);
-    t.match(stderr, message, claim);
-    t.match(stderr, /^[^\n]+; [^\n]+\n$/, `${claim}: one line, with what to do`);
-    t.equal(stdout, '', `${claim}: nothing on stdout`);
+    t.match(stderr, /; [^\n]+\n$/, `${claim}: says what to do`);
   }
 });
 
@@ -105,13 +103,7 @@ const flags: readonly (readonly [flags: string[], message: RegExp])[] = [
 ];
 
 t.test('an absurd flag is one line; status 1', async (t) => {
-  for (const [args, message] of flags) {
-    const { status, stdout, stderr } = await beneath(['run', HELLO, ...args]);
-    t.equal(status, 1, `${args.join(' ')}: status`);
-    t.match(stderr, message, args.join(' '));
-    t.match(stderr, /^beneath: [^\n]+\n$/, `${args.join(' ')}: one line`);
-    t.equal(stdout, '', `${args.join(' ')}: nothing on stdout`);
-  }
+  for (const [args, message] of flags) await expectMistake(t, args.join(' '), ['run', HELLO, ...args], message);
 });
 
 // biome-ignore format: one guest a line
@@ -155,7 +147,7 @@ function live(image: Uint8Array, as: 'domU' | 'dom0', limit: number): void {
 }
 
 const seed = Number(process.env.FUZZ_SEED ?? 20261122);
-const numRuns = Number(process.env.FUZZ_RUNS ?? 10);
+const numRuns = Number(process.env.FUZZ_RUNS ?? quickOr(4, 10));
 t.comment(`FUZZ_SEED=${seed} FUZZ_RUNS=${numRuns}`);
 
 const kind = fc.constantFrom(...kinds);

@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
+import { runProgram } from '../../emulator/cli/program.ts';
 
 /** From dist/test/FOLDER/x.test.mjs, where this is bundled into. */
 export const BENEATH = fileURLToPath(new URL('../../beneath.mjs', import.meta.url));
@@ -33,11 +34,27 @@ export function runCommand(command: string, args: readonly string[], { input = '
 export const beneath = (args: readonly string[], input = ''): Promise<Outcome> =>
   runCommand(process.execPath, [BENEATH, ...args], { input });
 
+/** In this process: only for what comes to nothing. */
+async function mistaken(args: readonly string[]): Promise<Outcome> {
+  const texts = { stdout: '', stderr: '' };
+  const status = await runProgram(args, {
+    out(text) {
+      texts.stdout += text;
+    },
+    err(text) {
+      texts.stderr += text;
+    },
+  });
+  return { status, ...texts };
+}
+
 /** A user's mistake is one line with the reason, and status 1. */
-export async function expectMistake(t: Test, claim: string, args: readonly string[], message: RegExp): Promise<void> {
-  const { status, stdout, stderr } = await beneath(args);
+export async function expectMistake(t: Test, claim: string, args: readonly string[], message: RegExp): Promise<Outcome> {
+  const outcome = await mistaken(args);
+  const { status, stdout, stderr } = outcome;
   t.equal(status, 1, `${claim}: status 1`);
   t.match(stderr, message, claim);
   t.match(stderr, /^beneath: [^\n]+\n$/, `${claim}: one line`);
   t.equal(stdout, '', `${claim}: nothing on stdout`);
+  return outcome;
 }

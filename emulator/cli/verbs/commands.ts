@@ -2,14 +2,14 @@
 import { type Command, Option } from 'commander';
 import { Client } from '../../toolstack/socket_client.ts';
 import { ToolstackError } from '../../toolstack/toolstack_error.ts';
+import { endWhenNobodyReads } from '../broken_pipe.ts';
 import type { Flags, Verb } from './verb.ts';
 import { verbs } from './verbs.ts';
 
 const EXIT_FAILED = 1;
-const EXIT_PIPE = 141;
 
-/** One command each; `configure` is what all commands of the program share. */
-export function addVerbs(program: Command, configure: (command: Command) => void): void {
+/** One command each; `configure` is what all commands of the program share, `ended` gets the exit status. */
+export function addVerbs(program: Command, ended: (status: number) => void, configure: (command: Command) => void): void {
   for (const verb of verbs) {
     const command = program.command(verb.name).description(verb.description);
     for (const parameter of verb.parameters.split(' ').filter((word) => word !== '')) command.argument(parameter);
@@ -19,7 +19,7 @@ export function addVerbs(program: Command, configure: (command: Command) => void
       .option('--host <name>', 'the host to ask, where several run')
       .action(async (...given: unknown[]) => {
         const flags = given.at(-2) as Flags;
-        process.exitCode = await runVerb(verb, given.slice(0, -2).flat() as (string | undefined)[], flags);
+        ended(await runVerb(verb, given.slice(0, -2).flat() as (string | undefined)[], flags));
       });
     configure(command);
   }
@@ -27,8 +27,7 @@ export function addVerbs(program: Command, configure: (command: Command) => void
 
 /** The exit status. */
 async function runVerb(verb: Verb, parameters: readonly (string | undefined)[], flags: Flags): Promise<number> {
-  // Nobody reads on: as a shell shows SIGPIPE.
-  process.stdout.on('error', () => process.exit(EXIT_PIPE));
+  endWhenNobodyReads();
   let client: Client | undefined;
   try {
     client = await Client.open(flags.host as string | undefined);
