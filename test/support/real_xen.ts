@@ -1,18 +1,18 @@
 /**
- * Guests on the real Xen under QEMU, by the tool `real-xen`: REAL_XEN names it, else it is looked for beside the
- * repository. All domUs share one boot of Xen; as dom0 each has one of its own.
+ * Guests on the real Xen under QEMU, by the tool `real-xen`, which REAL_XEN names, as in .ci/run.
+ * All domUs share one boot of Xen; as dom0 each has one of its own.
  */
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { type Outcome, runCommand } from './command.ts';
 
-const REAL_XEN = process.env.REAL_XEN ?? '../shared/oracle/real-xen';
+const REAL_XEN = process.env.REAL_XEN ?? '';
 const HOME = process.env.REAL_XEN_HOME ?? join(homedir(), '.cache/real-xen');
 
 /** Why nothing can be compared here, if so. */
 export const realXenIsMissing: string | false = !existsSync(REAL_XEN)
-  ? `needs the real Xen: there is no ${REAL_XEN}; set REAL_XEN to the tool real-xen`
+  ? `needs the real Xen: set REAL_XEN to the tool real-xen${REAL_XEN === '' ? '' : `; there is no ${REAL_XEN}`}`
   : !existsSync(join(HOME, 'packages.txt'))
     ? `needs the real Xen: ${HOME} is empty; run ${REAL_XEN} setup`
     : false;

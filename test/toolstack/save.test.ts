@@ -26,6 +26,7 @@ import { makeFatImage } from '../support/fat_image.ts';
 import { GRUB, grubIsMissing, readable } from '../support/grub.ts';
 import { guestKernel, guestVcpus } from '../support/guest_run.ts';
 import { images } from '../support/small_images.ts';
+import { quickOr } from '../support/thorough.ts';
 
 const MIB = 1024 * 1024;
 const folder = mkdtempSync(join(tmpdir(), 'beneath-'));
@@ -113,7 +114,7 @@ t.test('a domain that was moved does what it would have done', (t) => {
     stayed.run(100_000_000);
     const moved = new Life(readFileSync(guestKernel(guest)), guestVcpus(guest));
     const at: number[] = [];
-    for (let i = 0; i < 3; i++) {
+    for (let i = 0; i < quickOr(2, 3); i++) {
       const step = 1 + random(instructions);
       moved.run(step);
       if (moved.isOver) break;
@@ -276,14 +277,16 @@ t.test('what cannot be is refused', (t) => {
   t.match(host.ask('list', { domain: 'b' }), [{ name: 'b' }], 'and lives on');
 
   const whole = readFileSync(file);
+  let empty = new TestHost();
   const bad = (change: (bytes: Buffer) => Buffer): string => {
     const path = join(folder, 'bad');
     writeFileSync(path, change(Buffer.from(whole)));
     try {
-      new TestHost().ask('restore', { file: path });
+      empty.ask('restore', { file: path });
     } catch (error) {
       return (error as Error).message.replace(path, 'FILE');
     }
+    empty = new TestHost();
     return 'restored';
   };
   const withU32 = (at: number, value: number) => (bytes: Buffer) => {
