@@ -3,7 +3,7 @@
  * ring -1, for frames of other domains too, with references that the grant table took beforehand. They belong to the
  * entry from then on: whoever overwrites it otherwise gives them up.
  */
-import { findL1EntryMaddr } from './guest_walk.ts';
+import { findL1EntryAt, findL1EntryMaddr } from './guest_walk.ts';
 import { type MachineMemory, PAGE_SIZE } from './machine_memory.ts';
 import type { MemoryVcpu } from './memory_domain.ts';
 import { PGT_l1_page_table } from './page_type.ts';
@@ -11,8 +11,9 @@ import { dropEntry, isLivePageTable } from './page_types.ts';
 import * as pte from './pte.ts';
 
 export interface GrantMapping {
-  /** A vaddr, or with `isPteAddress` the maddr of the L1 entry. */
-  readonly address: bigint;
+  /** Halves of a vaddr, or with `isPteAddress` of the maddr of the L1 entry. */
+  readonly low: number;
+  readonly high: number;
   readonly isPteAddress: boolean;
   readonly isReadonly: boolean;
   /** For user mode too. */
@@ -24,16 +25,20 @@ const AVAIL_SHIFT = 9;
 const AVAIL_MASK = 7;
 
 /** Where the L1 entry is, in a live L1 table of the vCPU's domain; -1: nowhere. */
-function findEntry(memory: MachineMemory, vcpu: MemoryVcpu, address: bigint, isPteAddress: boolean): number {
-  const maddr = isPteAddress ? pteMaddr(memory, address) : findL1EntryMaddr(memory, vcpu, address);
+function findEntry(memory: MachineMemory, vcpu: MemoryVcpu, { low, high, isPteAddress }: GrantMapping): number {
+  return liveL1(memory, vcpu, isPteAddress ? pteMaddr(memory, low, high) : findL1EntryAt(memory, vcpu, low, high));
+}
+
+function liveL1(memory: MachineMemory, vcpu: MemoryVcpu, maddr: number): number {
   if (maddr < 0) return -1;
   const table = Math.floor(maddr / PAGE_SIZE);
   const isOwnL1 = memory.owner[table] === vcpu.domain.id && isLivePageTable(memory, table) && memory.type[table] === PGT_l1_page_table;
   return isOwnL1 ? maddr : -1;
 }
 
-function pteMaddr(memory: MachineMemory, address: bigint): number {
-  return address % BigInt(ENTRY_SIZE) === 0n && address < BigInt(memory.frameCount * PAGE_SIZE) ? Number(address) : -1;
+function pteMaddr(memory: MachineMemory, low: number, high: number): number {
+  const maddr = high * 2 ** 32 + low;
+  return low % ENTRY_SIZE === 0 && maddr < memory.frameCount * PAGE_SIZE ? maddr : -1;
 }
 
 /** Makes the entry, with `softwareBits` in its three available bits; false: there is no place for it. No TLB is flushed. */
@@ -44,7 +49,7 @@ export function createGrantMapping(
   mapping: GrantMapping,
   softwareBits: number,
 ): boolean {
-  const maddr = findEntry(memory, vcpu, mapping.address, mapping.isPteAddress);
+  const maddr = findEntry(memory, vcpu, mapping);
   if (maddr < 0) return false;
   const { view } = memory;
   const oldLow = view.getUint32(maddr, true);
@@ -52,7 +57,7 @@ export function createGrantMapping(
   let flags = pte.FLAG_PRESENT | pte.FLAG_ACCESSED | pte.FLAG_DIRTY | ((softwareBits & AVAIL_MASK) << AVAIL_SHIFT);
   if (!mapping.isReadonly) flags |= pte.FLAG_RW;
   if (mapping.isForApplication) flags |= pte.FLAG_USER;
-  const low = ((mfn % 2 ** 20) << 12) | flags;
+  const low = (mfn << 12) | flags;
   const high = Math.floor(mfn / 2 ** 20) | pte.HIGH_NX;
   pte.storeAdjusted(view, maddr, PGT_l1_page_table, low, high);
   memory.written(maddr, ENTRY_SIZE);
@@ -77,13 +82,13 @@ export function removeGrantMapping(
   let movedFrom = -1;
   if (replacement !== 0n) {
     if (mapping.isPteAddress) return false;
-    movedFrom = findEntry(memory, vcpu, replacement, false);
+    movedFrom = liveL1(memory, vcpu, findL1EntryMaddr(memory, vcpu, replacement));
     if (movedFrom < 0) return false;
     movedLow = view.getUint32(movedFrom, true);
     movedHigh = view.getUint32(movedFrom + 4, true);
     store(memory, movedFrom, 0, 0);
   }
-  const maddr = findEntry(memory, vcpu, mapping.address, mapping.isPteAddress);
+  const maddr = findEntry(memory, vcpu, mapping);
   if (maddr >= 0 && isMappingOf(view, maddr, mfn, mapping)) {
     store(memory, maddr, movedLow, movedHigh);
     return true;

@@ -13,6 +13,8 @@ export interface L1Entry {
 const HYPERVISOR_VIRT_START = 0xffff_8000_0000_0000n;
 const HYPERVISOR_VIRT_END = 0xffff_8800_0000_0000n;
 
+const HYPERVISOR_VIRT_END_HIGH = Number(HYPERVISOR_VIRT_END >> 32n);
+
 /** Below 2^47 or above ring -1's range (xen __addr_ok). */
 export function isGuestAddress(vaddr: bigint): boolean {
   return vaddr < 0x8000_0000_0000n || vaddr >= HYPERVISOR_VIRT_END;
@@ -34,11 +36,14 @@ export function findL1Entry(memory: MachineMemory, vcpu: MemoryVcpu, vaddr: bigi
 }
 
 /** Where the entry is; -1: a level above has none. */
-export function findL1EntryMaddr({ view }: MachineMemory, vcpu: MemoryVcpu, vaddr: bigint): number {
-  if (!isGuestAddress(vaddr)) return -1;
+export function findL1EntryMaddr(memory: MachineMemory, vcpu: MemoryVcpu, vaddr: bigint): number {
   vaddr64[0] = vaddr;
-  const low = halves[0]!;
-  const high = halves[1]!;
+  return findL1EntryAt(memory, vcpu, halves[0]!, halves[1]!);
+}
+
+/** The same of a vaddr in unsigned halves. */
+export function findL1EntryAt({ view }: MachineMemory, vcpu: MemoryVcpu, low: number, high: number): number {
+  if (high >= 0x8000 && high < HYPERVISOR_VIRT_END_HIGH) return -1;
   let table = pvCr3.of(vcpu).kernelMfn;
   for (let level = 4; level > 1; level--) {
     const index = level === 4 ? high >>> 7 : level === 3 ? (high << 2) | (low >>> 30) : low >>> 21;

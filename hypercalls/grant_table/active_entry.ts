@@ -45,6 +45,15 @@ export class ActiveEntry {
     return !(flags & GNTMAP_device_map) || (isReadonly ? this.deviceReads : this.deviceWrites) < MAX_PINS;
   }
 
+  /** Who uses it now, and what: bytes of a frame of the granter's own. */
+  use(domid: number, mfn: number, start: number, length: number, isSubPage: boolean): void {
+    this.domid = domid;
+    const { page } = this;
+    const isSame =
+      page.mfn === mfn && page.start === start && page.length === length && page.isSubPage === isSubPage && page.through === undefined;
+    if (!isSame) this.page = { mfn, start, length, isSubPage, through: undefined };
+  }
+
   /** Counts `by` uses more with these GNTMAP_ flags. */
   pin(flags: number, by: 1 | -1): void {
     const isReadonly = (flags & GNTMAP_readonly) !== 0;

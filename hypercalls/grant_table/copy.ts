@@ -7,26 +7,14 @@ import { PGT_writable_page } from '../../emulator/memory/page_type.ts';
 import { getPageType, putPageAndType } from '../../emulator/memory/page_types.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
-import { GNTCOPY_dest_gref, GNTCOPY_source_gref, GNTST } from '../abi/grant_table.ts';
+import { GNTCOPY_dest_gref, GNTCOPY_source_gref, GNTST, gnttab_copy, gnttab_copy_ptr } from '../abi/grant_table.ts';
 import { DOMID_SELF } from '../abi/xen.ts';
-import type { Call } from '../call.ts';
+import { type Call, structView } from '../call.ts';
 import { acquireGrant, releaseGrant } from './acquire.ts';
 import { takeFrame } from './entry_access.ts';
 
-interface Place {
-  /** A grant reference (32 bits) or a frame. */
-  readonly u: bigint;
-  readonly domid: number;
-  readonly offset: number;
-}
-
-interface CopyArgs {
-  readonly source: Place;
-  readonly dest: Place;
-  readonly len: number;
-  readonly flags: number;
-}
-
+const { source: SOURCE, dest: DEST, len: LEN, flags: FLAGS } = gnttab_copy.offset;
+const { u: U, domid: DOMID, offset: OFFSET } = gnttab_copy_ptr.offset;
 const PAGE_SIZE = 4096;
 
 /** A source or destination of the running batch. */
@@ -40,7 +28,8 @@ class Buffer {
   start = 0;
   length = 0;
   isGrant = false;
-  name = 0n;
+  /** A grant reference (32 bits) or a frame. */
+  name = 0;
 
   constructor(isReadonly: boolean) {
     this.isReadonly = isReadonly;
@@ -56,20 +45,20 @@ class Buffer {
   }
 
   /** Has the page `name` of its domain; or says a status. */
-  claim(call: Call, name: bigint, isGrant: boolean): number {
+  claim(call: Call, name: number, isGrant: boolean): number {
     if (this.mfn >= 0 && this.isGrant === isGrant && this.name === name) return GNTST.okay;
     this.release(call);
     if (this.domid !== DOMID_SELF && !isGrant) return GNTST.permission_denied;
     const { memory } = call.host;
     const domain = this.domain!;
     if (isGrant) {
-      const page = acquireGrant(call.host, domain, Number(name), call.domain.id, this.isReadonly);
+      const page = acquireGrant(call.host, domain, name, call.domain.id, this.isReadonly);
       if (typeof page === 'number') return page;
       this.mfn = page.mfn;
       this.start = page.start;
       this.length = page.length;
     } else {
-      this.mfn = name < BigInt(memory.frameCount) ? takeFrame(memory, domain, Number(name)) : -1;
+      this.mfn = takeFrame(memory, domain, name);
       this.start = 0;
       this.length = PAGE_SIZE;
       if (this.mfn < 0) return GNTST.bad_page;
@@ -96,7 +85,7 @@ class Buffer {
   }
 
   #releasePin(call: Call): void {
-    if (this.isGrant) releaseGrant(call.host, this.domain!, Number(this.name), this.isReadonly);
+    if (this.isGrant) releaseGrant(call.host, this.domain!, this.name, this.isReadonly);
   }
 }
 
@@ -110,10 +99,10 @@ const buffersOf = defineSlot<Vcpu, Buffers>(() => ({ source: new Buffer(true), d
   isTransient: true,
 });
 
-/** One element of a batch; the status, or RESTART. */
-export function copy(call: Call, args: CopyArgs): number {
+/** One element of a batch, in the struct; the status, or RESTART. */
+export function copy(call: Call): number {
   const buffers = buffersOf.of(call.vcpu);
-  const status = copyOne(call, args, buffers);
+  const status = copyOne(call, buffers);
   if (status !== GNTST.okay) releasePages(call, buffers);
   return status;
 }
@@ -131,31 +120,38 @@ function releasePages(call: Call, { source, dest }: Buffers): void {
   dest.release(call);
 }
 
-function nameOf({ u }: Place, isGrant: boolean): bigint {
-  return isGrant ? u & 0xffff_ffffn : u;
+function nameAt(offset: number, isGrant: boolean): number {
+  const low = structView.getUint32(offset, true);
+  return isGrant ? low : structView.getUint32(offset + 4, true) * 2 ** 32 + low;
 }
 
-function copyOne(call: Call, args: CopyArgs, buffers: Buffers): number {
-  const { source, dest, len, flags } = args;
+function copyOne(call: Call, buffers: Buffers): number {
+  const half = (offset: number): number => structView.getUint16(offset, true);
+  const sourceDomid = half(SOURCE + DOMID);
+  const destDomid = half(DEST + DOMID);
+  const flags = half(FLAGS);
   const fromGrant = (flags & GNTCOPY_source_gref) !== 0;
   const toGrant = (flags & GNTCOPY_dest_gref) !== 0;
   const from = buffers.source;
   const to = buffers.dest;
-  if (from.domain === undefined || to.domain === undefined || from.domid !== source.domid || to.domid !== dest.domid) {
+  if (from.domain === undefined || to.domain === undefined || from.domid !== sourceDomid || to.domid !== destDomid) {
     releasePages(call, buffers);
     from.domain = undefined;
     to.domain = undefined;
-    const status = from.findDomain(call, source.domid) || to.findDomain(call, dest.domid);
+    const status = from.findDomain(call, sourceDomid) || to.findDomain(call, destDomid);
     if (status !== GNTST.okay) {
       from.domain = undefined;
       return status;
     }
   }
-  const status = from.claim(call, nameOf(source, fromGrant), fromGrant) || to.claim(call, nameOf(dest, toGrant), toGrant);
+  const status = from.claim(call, nameAt(SOURCE + U, fromGrant), fromGrant) || to.claim(call, nameAt(DEST + U, toGrant), toGrant);
   if (status !== GNTST.okay) return status;
-  if (source.offset + len > PAGE_SIZE || dest.offset + len > PAGE_SIZE) return GNTST.bad_copy_arg;
-  if (!from.contains(source.offset, len) || !to.contains(dest.offset, len)) return GNTST.general_error;
-  copyBytes(call, from.mfn * PAGE_SIZE + source.offset, to.mfn * PAGE_SIZE + dest.offset, len);
+  const start = half(SOURCE + OFFSET);
+  const target = half(DEST + OFFSET);
+  const size = half(LEN);
+  if (start + size > PAGE_SIZE || target + size > PAGE_SIZE) return GNTST.bad_copy_arg;
+  if (!from.contains(start, size) || !to.contains(target, size)) return GNTST.general_error;
+  copyBytes(call, from.mfn * PAGE_SIZE + start, to.mfn * PAGE_SIZE + target, size);
   return GNTST.okay;
 }
 

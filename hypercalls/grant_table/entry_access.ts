@@ -29,14 +29,6 @@ const TRANSITIVE = grant_entry_v2_transitive.offset;
 /** The start of a sub-page grant is kept in so many bits. */
 const START_MASK = 0x7fff;
 
-/** What a domain wants of an entry. */
-export interface Wish {
-  readonly domid: number;
-  readonly isReadonly: boolean;
-  /** A page in page tables, not only a copy. */
-  readonly isMapping: boolean;
-}
-
 export function flagsOf(memory: MachineMemory, table: GrantTable, ref: number): number {
   return memory.view.getUint16(table.entry(ref) + V1.flags, true);
 }
@@ -49,17 +41,28 @@ function setStatusBits(memory: MachineMemory, maddr: number, set: number, clear:
   memory.written(maddr, 2);
 }
 
-/** Checks the wish and marks the entry as read or written. An entry in use has been checked: only its being read-only counts. */
-export function admit(memory: MachineMemory, table: GrantTable, ref: number, active: ActiveEntry, wish: Wish): boolean {
+/**
+ * Whether the domain may read or write what the entry grants, in its page tables (`isMapping`) or by a copy only; then the
+ * entry is marked as read or written. One in use has been checked: only its being read-only counts.
+ */
+export function admit(
+  memory: MachineMemory,
+  table: GrantTable,
+  ref: number,
+  active: ActiveEntry,
+  domid: number,
+  isReadonly: boolean,
+  isMapping: boolean,
+): boolean {
   const maddr = table.entry(ref);
   const flags = memory.view.getUint16(maddr + V1.flags, true);
   if (!active.isPinned) {
-    const type = flags & (wish.isMapping ? GTF_type_mask | GTF_sub_page : GTF_type_mask);
-    const isTypeRight = type === GTF_permit_access || (type === GTF_transitive && table.version === 2 && !wish.isMapping);
-    if (!isTypeRight || memory.view.getUint16(maddr + V1.domid, true) !== wish.domid) return false;
+    const type = flags & (isMapping ? GTF_type_mask | GTF_sub_page : GTF_type_mask);
+    const isTypeRight = type === GTF_permit_access || (type === GTF_transitive && table.version === 2 && !isMapping);
+    if (!isTypeRight || memory.view.getUint16(maddr + V1.domid, true) !== domid) return false;
   }
-  if (!wish.isReadonly && flags & GTF_readonly) return false;
-  setStatusBits(memory, table.status(ref), wish.isReadonly ? GTF_reading : GTF_reading | GTF_writing, 0);
+  if (!isReadonly && flags & GTF_readonly) return false;
+  setStatusBits(memory, table.status(ref), isReadonly ? GTF_reading : GTF_reading | GTF_writing, 0);
   return true;
 }
 

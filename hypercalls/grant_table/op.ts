@@ -1,22 +1,31 @@
 /** GNTTABOP_*. What an operation does is in the file of its name; most take an array, and each element has its own status. */
 import type { Domain } from '../../emulator/domain.ts';
+import { PAGE_SHIFT } from '../../emulator/memory/machine_memory.ts';
 import { placeOf } from '../../emulator/memory/p2m.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
-import { GNTST, GNTTABOP_CMD_MASK, gnttab_set_version, grant_table_op } from '../abi/grant_table.ts';
+import {
+  GNTST,
+  GNTTABOP_CMD_MASK,
+  gnttab_copy,
+  gnttab_map_grant_ref,
+  gnttab_set_version,
+  gnttab_unmap_grant_ref,
+  grant_table_op,
+} from '../abi/grant_table.ts';
 import { AGAIN } from '../abi/hypercall.ts';
 import { DOMID_SELF } from '../abi/xen.ts';
-import type { Call } from '../call.ts';
+import { type Call, registerWords, structView } from '../call.ts';
 import { isGuestArray, readU32, writeU32, writeU64 } from '../guest_memory.ts';
-import { implement } from '../implement.ts';
+import { implement, WRITTEN } from '../implement.ts';
 import { RESTART } from './acquire.ts';
 import { flushCache } from './cache_flush.ts';
 import { copy, endCopies } from './copy.ts';
-import { mapGrantRef } from './map.ts';
+import { mapGrantRef, mappedFrame } from './map.ts';
 import { swapGrantRefs } from './swap.ts';
 import { grantTable } from './table.ts';
 import { transfer } from './transfer.ts';
-import { flushUnmapped, unmap } from './unmap.ts';
+import { flushUnmapped, type Unmapping, unmap } from './unmap.ts';
 import { setVersion } from './version.ts';
 
 /** The domain whose table a caller may see: its own, and the initial domain any. */
@@ -44,7 +53,7 @@ const pvhCmds = new Set(
 );
 
 const INT_MAX = 0x7fff_ffff;
-const commandOf = (call: Call): number => Number(call.args[0]! & 0xffff_ffffn);
+const commandOf = (): number => registerWords[0]! >>> 0;
 
 /** What the domain calls a frame of its table; a translated one that has not placed it, all ones. */
 function nameOf(call: Call, domain: Domain, mfn: number): bigint {
@@ -59,6 +68,21 @@ function writeFrames(call: Call, list: bigint, frames: readonly number[], domain
   return status;
 }
 
+const MAP = gnttab_map_grant_ref.offset;
+const UNMAP = gnttab_unmap_grant_ref.offset;
+
+/** Of the struct; `busOffset` is where its dev_bus_addr is, -1: it has none. */
+function unmapping(busOffset: number, newAddr: bigint): Unmapping {
+  const half = (offset: number): number => structView.getUint32(offset, true);
+  return {
+    low: half(UNMAP.host_addr),
+    high: half(UNMAP.host_addr + 4),
+    busLow: busOffset < 0 ? 0 : half(busOffset),
+    busHigh: busOffset < 0 ? 0 : half(busOffset + 4),
+    newAddr,
+  };
+}
+
 /** What took a grant's place was taken from elsewhere. */
 function flushAll(call: Call): void {
   flushUnmapped(call);
@@ -71,24 +95,45 @@ const flushSearch = defineSlot<Vcpu, { firstRef: number }>(() => ({ firstRef: 0 
 const grantTableOp = implement(
   grant_table_op,
   {
-    map_grant_ref: { each: mapGrantRef },
+    map_grant_ref: {
+      each(call) {
+        const mapped = mapGrantRef(call, structView.getUint16(MAP.dom, true), {
+          ref: structView.getUint32(MAP.ref, true),
+          flags: structView.getUint32(MAP.flags, true),
+          low: structView.getUint32(MAP.host_addr, true),
+          high: structView.getUint32(MAP.host_addr + 4, true),
+        });
+        structView.setInt16(MAP.status, Math.min(mapped, GNTST.okay), true);
+        if (mapped < 0) return WRITTEN;
+        const mfn = mappedFrame(call, mapped);
+        structView.setUint32(MAP.handle, mapped, true);
+        structView.setUint32(MAP.dev_bus_addr, (mfn << PAGE_SHIFT) >>> 0, true);
+        structView.setUint32(MAP.dev_bus_addr + 4, Math.floor(mfn / 2 ** (32 - PAGE_SHIFT)), true);
+        return WRITTEN;
+      },
+    },
 
     unmap_grant_ref: {
-      each: (call, { handle, host_addr, dev_bus_addr }) => ({ status: unmap(call, { handle, host_addr, dev_bus_addr, new_addr: 0n }) }),
+      each(call) {
+        structView.setInt16(UNMAP.status, unmap(call, structView.getUint32(UNMAP.handle, true), unmapping(UNMAP.dev_bus_addr, 0n)), true);
+        return WRITTEN;
+      },
       end: flushUnmapped,
     },
 
     unmap_and_replace: {
-      each: (call, { handle, host_addr, new_addr }) => ({ status: unmap(call, { handle, host_addr, dev_bus_addr: 0n, new_addr }) }),
+      each: (call, { handle, new_addr }) => ({ status: unmap(call, handle, unmapping(-1, new_addr)) }),
       end: flushAll,
     },
 
     transfer: { each: (call, element) => ({ status: transfer(call, element) }) },
 
     copy: {
-      each(call, element) {
-        const status = copy(call, element);
-        return status === RESTART ? AGAIN : { status };
+      each(call) {
+        const status = copy(call);
+        if (status === RESTART) return AGAIN;
+        structView.setInt16(gnttab_copy.offset.status, status, true);
+        return WRITTEN;
       },
       end: endCopies,
     },
@@ -97,7 +142,7 @@ const grantTableOp = implement(
 
     cache_flush: {
       begin(call) {
-        flushSearch.of(call.vcpu).firstRef = commandOf(call) & ~GNTTABOP_CMD_MASK;
+        flushSearch.of(call.vcpu).firstRef = commandOf() & ~GNTTABOP_CMD_MASK;
         return undefined;
       },
       each(call, element) {
@@ -151,7 +196,7 @@ const grantTableOp = implement(
     },
   },
   (call, { count }) => {
-    const command = commandOf(call);
+    const command = commandOf();
     if (call.domain.type === 'pvh' && !pvhCmds.has(command)) return 'ENOSYS';
     if (count > INT_MAX) return 'EINVAL';
     const cmd = command & GNTTABOP_CMD_MASK;

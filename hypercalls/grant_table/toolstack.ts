@@ -10,7 +10,7 @@ import { Vcpu } from '../../emulator/vcpu.ts';
 import { GNTMAP_device_map, GNTMAP_host_map, GNTMAP_readonly, GNTST, GTF_permit_access, grant_entry_v1 } from '../abi/grant_table.ts';
 import { acquireGrant, RESTART, releaseGrant } from './acquire.ts';
 import { admit } from './entry_access.ts';
-import { type Mapper, mapGrantRef } from './map.ts';
+import { type Mapper, mapGrantRef, mappedFrame } from './map.ts';
 import { maptrack } from './maptrack.ts';
 import { grantTable } from './table.ts';
 import { unmap } from './unmap.ts';
@@ -23,9 +23,7 @@ export function seedGrant(host: Host, domain: Domain, ref: number, mapper: Domai
   const maddr = table.entry(ref);
   grant_entry_v1.write(memory.view, maddr, { flags: GTF_permit_access, domid: mapper.id, frame: mfn });
   memory.written(maddr, grant_entry_v1.size);
-  const isMapped =
-    admit(memory, table, ref, active, { domid: mapper.id, isReadonly: false, isMapping: true }) &&
-    holdOwnFrame(memory, domain, mfn) === undefined;
+  const isMapped = admit(memory, table, ref, active, mapper.id, false, true) && holdOwnFrame(memory, domain, mfn) === undefined;
   if (!isMapped) throw new Error(`bug: frame 0x${mfn.toString(16)} cannot be granted to domain ${mapper.id}`);
   active.domid = mapper.id;
   active.page = { mfn, start: 0, length: 4096, isSubPage: false, through: undefined };
@@ -48,17 +46,17 @@ export function mapToHost(host: Host, granter: Domain, ref: number, isReadonly: 
   const domain = host.domains.get(0)!;
   const mapper: Mapper = { host, domain, vcpu: hostVcpu.of(domain) };
   const flags = isReadonly ? GNTMAP_device_map | GNTMAP_readonly : GNTMAP_device_map;
-  const { status, handle, dev_bus_addr } = mapGrantRef(mapper, { host_addr: 0n, flags, ref, dom: granter.id, handle: 0, dev_bus_addr: 0n });
-  if (status !== GNTST.okay) return undefined;
-  return hostMapping(mapper, handle, dev_bus_addr);
+  const handle = mapGrantRef(mapper, granter.id, { ref, flags, low: 0, high: 0 });
+  return handle < 0 ? undefined : hostMapping(mapper, handle);
 }
 
-function hostMapping(mapper: Mapper, handle: number, maddr: bigint): HostMapping {
+function hostMapping(mapper: Mapper, handle: number): HostMapping {
+  const maddr = mappedFrame(mapper, handle) * PAGE_SIZE;
   return {
-    maddr: Number(maddr),
+    maddr,
     unmap() {
-      if (unmap(mapper, { handle, host_addr: 0n, dev_bus_addr: maddr, new_addr: 0n }) !== GNTST.okay)
-        throw new Error('bug: the host lost a mapping');
+      const place = { low: 0, high: 0, busLow: maddr >>> 0, busHigh: Math.floor(maddr / 2 ** 32), newAddr: 0n };
+      if (unmap(mapper, handle, place) !== GNTST.okay) throw new Error('bug: the host lost a mapping');
     },
   };
 }
@@ -114,8 +112,7 @@ export function findHostMapping(host: Host, granter: Domain, ref: number): HostM
   );
   if (entry === undefined) return undefined;
   found.add(entry[1]);
-  const { mfn } = grantTable(host, granter).active(ref).page;
-  return hostMapping({ host, domain, vcpu: hostVcpu.of(domain) }, entry[0], BigInt(mfn) << 12n);
+  return hostMapping({ host, domain, vcpu: hostVcpu.of(domain) }, entry[0]);
 }
 
 /** What the host maps of a domain, for a saved one. */

@@ -1,21 +1,25 @@
 /** GNTTABOP_unmap_grant_ref and unmap_and_replace: the end of a mapping, or of its half for the CPU or for devices. */
 import { removeGrantMapping } from '../../emulator/memory/grant_mapping.ts';
 import { letGo } from '../../emulator/memory/held_frames.ts';
-import { gfnOf, unplaceGrant } from '../../emulator/memory/p2m.ts';
+import { PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
+import { unplaceGrant } from '../../emulator/memory/p2m.ts';
 import { putPageType } from '../../emulator/memory/page_types.ts';
 import { GNTMAP_device_map, GNTMAP_host_map, GNTMAP_readonly, GNTST } from '../abi/grant_table.ts';
 import { unmark } from './entry_access.ts';
-import { hostMapping, type Mapper } from './map.ts';
+import { gfnAt, hostMapping, type Mapper } from './map.ts';
 import { maptrack } from './maptrack.ts';
 import { grantTable } from './table.ts';
 
-export interface UnmapArgs {
-  readonly handle: number;
-  /** 0: that half stays. */
-  readonly host_addr: bigint;
-  readonly dev_bus_addr: bigint;
+/** Addresses in unsigned halves; where they are 0, that half of the mapping stays. */
+export interface Unmapping {
+  /** For the CPU. */
+  readonly low: number;
+  readonly high: number;
+  /** For devices. */
+  readonly busLow: number;
+  readonly busHigh: number;
   /** What is mapped there goes where the grant was; 0: nothing does. */
-  readonly new_addr: bigint;
+  readonly newAddr: bigint;
 }
 
 /** Up to so many frames are looked for in the TLB, for more of them it is emptied. */
@@ -31,7 +35,7 @@ export function flushUnmapped({ domain, host: { memory } }: Mapper): void {
 }
 
 /** The status. `flushUnmapped` is the caller's, before its guest runs again. */
-export function unmap(call: Mapper, { handle, host_addr, dev_bus_addr, new_addr }: UnmapArgs): number {
+export function unmap(call: Mapper, handle: number, { low, high, busLow, busHigh, newAddr }: Unmapping): number {
   const { host, domain, vcpu } = call;
   const { memory } = host;
   const mappings = maptrack.of(domain);
@@ -43,14 +47,14 @@ export function unmap(call: Mapper, { handle, host_addr, dev_bus_addr, new_addr 
   const isReadonly = (mapping.flags & GNTMAP_readonly) !== 0;
   let done = 0;
 
-  const isForDevice = dev_bus_addr !== 0n && (mapping.flags & GNTMAP_device_map) !== 0;
-  if (isForDevice && dev_bus_addr !== BigInt(mfn) << 12n) return GNTST.bad_dev_addr;
-  if (host_addr !== 0n && mapping.flags & GNTMAP_host_map) {
+  const isForDevice = (busLow | busHigh) !== 0 && (mapping.flags & GNTMAP_device_map) !== 0;
+  if (isForDevice && busHigh * 2 ** 32 + busLow !== mfn * PAGE_SIZE) return GNTST.bad_dev_addr;
+  if ((low | high) !== 0 && mapping.flags & GNTMAP_host_map) {
     if (domain.type === 'pvh') {
-      if (!unplaceGrant(memory, domain, gfnOf(host_addr >> 12n), mfn)) return GNTST.general_error;
+      if (!unplaceGrant(memory, domain, gfnAt(low, high), mfn)) return GNTST.general_error;
       letGo(memory, domain, mfn, !isReadonly);
     } else {
-      if (!removeGrantMapping(memory, vcpu, mfn, hostMapping(host_addr, mapping.flags), new_addr)) return GNTST.general_error;
+      if (!removeGrantMapping(memory, vcpu, mfn, hostMapping(low, high, mapping.flags), newAddr)) return GNTST.general_error;
       if (!isReadonly) putPageType(memory, mfn);
       stale.push(mfn);
       memory.putPage(mfn);

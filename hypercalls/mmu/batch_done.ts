@@ -3,12 +3,16 @@
  * says so in its count and finds there what was done before. A pointer that cannot be followed is ignored, as in Xen.
  */
 import { MMU_UPDATE_PREEMPTED } from '../abi/mmu.ts';
-import type { Call } from '../call.ts';
+import { type Call, registerWords } from '../call.ts';
 import { readU32, writeU32 } from '../guest_memory.ts';
 
-/** After a slice in which `done` elements succeeded; `count` is the call's argument. */
-export function countDone({ host }: Call, count: number, pdone: bigint, done: number): void {
-  if (pdone === 0n) return;
+/** Of the third register; most guests pass none. */
+const hasPdone = (): boolean => (registerWords[4]! | registerWords[5]!) !== 0;
+
+/** After a slice in which `done` elements succeeded. */
+export function countDone({ host }: Call, registers: { readonly count: number; readonly pdone: bigint }, done: number): void {
+  if (!hasPdone()) return;
+  const { count, pdone } = registers;
   const before = count >= MMU_UPDATE_PREEMPTED ? (readU32(host, pdone) ?? 0) : 0;
   writeU32(host, pdone, before + done);
 }

@@ -59,9 +59,7 @@ const mmuUpdate = implement(abi.mmu_update, {
         return 'ENOSYS';
     }
   },
-  end(call, { count, pdone }, done) {
-    countDone(call, count, pdone, done);
-  },
+  end: countDone,
 });
 
 function updateTable(call: Call, maddr: number, preservesAd: boolean): UpdateErrno | undefined {
@@ -104,9 +102,7 @@ const mmuextOp = implement(abi.mmuext_op, {
     const pgOwner = findPageOwner(call.host, call.domain, foreigndom & 0xffff);
     return pgOwner === undefined ? 'ESRCH' : performMmuext(call, element, pgOwner);
   },
-  end(call, { count, pdone }, done) {
-    countDone(call, count, pdone, done);
-  },
+  end: countDone,
 });
 
 const updateVaMapping = implement(abi.update_va_mapping, (call, { va, val, flags }) => mapVa(call, va, val, flags, call.domain.id));
