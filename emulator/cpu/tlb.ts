@@ -7,7 +7,6 @@ import type { Access } from './interface.ts';
 import * as L from './layout.ts';
 import type { PageBits } from './page_walk.ts';
 
-const KINDS: Record<Access, number> = { read: L.TLB_READ, write: L.TLB_WRITE, execute: L.TLB_FETCH };
 const SETS = [L.TLB_USER, L.TLB_SUPERVISOR, L.TLB_OPEN];
 const EMPTY = 1;
 const FLAG_GLOBAL = 1,
@@ -34,6 +33,11 @@ class Touched {
   }
 }
 
+/** Compared, as a table by name would cost a search each time. */
+function kindOf(access: Access): number {
+  return access === 'read' ? L.TLB_READ : access === 'write' ? L.TLB_WRITE : L.TLB_FETCH;
+}
+
 export class Tlb {
   readonly #words: Int32Array;
   /** Sets that have had entries since everything was flushed, by the words' index of their start. */
@@ -53,18 +57,18 @@ export class Tlb {
   /** Where the byte lies, or -1. `set`: a TLB_* address. */
   find(low: number, high: number, set: number, access: Access): number {
     const words = this.#words;
-    const entry = entryOf(set, KINDS[access], low);
+    const entry = entryOf(set, kindOf(access), low);
     if (words[entry] !== (low & ~0xfff) || words[entry + 1] !== high) return -1;
     return ((low + words[entry + 2]!) >>> 0) - L.RAM;
   }
 
   isGlobal(low: number, high: number, set: number, access: Access): boolean {
-    return this.find(low, high, set, access) >= 0 && (this.#words[entryOf(set, KINDS[access], low) + 3]! & FLAG_GLOBAL) !== 0;
+    return this.find(low, high, set, access) >= 0 && (this.#words[entryOf(set, kindOf(access), low) + 3]! & FLAG_GLOBAL) !== 0;
   }
 
   fill(low: number, high: number, set: number, access: Access, page: number, isGlobal: boolean, pageBits: PageBits): void {
     const words = this.#words;
-    const entry = entryOf(set, KINDS[access], low);
+    const entry = entryOf(set, kindOf(access), low);
     const pageLow = low & ~0xfff;
     words[entry] = pageLow;
     words[entry + 1] = high;

@@ -7,7 +7,7 @@ import { asJson, type Figure, type Group, printTable } from './figure.ts';
 import { benchBoot } from './groups/boot.ts';
 import { benchCpu } from './groups/cpu.ts';
 import { benchHost, DOMAIN_MEMORY_RUN, memoryOfDomain } from './groups/host.ts';
-import { benchHypercall } from './groups/hypercall.ts';
+import { benchHypercall, HYPERCALL_RUN, runCalls } from './groups/hypercall.ts';
 import { benchInterpreter } from './groups/interpreter.ts';
 import { benchMemory, MEMORY_RUN, memoryAfterLongRun } from './groups/memory.ts';
 import { benchScheduler } from './groups/scheduler.ts';
@@ -31,6 +31,10 @@ if (process.argv[2] === MEMORY_RUN) {
 }
 if (process.argv[2] === DOMAIN_MEMORY_RUN) {
   process.stdout.write(String(memoryOfDomain()));
+  process.exit(0);
+}
+if (process.argv[2] === HYPERCALL_RUN) {
+  process.stdout.write(String(runCalls(process.argv[3]!, Number(process.argv[4])) ?? ''));
   process.exit(0);
 }
 if (process.argv[2] === TRANSLATE_RUN) {

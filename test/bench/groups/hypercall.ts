@@ -1,8 +1,10 @@
 /**
- * Hypercalls of a PV64 guest on the translator, from its SYSCALL to the instruction behind: nanoseconds each, of the
- * difference of a long and a short run of guests/calls.c.
+ * Hypercalls of a PV64 guest on the translator, from one in a loop to the next: nanoseconds each, in runs of
+ * guests/calls.c. Each run has a process of its own, as `beneath run` has, and its first fifth is not counted.
  */
+import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { Domain } from '../../../emulator/domain.ts';
 import { Machine } from '../../../emulator/machine.ts';
 import { runSlice } from '../../../emulator/run.ts';
@@ -15,7 +17,7 @@ interface Kind {
   readonly name: string;
   readonly goal?: number;
   readonly floor?: number;
-  /** Calls of the short run; the long one makes five times as many. */
+  /** Calls of a run. */
   readonly count: number;
 }
 
@@ -23,29 +25,40 @@ const ROUND_TRIP = { goal: 100, floor: 300 };
 
 // biome-ignore format: one a line
 const kinds: readonly Kind[] = [
-  { call: 'version',         name: 'xen_version.version, in a register',     count: 100_000, ...ROUND_TRIP },
-  { call: 'send_closed',     name: 'event_channel_op.send, port closed',     count: 100_000, ...ROUND_TRIP },
-  { call: 'status',          name: 'event_channel_op.status, struct in, out', count: 100_000, ...ROUND_TRIP },
-  { call: 'yield',           name: 'sched_op.yield',                         count: 100_000 },
-  { call: 'send_self',       name: 'event_channel_op.send to self',          count: 100_000, goal: 300 },
-  { call: 'update_entry',    name: 'mmu_update of one entry',                count: 100_000, goal: 500 },
-  { call: 'multicall',       name: 'multicall of 32 entries',                count: 10_000,  goal: 3000 },
-  { call: 'grant_map_unmap', name: 'grant map and unmap',                    count: 50_000,  goal: 1000 },
-  { call: 'grant_copy',      name: 'grant copy of 4 KiB',                    count: 50_000,  goal: 1000 },
+  { call: 'version',         name: 'xen_version.version, in a register',     count: 1_000_000, ...ROUND_TRIP },
+  { call: 'send_closed',     name: 'event_channel_op.send, port closed',     count: 1_000_000, ...ROUND_TRIP },
+  { call: 'status',          name: 'event_channel_op.status, struct in, out', count: 1_000_000, ...ROUND_TRIP },
+  { call: 'yield',           name: 'sched_op.yield',                         count: 1_000_000 },
+  { call: 'send_self',       name: 'event_channel_op.send to self',          count: 1_000_000, goal: 300 },
+  { call: 'update_entry',    name: 'mmu_update of one entry',                count: 1_000_000, goal: 500 },
+  { call: 'multicall',       name: 'multicall of 32 entries',                count: 100_000,  goal: 3000 },
+  { call: 'grant_map_unmap', name: 'grant map and unmap',                    count: 500_000,  goal: 1000 },
+  { call: 'grant_copy',      name: 'grant copy of 4 KiB',                    count: 500_000,  goal: 1000 },
 ];
 
 const guest = 'test/bench/guests/calls.elf';
 
-/** Seconds; undefined when a call did not answer as it should. */
+/** A run in a process of its own: `node bench.mjs HYPERCALL_RUN CALL COUNT`. */
+export const HYPERCALL_RUN = 'hypercall-run';
+const WARM_UP = 0.2;
+const SLICE = 1_000_000;
+
+/** Nanoseconds a call; undefined when one did not answer as it should. */
 export function runCalls(call: string, count: number): number | undefined {
   const machine = new Machine({ memorySize: 16 << 20, engine: 'translate', output: () => {} });
   const spec = { name: 'calls', isInitial: false, memorySize: 16 << 20, cmdline: `${call} ${count}` };
   const domain = machine.createPvDomain(readFileSync(guest), spec);
   if (!(domain instanceof Domain)) throw new Error(domain.message);
-  const start = performance.now();
-  while (runSlice(machine, 10_000_000).kind === 'running');
-  const seconds = (performance.now() - start) / 1000;
-  return domain.shutdownReason === SHUTDOWN_poweroff ? seconds : undefined;
+  // A call takes as many instructions as any other.
+  const times: { readonly instructions: number; readonly ms: number }[] = [];
+  const note = (): void => void times.push({ instructions: machine.cpu.instructionCount, ms: performance.now() });
+  note();
+  while (runSlice(machine, SLICE).kind === 'running') note();
+  note();
+  const end = times.at(-1)!;
+  const start = times.find(({ instructions }) => instructions >= end.instructions * WARM_UP)!;
+  const calls = (count * (end.instructions - start.instructions)) / end.instructions;
+  return domain.shutdownReason === SHUTDOWN_poweroff ? ((end.ms - start.ms) * 1e6) / calls : undefined;
 }
 
 export async function benchHypercall({ rounds, note }: BenchOptions): Promise<Figure[]> {
@@ -53,8 +66,8 @@ export async function benchHypercall({ rounds, note }: BenchOptions): Promise<Fi
   for (const { call, name, count, ...bounds } of kinds) {
     const values: number[] = [];
     for (let i = 0; i < rounds; i++) {
-      const [short, long] = [runCalls(call, count), runCalls(call, count * 5)];
-      if (short !== undefined && long !== undefined) values.push(((long - short) / (count * 4)) * 1e9);
+      const ns = execFileSync(process.execPath, [fileURLToPath(import.meta.url), HYPERCALL_RUN, call, String(count)], { encoding: 'utf8' });
+      if (ns !== '') values.push(Number(ns));
     }
     if (values.length > 0) figures.push({ name, unit: 'ns', values, ...bounds });
     else note(`${name} is refused`);
