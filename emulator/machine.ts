@@ -8,29 +8,22 @@ import { buildPvDomain, loadBootRegisters, loadUnbornRegisters } from '../firmwa
 import { GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE } from '../hypercalls/abi/grant_table.ts';
 import { SHUTDOWN_crash } from '../hypercalls/abi/sched.ts';
 import { virqs } from '../hypercalls/abi/xen.ts';
-import { BlockBackend, type SavedBackend } from '../hypercalls/block/backend.ts';
-import { pathsOfDisk, populateDisk } from '../hypercalls/block/device_tree.ts';
-import type { Disk } from '../hypercalls/block/disk.ts';
-import { ConsoleRing } from '../hypercalls/console/ring.ts';
 import { observeHypercalls, recordHypercalls, traceHypercalls } from '../hypercalls/dispatch.ts';
 import { releaseDomain } from '../hypercalls/domain_release.ts';
-import { connectToHost, type HostChannel, raiseVirq } from '../hypercalls/event_channel/ports.ts';
+import { raiseVirq } from '../hypercalls/event_channel/ports.ts';
 import { seedGrant } from '../hypercalls/grant_table/toolstack.ts';
 import { setMemoryMap } from '../hypercalls/memory/op.ts';
-import { type Capture, NetBackend, type SavedInterface } from '../hypercalls/net/backend.ts';
-import { populateInterface } from '../hypercalls/net/device_tree.ts';
 import { Networks } from '../hypercalls/net/network.ts';
 import type { Observer } from '../hypercalls/observer.ts';
 import { becomeRunnable, beginRunstate, enterCore, goOffline, leaveCore } from '../hypercalls/vcpu/runstate.ts';
 import { writeWallClock } from '../hypercalls/vcpu/time.ts';
 import { domainHandle, handleOf } from '../hypercalls/version/op.ts';
-import { devicePaths } from '../hypercalls/xenbus/device_nodes.ts';
 import { populateDomainTree, removeDomainTree, uuidOf } from '../hypercalls/xenstore/domain_tree.ts';
-import { XenstoreRing } from '../hypercalls/xenstore/ring.ts';
 import { XenStore } from '../hypercalls/xenstore/store.ts';
 import { type Cpu, createCpu } from './cpu/index.ts';
 import { Domain, type ShutdownReason } from './domain.ts';
 import { guestTimeAt, resumeTime, stopTime } from './guest_time.ts';
+import { type Devices, HostChannels, type HostEnds, type HostSide, type Media } from './host_ends.ts';
 import { MachineMemory, PAGE_SIZE } from './memory/machine_memory.ts';
 import { loadDomain, refusalOf, type SavedDomain } from './saved_domain.ts';
 import { InstructionClock, type RunClock, WallClock } from './scheduler/clock.ts';
@@ -79,7 +72,8 @@ export interface MachineOptions {
   statisticsClock?: () => number;
 }
 
-export interface DomainSpec {
+/** An initial domain has no devices. */
+export interface DomainSpec extends Devices {
   name: string;
   isInitial: boolean;
   memorySize: number;
@@ -94,28 +88,6 @@ export interface DomainSpec {
   /** Where image and ramdisk came from, for xenstore. */
   kernelPath?: string;
   ramdiskPath?: string;
-  /** Not of an initial domain. */
-  disks?: readonly DiskSpec[];
-  /** Not of an initial domain. */
-  interfaces?: readonly InterfaceSpec[];
-}
-
-export interface DiskSpec {
-  /** `xvda` and so on. */
-  readonly name: string;
-  /** Where it came from, for xenstore. */
-  readonly path: string;
-  readonly disk: Disk;
-}
-
-/** A network interface. */
-export interface InterfaceSpec {
-  /** `00:16:3e:00:00:01` */
-  readonly mac: string;
-  /** The name of the network, which all interfaces of the machine with this name share. */
-  readonly bridge: string;
-  /** Sees what passes. */
-  readonly capture?: Capture | undefined;
 }
 
 /** Why ring -1 crashed a domain. */
@@ -126,37 +98,9 @@ export interface Crash {
   readonly vaddr: bigint | undefined;
 }
 
-/** A domain's console as the host sees it. */
+/** A domain's console as the host sees it: what takes keys for the guest. */
 interface ConsoleDevice {
-  /** Keys for the guest. */
   input(bytes: Uint8Array): void;
-  /** Output that is still in the guest's ring. */
-  drain(): void;
-}
-
-/** One end of a ring: the guest's port and frame, and who serves it. */
-interface RingEnd<Ring> {
-  readonly port: number;
-  readonly mfn: number;
-  readonly ring: Ring;
-}
-
-/** The far ends of what the toolstack gave the domain. */
-interface HostEnds {
-  readonly uuid: string;
-  readonly store: RingEnd<XenstoreRing>;
-  readonly console: RingEnd<ConsoleRing>;
-  readonly disks: readonly Pick<DiskSpec, 'name' | 'path'>[];
-  readonly interfaces: readonly Pick<InterfaceSpec, 'mac' | 'bridge'>[];
-  readonly channels: readonly HostChannel[];
-}
-
-type Devices = Pick<HostEnds, 'disks' | 'interfaces'>;
-
-/** Something of the guest's xenstore and of its console. */
-interface Ends<T> {
-  readonly store: T;
-  readonly console: T;
 }
 
 export class Machine implements RunHost {
@@ -167,12 +111,9 @@ export class Machine implements RunHost {
   readonly domains = new Map<number, Domain>();
   readonly consoles = new Map<number, ConsoleDevice>();
   readonly xenstore = new XenStore();
-  /** Of each domain. */
-  readonly blockBackends = new Map<number, readonly BlockBackend[]>();
-  readonly netBackends = new Map<number, readonly NetBackend[]>();
-  readonly #networks = new Networks();
   /** Of each domain but the initial one. */
   readonly #hostEnds = new Map<number, HostEnds>();
+  readonly #hostSide: HostSide;
   #nextDomid = 1;
   /** What a core has that runs nobody: its registers reach nothing. */
   readonly #nobody: Vcpu;
@@ -242,6 +183,7 @@ export class Machine implements RunHost {
     this.#pausesAtEnds = options.pausesAtEnds ?? false;
     observeHypercalls(this, options.observer);
     this.#output = options.output;
+    this.#hostSide = { host: this, xenstore: this.xenstore, networks: new Networks(), output: options.output };
     this.#consoleIoRefused = options.consoleIoRefused;
     // Domain 0 is the host itself until an initial domain takes its place: the far end of every console and xenstore port.
     const host = new Domain({ id: 0, type: 'pv', name: 'Domain-0', isInitial: true, maxPages: 0 });
@@ -274,12 +216,12 @@ export class Machine implements RunHost {
     this.#schedule(domain, spec.vcpus ?? 1, spec.weight);
     const vcpu = domain.vcpus[0]!;
     this.domains.set(id, domain);
-    const rings = spec.isInitial ? undefined : this.#connectRings(domain);
+    const channels = spec.isInitial ? undefined : new HostChannels(this.#hostSide, domain);
     const boot = buildPvDomain(this.memory, domain, image, {
       memoryPages: pages,
       cmdline: spec.cmdline ?? '',
       ...(spec.ramdisk && { ramdisk: spec.ramdisk }),
-      ...(rings && { xenstorePort: rings.ports.store, consolePort: rings.ports.console }),
+      ...(channels && { xenstorePort: channels.ports.store, consolePort: channels.ports.console }),
     });
     if (boot instanceof ImageError) {
       this.#unschedule(domain);
@@ -287,7 +229,7 @@ export class Machine implements RunHost {
       return boot;
     }
 
-    if (rings) {
+    if (channels) {
       const uuid = uuidOf(id, spec.name);
       domainHandle.of(domain).set(handleOf(uuid));
       populateDomainTree(this.xenstore, domain, {
@@ -298,20 +240,17 @@ export class Machine implements RunHost {
         ...(spec.kernelPath !== undefined && { kernel: spec.kernelPath }),
         ...(spec.cmdline !== undefined && { cmdline: spec.cmdline }),
         ...(spec.ramdiskPath !== undefined && { ramdisk: spec.ramdiskPath }),
-        store: { port: rings.ports.store, mfn: boot.xenstoreMfn },
-        console: { port: rings.ports.console, mfn: boot.consoleMfn },
+        store: { port: channels.ports.store, mfn: boot.xenstoreMfn },
+        console: { port: channels.ports.console, mfn: boot.consoleMfn },
       });
       setMemoryMap(domain, Math.floor(maxMemorySize / PAGE_SIZE));
       seedGrant(this, domain, GNTTAB_RESERVED_CONSOLE, this.domains.get(0)!, boot.consoleMfn);
       seedGrant(this, domain, GNTTAB_RESERVED_XENSTORE, this.domains.get(0)!, boot.xenstoreMfn);
-      const { disks = [], interfaces = [] } = spec;
-      rings.open(uuid, { store: boot.xenstoreMfn, console: boot.consoleMfn }, { disks, interfaces });
-      const attach = (disk: DiskSpec): BlockBackend => this.#attach(domain, disk);
-      const plugIn = (each: InterfaceSpec, handle: number): NetBackend => this.#plugIn(domain, handle, each);
-      this.blockBackends.set(id, disks.map(attach));
-      this.netBackends.set(id, interfaces.map(plugIn));
+      const ends = channels.open(uuid, { store: boot.xenstoreMfn, console: boot.consoleMfn });
+      this.#give(domain, ends);
+      ends.attach(spec);
     } else {
-      this.consoles.set(id, { input: (bytes) => this.#inputEmergency(vcpu, bytes), drain: () => {} });
+      this.consoles.set(id, { input: (bytes) => this.#inputEmergency(vcpu, bytes) });
     }
     writeWallClock(this, domain);
     this.withRegisters(this.#nobody, () => {
@@ -328,10 +267,10 @@ export class Machine implements RunHost {
   }
 
   /** A domain as it was saved, here or elsewhere: paused, and it has lost nothing. Or why that cannot be. */
-  restoreDomain(saved: SavedDomain, disks: readonly Disk[] = [], captures: readonly (Capture | undefined)[] = []): Domain | string {
+  restoreDomain(saved: SavedDomain, { disks = [], captures = [] }: Partial<Media> = {}): Domain | string {
     const refusal = refusalOf(this, saved, disks);
     if (refusal !== undefined) return refusal;
-    const { id, name, maxPages, uuid, store, console: terminal } = saved;
+    const { id, name, maxPages, store, console: terminal } = saved;
     const domain = new Domain({ id, type: 'pv', name, maxPages });
     domain.pauseCount = 1;
     this.#nextDomid = Math.max(this.#nextDomid, id + 1);
@@ -341,24 +280,21 @@ export class Machine implements RunHost {
     loadDomain(this, domain, saved);
     this.xenstore.introduce(id);
     this.xenstore.loadTree(saved.nodes);
-    const rings = this.#connectRings(domain, { store: store.port, console: terminal.port });
-    const opened = rings.open(uuid, { store: store.mfn, console: terminal.mfn }, saved);
-    opened.store.load(store.ring);
-    opened.console.load(terminal.typed);
-    const resume = (disk: SavedBackend, i: number): BlockBackend =>
-      new BlockBackend(this, domain, disks[i]!, this.xenstore, pathsOfDisk(id, disk.name), disk);
-    this.blockBackends.set(id, saved.disks.map(resume));
-    const plugIn = ({ bridge, ...state }: SavedInterface & { bridge: string }, handle: number): NetBackend => {
-      const wiring = { network: this.#networks.find(bridge), capture: captures[handle] };
-      return new NetBackend(this, domain, wiring, this.xenstore, devicePaths(id, 'vif', handle), state);
-    };
-    this.netBackends.set(id, saved.interfaces.map(plugIn));
+    const channels = new HostChannels(this.#hostSide, domain, { store: store.port, console: terminal.port });
+    const ends = channels.open(saved.uuid, { store: store.mfn, console: terminal.mfn });
+    this.#give(domain, ends);
+    ends.load(saved, { disks, captures });
     return domain;
   }
 
   /** Of all but the initial domain. */
   hostEnds({ id }: Domain): HostEnds | undefined {
     return this.#hostEnds.get(id);
+  }
+
+  #give({ id }: Domain, ends: HostEnds): void {
+    this.#hostEnds.set(id, ends);
+    this.consoles.set(id, { input: (bytes) => ends.console.input(bytes) });
   }
 
   #schedule(domain: Domain, vcpus: number, weight?: number): void {
@@ -370,52 +306,6 @@ export class Machine implements RunHost {
       domain.vcpus.push(vcpu);
       beginRunstate(this, vcpu);
     }
-  }
-
-  /** Channels for its xenstore and console, new ones or those that it has; `open` once the rings' frames are there. */
-  #connectRings(
-    domain: Domain,
-    present?: Ends<number>,
-  ): {
-    readonly ports: Ends<number>;
-    open(uuid: string, mfns: Ends<number>, devices: Devices): { store: XenstoreRing; console: ConsoleRing };
-  } {
-    let rings: { store: XenstoreRing; console: ConsoleRing } | undefined;
-    const store = this.#connect(domain, () => rings?.store.onEvent(), present?.store);
-    const terminal = this.#connect(domain, () => rings?.console.onEvent(), present?.console);
-    const open = (uuid: string, mfns: Ends<number>, devices: Devices): { store: XenstoreRing; console: ConsoleRing } => {
-      const { ram } = this.memory;
-      const storeRing = new XenstoreRing(this.xenstore, domain, ram, mfns.store, store.notify);
-      const consoleRing = new ConsoleRing(ram, mfns.console, (bytes) => this.#output(domain, bytes), terminal.notify);
-      this.#hostEnds.set(domain.id, {
-        uuid,
-        store: { port: store.port, mfn: mfns.store, ring: storeRing },
-        console: { port: terminal.port, mfn: mfns.console, ring: consoleRing },
-        disks: devices.disks,
-        interfaces: devices.interfaces,
-        channels: [store, terminal],
-      });
-      this.consoles.set(domain.id, { input: (bytes) => consoleRing.input(bytes), drain: () => consoleRing.onEvent() });
-      rings = { store: storeRing, console: consoleRing };
-      return rings;
-    };
-    return { ports: { store: store.port, console: terminal.port }, open };
-  }
-
-  #connect(domain: Domain, onEvent: () => void, port?: number): HostChannel {
-    const channel = connectToHost(this, domain, onEvent, port);
-    if (channel === undefined) throw new Error(`bug: domain ${domain.id} has no free event channel for the host`);
-    return channel;
-  }
-
-  #attach(domain: Domain, { name, path, disk }: DiskSpec): BlockBackend {
-    const paths = populateDisk(this.xenstore, domain.id, { name, path, isReadonly: disk.isReadonly });
-    return new BlockBackend(this, domain, disk, this.xenstore, paths);
-  }
-
-  #plugIn(domain: Domain, handle: number, { mac, bridge, capture }: InterfaceSpec): NetBackend {
-    const paths = populateInterface(this.xenstore, domain.id, { handle, mac, bridge });
-    return new NetBackend(this, domain, { network: this.#networks.find(bridge), capture }, this.xenstore, paths);
   }
 
   #inputEmergency(vcpu: Vcpu, bytes: Uint8Array): void {
@@ -520,8 +410,7 @@ export class Machine implements RunHost {
 
   #stop(domain: Domain): void {
     this.#settleAll(domain);
-    this.consoles.get(domain.id)?.drain();
-    for (const backends of [this.blockBackends, this.netBackends]) for (const backend of backends.get(domain.id) ?? []) backend.close();
+    this.#hostEnds.get(domain.id)?.stop();
   }
 
   /** Ends it here and now, whatever its guest is at, and takes its memory back, but for frames that others have mapped. */
@@ -533,12 +422,9 @@ export class Machine implements RunHost {
     if (this.current.domain === domain) this.switchTo(this.#nobody);
     const { id } = domain;
     const ends = this.#hostEnds.get(id);
-    ends?.store.ring.close();
-    for (const channel of ends?.channels ?? []) channel.close();
+    ends?.close();
     this.#hostEnds.delete(id);
     this.consoles.delete(id);
-    this.blockBackends.delete(id);
-    this.netBackends.delete(id);
     this.crashes.delete(domain);
     this.timeline?.domainEnds(domain);
     releaseDomain(this, domain);

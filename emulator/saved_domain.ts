@@ -3,16 +3,14 @@
  * nothing: memory at the same machine frames, registers, its own time and its timers, event channels, grants, its nodes and
  * watches in xenstore, and whatever else the slots keep. machine.ts makes a domain of it again.
  */
-import type { SavedBackend } from '../hypercalls/block/backend.ts';
 import type { Disk } from '../hypercalls/block/disk.ts';
 import { loadHostMappings, type SavedHostMapping, saveHostMappings } from '../hypercalls/grant_table/toolstack.ts';
-import type { SavedInterface } from '../hypercalls/net/backend.ts';
 import { domainPath } from '../hypercalls/xenstore/path.ts';
-import type { SavedRing } from '../hypercalls/xenstore/ring.ts';
 import type { SavedNode } from '../hypercalls/xenstore/store.ts';
 import { CONTEXT_SIZE, lastingContext } from './cpu/snapshot.ts';
 import type { Domain } from './domain.ts';
 import { beginTimeAt, guestNs, isTimeStopped } from './guest_time.ts';
+import type { SavedEnds } from './host_ends.ts';
 import type { Machine } from './machine.ts';
 import { OWNER_RING, PAGE_SIZE } from './memory/machine_memory.ts';
 import { connectFrames, findTaken, loadFrames, type SavedFrames, saveFrames } from './memory/saved_frames.ts';
@@ -29,7 +27,7 @@ export interface SavedVcpu {
   readonly slots: ReadonlyMap<string, unknown>;
 }
 
-export interface SavedDomain {
+export interface SavedDomain extends SavedEnds {
   readonly id: number;
   readonly name: string;
   readonly maxPages: number;
@@ -43,12 +41,7 @@ export interface SavedDomain {
   readonly slots: ReadonlyMap<string, unknown>;
   readonly frames: SavedFrames;
   readonly hostMappings: readonly SavedHostMapping[];
-  readonly uuid: string;
   readonly nodes: readonly SavedNode[];
-  readonly disks: readonly SavedBackend[];
-  readonly interfaces: readonly (SavedInterface & { readonly mac: string; readonly bridge: string })[];
-  readonly store: { readonly port: number; readonly mfn: number; readonly ring: SavedRing };
-  readonly console: { readonly port: number; readonly mfn: number; readonly typed: Uint8Array };
 }
 
 /** Of what a guest can reach there is one page for all. */
@@ -76,12 +69,8 @@ export function saveDomain(machine: Machine, domain: Domain): SavedDomain {
     slots: saveSlots(domain, machine),
     frames: saveFrames(memory, domain),
     hostMappings: saveHostMappings(machine, domain),
-    uuid: ends.uuid,
     nodes: treesOf(machine, id, ends.uuid).flatMap((path) => xenstore.saveTree(path)),
-    disks: ends.disks.map(({ name, path }, i) => ({ name, path, ...machine.blockBackends.get(id)![i]!.save() })),
-    interfaces: ends.interfaces.map(({ mac, bridge }, i) => ({ mac, bridge, ...machine.netBackends.get(id)![i]!.save() })),
-    store: { port: ends.store.port, mfn: ends.store.mfn, ring: ends.store.ring.save() },
-    console: { port: ends.console.port, mfn: ends.console.mfn, typed: ends.console.ring.save() },
+    ...ends.save(),
   };
 }
 

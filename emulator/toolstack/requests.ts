@@ -197,8 +197,9 @@ function topOf(toolstack: Toolstack): Top {
     free_kib: freeMemory(toolstack) / 1024,
     domains: records.map((record) => {
       const { domain } = record;
-      const backends = machine.blockBackends.get(domain.id) ?? [];
-      const nets = machine.netBackends.get(domain.id) ?? [];
+      const ends = machine.hostEnds(domain);
+      const backends = ends?.blockBackends ?? [];
+      const nets = ends?.netBackends ?? [];
       return {
         ...listed(toolstack, record),
         ...scheduling.parametersOf(domain),

@@ -52,7 +52,7 @@ export function restoreFromFile(toolstack: Toolstack, path: string, isPaused: bo
   const { description, schedule, affinities, domain: saved } = file as Saved;
   toolstack.refuseTakenName(saved.name);
   const domain = toolstack.withDisks(description, (disks) => {
-    const restored = machine.restoreDomain(saved, disks);
+    const restored = machine.restoreDomain(saved, { disks });
     if (typeof restored === 'string') throw new ToolstackError(`${saved.name} cannot go on here: ${restored}`);
     toolstack.adopt(restored, description, disks);
     return restored;

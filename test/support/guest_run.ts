@@ -1,7 +1,8 @@
 /** A kernel booted in this process: types at its console, gathers what it prints and what is traced. Virtual time only. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import type { Domain } from '../../emulator/domain.ts';
-import { type DiskSpec, type InterfaceSpec, Machine, type MachineOptions } from '../../emulator/machine.ts';
+import type { DiskSpec, InterfaceSpec } from '../../emulator/host_ends.ts';
+import { Machine, type MachineOptions } from '../../emulator/machine.ts';
 import { runSlice } from '../../emulator/run.ts';
 import { ImageError } from '../../firmware/image_error.ts';
 

@@ -90,7 +90,7 @@ class Life {
   /** Goes on in a new machine, on the other engine. */
   move(saved: SavedDomain): void {
     this.machine = this.#build(this.machine.cpu.engine === 'interpret' ? 'translate' : 'interpret');
-    this.domain = this.machine.restoreDomain(saved, this.#disks) as Domain;
+    this.domain = this.machine.restoreDomain(saved, { disks: this.#disks }) as Domain;
   }
 }
 
@@ -149,7 +149,7 @@ t.test('a disk goes along', { skip: grubIsMissing }, (t) => {
   }
   const saved = saveDomain(life.machine, life.domain);
   const other = new Machine({ memorySize: 32 * MIB, output: () => {} });
-  t.match(other.restoreDomain(saved, [new MemoryDisk(8)]), /^its disk xvda had \d+ sectors, and a\.img has not$/);
+  t.match(other.restoreDomain(saved, { disks: [new MemoryDisk(8)] }), /^its disk xvda had \d+ sectors, and a\.img has not$/);
   t.equal(moves, 5);
   // GRUB shows its progress in the middle of a line.
   const shown = readable(life.console).replaceAll(/ +\[ .*?\]/g, '');
