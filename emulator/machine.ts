@@ -20,7 +20,7 @@ import { writeWallClock } from '../hypercalls/vcpu/time.ts';
 import { domainHandle, handleOf } from '../hypercalls/version/op.ts';
 import { populateDomainTree, removeDomainTree, uuidOf } from '../hypercalls/xenstore/domain_tree.ts';
 import { XenStore } from '../hypercalls/xenstore/store.ts';
-import { type Cpu, createCpu } from './cpu/index.ts';
+import { type Cpu, createCpu, type EngineKind } from './cpu/index.ts';
 import { Domain, type ShutdownReason } from './domain.ts';
 import { guestTimeAt, resumeTime, stopTime } from './guest_time.ts';
 import { type Devices, HostChannels, type HostEnds, type HostSide, type Media } from './host_ends.ts';
@@ -56,7 +56,7 @@ export interface MachineOptions {
   /** Of Credit2, where they differ from Xen's defaults. */
   scheduling?: Partial<Parameters>;
   /** Whether the CPU translates hot code; default 'translate'. */
-  engine?: 'interpret' | 'translate';
+  engine?: EngineKind;
   /** What a domain writes on its console, whichever kind it has. */
   output: (domain: Domain, bytes: Uint8Array) => void;
   /** A domU tried console_io, which a stock Xen refuses; told once a domain. */

@@ -6,9 +6,11 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { ImageError } from '../../firmware/image_error.ts';
+import type { EngineKind } from '../cpu/index.ts';
 import { Machine } from '../machine.ts';
 import { runSlice } from '../run.ts';
 import { type Comparison, compare, type KnownDifference, parseChecks, parseDifferences, tally } from './conform_compare.ts';
+import { engineOption } from './options.ts';
 import { UserError } from './user_error.ts';
 
 type Kind = 'domU' | 'dom0';
@@ -18,7 +20,7 @@ interface ConformOptions {
   readonly filter?: RegExp;
   readonly tap?: boolean;
   readonly json?: boolean;
-  readonly engine: 'interpret' | 'translate';
+  readonly engine: EngineKind;
 }
 
 const EXIT_DIFFERENT = 2;
@@ -41,11 +43,7 @@ export function addConformCommand(program: Command, ended: (status: number) => v
     .addOption(new Option('--filter <pattern>', 'only checks whose text matches this regular expression').argParser(parsePattern))
     .addOption(new Option('--tap', 'print TAP: a line for each check').conflicts('json'))
     .addOption(new Option('--json', 'print one JSON object: counts by hypercall, and every difference'))
-    .addOption(
-      new Option('--engine <tier>', 'how the CPU runs hot code: interpret, or translate it to WebAssembly')
-        .choices(['interpret', 'translate'])
-        .default('translate'),
-    )
+    .addOption(engineOption())
     .addHelpText(
       'after',
       '\nExit status: 0 every answer agrees or its difference is listed in docs/differences.md, 1 usage error, 2 answers differ.',

@@ -4,6 +4,7 @@
  */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { MAX_GUEST_CMDLINE } from '../../firmware/start_info.ts';
+import { type EngineKind, engineKinds } from '../cpu/index.ts';
 import { type DiskDescription, parseDisk } from '../toolstack/disk_spec.ts';
 import { type NetDescription, parseNet } from '../toolstack/net_spec.ts';
 import { parseMemory } from '../toolstack/size.ts';
@@ -33,7 +34,7 @@ export interface RunOptions extends TimelineOptions {
   readonly trace?: TraceOption;
   readonly deterministic?: boolean;
   readonly verboseDebug?: boolean;
-  readonly engine: 'interpret' | 'translate';
+  readonly engine: EngineKind;
   readonly stats?: boolean;
   readonly check?: boolean;
 }
@@ -96,6 +97,11 @@ function parseNets(text: string, nets: readonly NetDescription[]): NetDescriptio
   return [...nets, net];
 }
 
+export const engineOption = (): Option =>
+  new Option('--engine <tier>', 'how the CPU runs hot code: interpret, or translate it to WebAssembly')
+    .choices(engineKinds)
+    .default('translate');
+
 /** Adds the flags to `command`. */
 export function addRunOptions(command: Command): Command {
   const withFlags = command
@@ -118,11 +124,7 @@ export function addRunOptions(command: Command): Command {
     .addOption(new Option('--max-instructions <count>', 'stop after exactly so many instructions').argParser(parseCount))
     .addOption(new Option('--trace <kinds[:file]>', 'print hypercalls, traps, exits (a list with commas)').argParser(parseTrace))
     .addOption(new Option('--deterministic', 'virtual time only: the same run gives the same trace'))
-    .addOption(
-      new Option('--engine <tier>', 'how the CPU runs hot code: interpret, or translate it to WebAssembly')
-        .choices(['interpret', 'translate'])
-        .default('translate'),
-    )
+    .addOption(engineOption())
     .addOption(new Option('--stats', 'say at the end what the CPU did and how long it took'))
     .addOption(new Option('--check', "report the guest's own mistakes: ignored errors, leaks, lost events and more"))
     .addOption(new Option('--verbose-debug', 'let a domU print by console_io, as a Xen with that build option does'));

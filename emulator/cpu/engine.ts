@@ -32,7 +32,8 @@ export interface EngineTuning {
 }
 
 /** 'translate': hot code becomes WebAssembly, the rest is interpreted. 'interpret': all of it is. */
-export type EngineKind = 'interpret' | 'translate';
+export const engineKinds = ['interpret', 'translate'] as const;
+export type EngineKind = (typeof engineKinds)[number];
 
 /** Drifts between samples are 0 to 63, in an order that repeats after all of them. */
 const DRIFTS = 64;

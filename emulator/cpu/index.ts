@@ -1,6 +1,6 @@
 /** `beneath/cpu`: the CPU package, usable without anything else of this project. */
 export { type CpuCore, type CpuOptions, createCpu } from './cpu.ts';
-export type { EngineKind } from './engine.ts';
+export { type EngineKind, engineKinds } from './engine.ts';
 export type * from './exit.ts';
 export * from './interface.ts';
 export type { AccessListener, MemoryAccess, NestedPage, NestedPaging } from './nested.ts';

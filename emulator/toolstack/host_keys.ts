@@ -1,5 +1,6 @@
 /** The keys of a host file, a row each: what may be written there, what it becomes, and what it is when it is left out. */
 import { MAX_GUEST_CMDLINE } from '../../firmware/start_info.ts';
+import { type EngineKind, engineKinds } from '../cpu/index.ts';
 import { type Arrangement, XEN_SYSCTL_SCHED_RATELIMIT_MAX, XEN_SYSCTL_SCHED_RATELIMIT_MIN } from '../scheduler/credit2/parameters.ts';
 import { parseCpuList } from './cpu_list.ts';
 import { type DiskDescription, parseDisk } from './disk_spec.ts';
@@ -21,7 +22,7 @@ export interface HostDescription {
   /** Which CPUs share a runqueue, and how long a vCPU runs undisturbed: Xen's command line. */
   readonly credit2_runqueue: Arrangement | undefined;
   readonly sched_ratelimit_us: number | undefined;
-  readonly engine: 'interpret' | 'translate';
+  readonly engine: EngineKind;
   readonly domains: readonly DomainDescription[];
 }
 
@@ -166,7 +167,7 @@ export const hostKeys: Keys<Omit<HostDescription, 'domains'>> = {
   topology:          { field: 'topology', read: topology },
   credit2_runqueue:  { field: 'credit2_runqueue',   read: oneOf(['cpu', 'core', 'socket', 'node', 'all']) },
   sched_ratelimit_us: { field: 'sched_ratelimit_us', read: ratelimit },
-  engine:            { field: 'engine',   read: oneOf(['interpret', 'translate']), otherwise: 'translate' },
+  engine:            { field: 'engine',   read: oneOf(engineKinds), otherwise: 'translate' },
 };
 
 // biome-ignore format: a table

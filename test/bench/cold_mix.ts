@@ -3,7 +3,7 @@
  * either way by pseudo-random data. They show what an interpreter costs where nothing can be predicted: neither the
  * guest's branches nor which handler comes next. A program is made from a seed and runs round and round.
  */
-import type { CpuCore } from '../../emulator/cpu/index.ts';
+import type { CpuCore, EngineKind } from '../../emulator/cpu/index.ts';
 import { makeBareCpu } from '../support/bare_cpu.ts';
 import { makeRandom } from '../support/vectors.ts';
 
@@ -174,7 +174,7 @@ const CALLERS = 0x400000,
   PAGE_SIZE = 4096;
 
 /** Pages full of functions of some 30 to 150 instructions, most of them with a loop that runs a few times. */
-export function makeFunctionPages(pages: number, engine: 'interpret' | 'translate', seed = 1): FunctionPages {
+export function makeFunctionPages(pages: number, engine: EngineKind, seed = 1): FunctionPages {
   const cpu = makeCpu(seed, engine);
   const starts = Array.from({ length: pages }, (_, page): bigint => {
     const functions: number[] = [];
@@ -216,7 +216,7 @@ export function makeFunctionPages(pages: number, engine: 'interpret' | 'translat
 }
 
 /** Registers and data as mixes want them. */
-function makeCpu(seed: number, engine: 'interpret' | 'translate'): CpuCore {
+function makeCpu(seed: number, engine: EngineKind): CpuCore {
   const cpu = makeBareCpu({ cpl: 0, engine });
   const random = makeRandom(seed);
   for (let i = 0; i < 0x2000; i += 4) cpu.memory.view.setUint32(DATA + i, random(), true);

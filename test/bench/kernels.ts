@@ -1,11 +1,9 @@
 /** The programs of kernels/ run once, here or on QEMU's TCG. Their checksums must agree, whoever runs them. */
 import { spawn, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import type { CpuCore } from '../../emulator/cpu/index.ts';
+import type { CpuCore, EngineKind } from '../../emulator/cpu/index.ts';
 import { makeBareCpu } from '../support/bare_cpu.ts';
 import { loadSegments } from './load_segments.ts';
-
-export type EngineKind = 'interpret' | 'translate';
 
 /** A program: its image, and which of the kernels in there. */
 export interface Kernel {

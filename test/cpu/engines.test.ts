@@ -4,14 +4,13 @@
  */
 import t, { type Test } from 'tap';
 import type { Exit } from '../../emulator/cpu/exit.ts';
-import { type CpuCore, type CpuSnapshot, createCpu } from '../../emulator/cpu/index.ts';
+import { type CpuCore, type CpuSnapshot, createCpu, type EngineKind, engineKinds } from '../../emulator/cpu/index.ts';
 import { loadCode, makeBareCpu } from '../support/bare_cpu.ts';
 import { makeProgram } from '../support/random/generate.ts';
 import { differences, layOut, Run } from '../support/random/run.ts';
 import { makeWorld } from '../support/random/world.ts';
 import { A, D, G, NX, P, PageTables, RW, US } from '../support/tables.ts';
 
-const ENGINES = ['interpret', 'translate'] as const;
 const HOTNESS = 50;
 
 // Translations
@@ -87,7 +86,7 @@ const changes: [what: string, access: keyof typeof accesses, flush: keyof typeof
   ['NX',                            'fetch', 'invlpg',  ALL,      BigInt(FRAMES[0]) | ALL | NX,       17],
 ];
 
-function testTranslations(t: Test, engine: (typeof ENGINES)[number], budget: number): void {
+function testTranslations(t: Test, engine: EngineKind, budget: number): void {
   let translated = 0n;
   for (const [what, access, flush, before, after, expected] of changes) {
     const cpu = makeBareCpu({ cpl: 0, engine, hotness: HOTNESS });
@@ -114,7 +113,7 @@ function testTranslations(t: Test, engine: (typeof ENGINES)[number], budget: num
   t.end();
 }
 
-for (const engine of ENGINES) {
+for (const engine of engineKinds) {
   t.test(`a changed translation counts from the flush on, ${engine}`, (t) => testTranslations(t, engine, 1_000_000));
   t.test(`a changed translation counts from the flush on, ${engine}, in short runs`, (t) => testTranslations(t, engine, 37));
 }
@@ -122,7 +121,7 @@ for (const engine of ENGINES) {
 t.test('bytes that are code in two ways change in both', (t) => {
   const HEAD = 0x1_0000n;
   const TWICE = 0x1_0040;
-  const ends = ENGINES.map((engine) => {
+  const ends = engineKinds.map((engine) => {
     const cpu = makeBareCpu({ engine, hotness: HOTNESS });
     // MOV EAX, imm32; INC EAX; JMP RBX, where the immediate is JMP RBX, too
     loadCode(cpu, [0xb8, 0xff, 0xe3, 0x90, 0x90, 0xff, 0xc0, 0xff, 0xe3], TWICE);
@@ -152,7 +151,7 @@ t.test('bytes that are code in two ways change in both', (t) => {
 // Snapshots
 
 t.test('a restored snapshot goes on as the CPU it was taken of, whatever the engines', (t) => {
-  const worlds = ENGINES.map((engine) => makeWorld({ engine, hotness: HOTNESS }));
+  const worlds = engineKinds.map((engine) => makeWorld({ engine, hotness: HOTNESS }));
   const failures: string[] = [];
   let programs = 0;
   for (let seed = 1; programs < 40; seed++) {
@@ -204,7 +203,7 @@ t.test('a snapshot is whole and small', (t) => {
 });
 
 t.test('code of before is forgotten when a snapshot is restored', (t) => {
-  for (const engine of ENGINES) {
+  for (const engine of engineKinds) {
     const cpu = makeBareCpu({ engine, hotness: HOTNESS });
     const loop = (value: number): number[] => [0xb8, value, 0, 0, 0, 0xeb, 0xf9];
     loadCode(cpu, loop(1));

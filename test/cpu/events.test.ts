@@ -4,9 +4,9 @@
  */
 import t from 'tap';
 import type { Exit } from '../../emulator/cpu/exit.ts';
-import type { CpuCore } from '../../emulator/cpu/index.ts';
+import { type CpuCore, type EngineKind, engineKinds } from '../../emulator/cpu/index.ts';
 import { loadCode, makeBareCpu } from '../support/bare_cpu.ts';
-import { CODE, engines, HANDLERS, protectedCpu, realCpu, STACK } from '../support/legacy_cpu.ts';
+import { CODE, HANDLERS, protectedCpu, realCpu, STACK } from '../support/legacy_cpu.ts';
 import { gate, write64 } from '../support/tables.ts';
 
 const RAX = 0,
@@ -24,7 +24,7 @@ const frame = (cpu: CpuCore, words: number): number[] =>
   Array.from({ length: words }, (_, i) => cpu.memory.view.getUint32(Number(cpu.gpr[RSP]) + 4 * i, true));
 
 /** 32-bit protected mode that delivers everything; handlers are one HLT each. */
-function quietCpu(engine: (typeof engines)[number], cpl: 0 | 3 = 0): CpuCore {
+function quietCpu(engine: EngineKind, cpl: 0 | 3 = 0): CpuCore {
   const cpu = protectedCpu(engine, cpl);
   cpu.intercepts.exceptions = 0;
   return cpu;
@@ -40,7 +40,7 @@ const NOP = 0x90,
   MOV_SS_AX = [0x8e, 0xd0];
 
 t.test('an injected interrupt is delivered at RIP, whatever IF says', (t) => {
-  for (const engine of engines) {
+  for (const engine of engineKinds) {
     const cpu = quietCpu(engine);
     cpu.rflags = 2n | IF;
     loadCode(cpu, [NOP, NOP], CODE);
@@ -92,7 +92,7 @@ t.test('an injected interrupt is delivered at RIP, whatever IF says', (t) => {
 });
 
 t.test('an injected exception is as if the instruction had raised it', (t) => {
-  for (const engine of engines) {
+  for (const engine of engineKinds) {
     const cpu = quietCpu(engine);
     loadCode(cpu, [NOP], CODE);
     cpu.cr2 = 0x1234n;
@@ -130,7 +130,7 @@ t.test('the window opens at the first boundary where an interrupt can be taken',
     ['STI, MOV SS: one more',                   [STI, ...MOV_SS_AX, NOP, NOP],           0n, 3],
     ['IRET: at once',                           [0x68, 2, 2, 0, 0, 0x6a, 8, 0x68, 0x20, 0x80, 0, 0, IRET], 0n, 4],
   ];
-  for (const engine of engines) {
+  for (const engine of engineKinds) {
     for (const budget of [1000, 1]) {
       for (const [name, code, flags, count] of rows) {
         const cpu = quietCpu(engine);
@@ -165,7 +165,7 @@ t.test('the window opens at the first boundary where an interrupt can be taken',
 });
 
 t.test('one NMI at a time, until IRET', (t) => {
-  for (const engine of engines) {
+  for (const engine of engineKinds) {
     const cpu = quietCpu(engine);
     loadCode(cpu, [...MOV_SS_AX, NOP, NOP, NOP], CODE);
     cpu.gpr[RAX] = 0x10n;
@@ -203,7 +203,7 @@ t.test('one NMI at a time, until IRET', (t) => {
 t.test('a running loop is interrupted at the exact instruction, and goes on as if nothing was', (t) => {
   const IDT = 0x32_0000,
     GDT = 0x31_0000;
-  const runs = engines.map((engine) => {
+  const runs = engineKinds.map((engine) => {
     const cpu = makeBareCpu({ engine, cpl: 0, ...(engine === 'translate' ? { hotness: 100 } : {}) });
     cpu.intercepts.exceptions = 0;
     write64(cpu, GDT, 0n, 0n, 0x00af_9a00_0000_ffffn, 0x00cf_9200_0000_ffffn);
@@ -236,7 +236,7 @@ t.test('a running loop is interrupted at the exact instruction, and goes on as i
 });
 
 t.test('the time-stamp counter has an offset and a scale', (t) => {
-  for (const engine of engines) {
+  for (const engine of engineKinds) {
     const cpu = quietCpu(engine);
     // rdtsc; rdtscp
     loadCode(cpu, [0x0f, 0x31, 0x0f, 0x01, 0xf9], CODE);

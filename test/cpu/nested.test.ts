@@ -1,8 +1,19 @@
 // Nested translation, watched pages and host breakpoints: what a host that owns guest-physical memory sees of a guest.
 import t, { type Test } from 'tap';
-import { type CpuCore, createCpu, type MemoryAccess, type NestedPage, RAX, RBX, RCX, RDI, RSI, RSP } from '../../emulator/cpu/index.ts';
-
-type Engine = 'interpret' | 'translate';
+import {
+  type CpuCore,
+  createCpu,
+  type EngineKind,
+  engineKinds,
+  type MemoryAccess,
+  type NestedPage,
+  RAX,
+  RBX,
+  RCX,
+  RDI,
+  RSI,
+  RSP,
+} from '../../emulator/cpu/index.ts';
 
 interface World {
   cpu: CpuCore;
@@ -15,7 +26,7 @@ interface World {
 }
 
 /** Long mode at CPL 0 without paging of the guest's own. Frames are named by number; 0x10 is the first that holds code. */
-function makeWorld(engine: Engine): World {
+function makeWorld(engine: EngineKind): World {
   const pages = new Map<number, NestedPage>();
   const accesses: MemoryAccess[] = [];
   const cpu = createCpu({
@@ -62,7 +73,7 @@ function makeWorld(engine: Engine): World {
 
 function inBoth(name: string, body: (t: Test, world: World) => void): void {
   t.test(name, (t) => {
-    for (const engine of ['interpret', 'translate'] as const)
+    for (const engine of engineKinds)
       t.test(engine, (t) => {
         body(t, makeWorld(engine));
         t.end();

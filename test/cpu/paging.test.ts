@@ -4,9 +4,9 @@
  */
 import t from 'tap';
 import type { Exit } from '../../emulator/cpu/exit.ts';
-import type { CpuCore } from '../../emulator/cpu/index.ts';
+import { type CpuCore, type EngineKind, engineKinds } from '../../emulator/cpu/index.ts';
 import { loadCode, makeBareCpu } from '../support/bare_cpu.ts';
-import { CODE, change, DATA, engines, protectedCpu } from '../support/legacy_cpu.ts';
+import { CODE, change, DATA, protectedCpu } from '../support/legacy_cpu.ts';
 import { gate, P, PageTables, PS, RW, read64, US, write64 } from '../support/tables.ts';
 
 const RAX = 0,
@@ -73,7 +73,7 @@ t.test('control registers outside long mode', (t) => {
     ['CR4: bit 31',                      () => {},                                        TO_CR4, 1n << 31n,               '#13(0)'],
     ['CR3: any 32 bits',                 () => {},                                        TO_CR3, 0xffff_ffffn,            'budget'],
   ];
-  for (const engine of engines) {
+  for (const engine of engineKinds) {
     for (const [name, prepare, code, value, expected] of rows) {
       const cpu = protectedCpu(engine);
       write64(cpu, CR3, BigInt(CR3 + 0x2000) | P, 0n, 0n, 0n);
@@ -104,7 +104,7 @@ function pae(cpu: CpuCore): void {
 }
 
 t.test('32-bit and PAE paging', (t) => {
-  for (const engine of engines) {
+  for (const engine of engineKinds) {
     const claim = (name: string): string => `${engine}: ${name}`;
     const cpu = protectedCpu(engine);
     page32(cpu);
@@ -166,7 +166,7 @@ const PAGE = 0x7000_0000_0000n,
   FRAME = 0x20_0000,
   NEW_TABLE = 0x68_0000;
 
-function longCpu(engine: (typeof engines)[number], cpl: 0 | 3 = 0): { cpu: CpuCore; tables: PageTables } {
+function longCpu(engine: EngineKind, cpl: 0 | 3 = 0): { cpu: CpuCore; tables: PageTables } {
   const cpu = makeBareCpu({ engine, cpl, memorySize: 8 << 20 });
   const tables = new PageTables(cpu);
   for (let i = 0; i < 4; i++) cpu.memory.bytes[FRAME + i * 4096] = i + 1;
@@ -204,7 +204,7 @@ t.test('what drops a translation', (t) => {
     ['INVPCID 0 without PCIDE',          0n,     0n,    (cpu) => invpcid(cpu, 0n, 0n, PAGE),                  true],
     ['INVPCID 0 of another PCID',        0n,     PCIDE, (cpu) => invpcid(cpu, 0n, 7n, PAGE),                  false],
   ];
-  for (const engine of engines) {
+  for (const engine of engineKinds) {
     for (const [name, flags, cr4, drop, isGone] of rows) {
       for (const level of [1, 2]) {
         const { cpu, tables } = longCpu(engine);
@@ -253,7 +253,7 @@ function invpcid(cpu: CpuCore, type: bigint, pcid: bigint, vaddr: bigint): strin
 }
 
 t.test('PCID and INVPCID refuse', (t) => {
-  for (const engine of engines) {
+  for (const engine of engineKinds) {
     const claim = (name: string): string => `${engine}: ${name}`;
     const { cpu } = longCpu(engine);
     t.equal(invpcid(cpu, 0n, 1n, 0n), '#13(0)', claim('a PCID without CR4.PCIDE'));
@@ -284,7 +284,7 @@ t.test('PCID and INVPCID refuse', (t) => {
 
 t.test('SMAP', (t) => {
   const ac = 1n << 18n;
-  for (const engine of engines) {
+  for (const engine of engineKinds) {
     const claim = (name: string): string => `${engine}: ${name}`;
     const { cpu, tables } = longCpu(engine);
     tables.map(PAGE, FRAME);

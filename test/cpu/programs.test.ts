@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { inspect, isDeepStrictEqual } from 'node:util';
 import t, { type Test } from 'tap';
-import type { CpuCore } from '../../emulator/cpu/index.ts';
+import { type CpuCore, type EngineKind, engineKinds } from '../../emulator/cpu/index.ts';
 import { HANDLER_ENTER, R_HANDLER, RECORD_SIZE, RECORDS } from '../../emulator/cpu/layout.ts';
 import { freshBareCpu, loadCode, makeBareCpu } from '../support/bare_cpu.ts';
 import { EAGER_BLOCKS, loadTranslated, ranTranslated } from '../support/hot_code.ts';
@@ -154,10 +154,9 @@ t.test('hot programs end as on the real CPU, and go on as interpreted ones', (t)
   t.end();
 });
 
-for (const engine of ['interpret', 'translate'] as const)
-  t.test(`code that changes while it runs, ${engine}`, (t) => testChangingCode(t, engine));
+for (const engine of engineKinds) t.test(`code that changes while it runs, ${engine}`, (t) => testChangingCode(t, engine));
 
-function testChangingCode(t: Test, engine: 'interpret' | 'translate'): void {
+function testChangingCode(t: Test, engine: EngineKind): void {
   const options = engine === 'interpret' ? {} : EAGER_BLOCKS;
   /** Runs, and those of them that ran translated code. */
   let runs = 0;

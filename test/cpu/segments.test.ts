@@ -4,7 +4,7 @@
  */
 import t from 'tap';
 import type { Exit } from '../../emulator/cpu/exit.ts';
-import type { CpuCore } from '../../emulator/cpu/index.ts';
+import { type CpuCore, engineKinds } from '../../emulator/cpu/index.ts';
 import { loadCode } from '../support/bare_cpu.ts';
 import {
   CODE,
@@ -12,7 +12,6 @@ import {
   code3,
   DATA,
   data3,
-  engines,
   HANDLERS,
   IDT,
   otherTss,
@@ -100,7 +99,7 @@ t.test('a data segment has a limit, a direction and rights', (t) => {
     ['through CS: store',                'cs', 0xc09b, max, DATA, STORE_CS, '#13(0)'],
     ['through execute-only CS: load',    'cs', 0x8000 | CODE_ONLY, max, DATA, LOAD_CS, '#13(0)'],
   ];
-  for (const engine of engines) {
+  for (const engine of engineKinds) {
     for (const [name, segment, attributes, limit, offset, code, expected] of rows) {
       const cpu = protectedCpu(engine);
       change(cpu, segment, segment === 'cs' ? { attributes, limit } : { attributes, limit, base: BigInt(DATA) });
@@ -157,7 +156,7 @@ t.test('a stack has a size, and a limit', (t) => {
     ['16 bits: pusha over the end',   0x93, 0xffff, 0x5555_0006n, PUSHA, '#12(0)', 0x5555_0006n],
     ['16 bits: pop wraps',            0x93, 0xffff, 0x5555_fffcn, POP,  'budget', 0x5555_0000n],
   ];
-  for (const engine of engines) {
+  for (const engine of engineKinds) {
     for (const [name, attributes, limit, esp, code, expected, after] of rows) {
       const cpu = protectedCpu(engine);
       change(cpu, 'ss', { attributes, limit, base: BigInt(DATA) });
@@ -191,7 +190,7 @@ t.test('code ends at the limit of CS', (t) => {
     ['far jmp',                   [0xea, 0, 0, 0, 0, 0x18, 0], CODE + 16, '#13(24)', 0n, BigInt(CODE)],
     ['jmp of 16 bits is cut',     [0x66, 0xe9, 0xfc, 0x7f], 0xffff, 'budget', 2n, 1n],
   ];
-  for (const engine of engines) {
+  for (const engine of engineKinds) {
     for (const [name, code, limit, expected, count, rip] of rows) {
       const cpu = protectedCpu(engine);
       change(cpu, 'cs', { limit });
@@ -213,7 +212,7 @@ t.test('code ends at the limit of CS', (t) => {
 });
 
 t.test('real mode', (t) => {
-  for (const engine of engines) {
+  for (const engine of engineKinds) {
     const claim = (name: string): string => `${engine}: ${name}`;
     const cpu = realCpu(engine);
     const { view, bytes } = cpu.memory;
@@ -280,7 +279,7 @@ t.test('task switches and virtual-8086 mode are reported, and nothing changes', 
     ['IRET with NT',              [0xcf], (cpu) => { cpu.rflags = 0x4002n; }, 0, 'task switch'],
     ['IRET with VM',              [0xcf], (cpu) => { cpu.memory.view.setUint32(STACK + 4, 8, true); cpu.memory.view.setUint32(STACK + 8, 0x2_0002, true); }, 0, 'virtual-8086 mode'],
   ];
-  for (const engine of engines) {
+  for (const engine of engineKinds) {
     for (const [name, code, prepare, cpl, what] of rows) {
       const cpu = protectedCpu(engine, cpl);
       cpu.intercepts.exceptions = 0;
@@ -312,7 +311,7 @@ t.test('protected mode: what goes wrong on the way to a handler', (t) => {
     ['a trap gate of a kind that is none', (cpu) => cpu.memory.view.setUint8(IDT + 0x80 * 8 + 5, 0xe8), '#13(1026)'],
     ['all is well',                () => {},                                               'halt'],
   ];
-  for (const engine of engines) {
+  for (const engine of engineKinds) {
     for (const [name, spoil, expected] of rows) {
       const cpu = protectedCpu(engine, 3);
       spoil(cpu);
@@ -332,7 +331,7 @@ t.test('protected mode: what goes wrong on the way to a handler', (t) => {
 });
 
 t.test('long mode without paging, as only a host can make it: 64-bit addresses are physical', (t) => {
-  for (const engine of engines) {
+  for (const engine of engineKinds) {
     const cpu = realCpu(engine);
     cpu.cr0 = 0x31n;
     cpu.efer = 0x500n;

@@ -3,6 +3,7 @@ import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } fr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import { type EngineKind, engineKinds } from '../../emulator/cpu/index.ts';
 import { SHUTDOWN_poweroff } from '../../hypercalls/abi/sched.ts';
 import { beneath, type Outcome, runCommand } from '../support/command.ts';
 import { bootGuest, expectedConsole, guestFile, guestKernel, guestNames, kinds } from '../support/guest_run.ts';
@@ -61,7 +62,7 @@ t.test('hot code translated to WebAssembly makes no difference', async (t) => {
 
 t.test('system calls that nobody watches happen within the run, and make no difference', async (t) => {
   for (const name of guestNames) {
-    for (const engine of quickOr(['translate'] as const, ['interpret', 'translate'] as const)) {
+    for (const engine of quickOr<readonly EngineKind[]>(['translate'], engineKinds)) {
       const run = bootGuest(name, { engine, isTraced: false });
       run.run();
       t.equal(run.console, expectedConsole(name, 'domU'), `${name}, ${engine}: the console`);

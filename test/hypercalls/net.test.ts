@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
+import { engineKinds } from '../../emulator/cpu/index.ts';
 import type { Domain } from '../../emulator/domain.ts';
 import { Machine } from '../../emulator/machine.ts';
 import { checkInvariants } from '../../emulator/memory/invariants.ts';
@@ -19,7 +20,7 @@ import { IN_REF, NetFront, OUT_REF, RX_REF, TX_REF, type TxSlot } from '../suppo
 const balance = ({ machine }: NetFront): string | undefined => checkInvariants(machine.memory) ?? checkGrants(machine.host);
 
 t.test('a guest with two interfaces sees what it sees beside netback and a bridge of Linux', async (t) => {
-  for (const engine of ['interpret', 'translate'] as const) {
+  for (const engine of engineKinds) {
     const run = GuestRun.bootFile(guestKernel('network'), { engine, interfaces: guestInterfaces, isTraced: false });
     run.run();
     t.equal(run.console, readFileSync(guestFile('network', 'expected-network.txt'), 'latin1'), engine);

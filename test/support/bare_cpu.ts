@@ -1,5 +1,5 @@
 /** A CPU in flat 64-bit mode on identity-mapped RAM, for tests and benches that need no Xen. */
-import { type CpuCore, createCpu } from '../../emulator/cpu/index.ts';
+import { type CpuCore, createCpu, type EngineKind } from '../../emulator/cpu/index.ts';
 import type { CpuContext, CpuHost, Intercepts } from '../../emulator/cpu/interface.ts';
 
 export interface BareOptions {
@@ -7,7 +7,7 @@ export interface BareOptions {
   cpl?: 0 | 3;
   intercepts?: Partial<Intercepts>;
   host?: Partial<CpuHost>;
-  engine?: 'interpret' | 'translate';
+  engine?: EngineKind;
   hotness?: number;
   asyncCompilation?: boolean;
 }

@@ -21,7 +21,6 @@ export const code0 = 0x08,
   otherTss = 0x30,
   taskGate = 0x38;
 
-export const engines: readonly EngineKind[] = ['interpret', 'translate'];
 const made = new Map<EngineKind, CpuCore>();
 
 /** As after reset, with nothing in RAM; exceptions leave unless a test lets the CPU deliver them. */

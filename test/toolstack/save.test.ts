@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { deflateSync } from 'node:zlib';
 import t from 'tap';
 import { hostFiles } from '../../emulator/cli/host_files.ts';
+import type { EngineKind } from '../../emulator/cpu/index.ts';
 import type { Domain } from '../../emulator/domain.ts';
 import { Machine } from '../../emulator/machine.ts';
 import { checkInvariants } from '../../emulator/memory/invariants.ts';
@@ -62,7 +63,7 @@ class Life {
     this.domain = this.machine.createPvDomain(image, spec) as Domain;
   }
 
-  #build(engine: 'interpret' | 'translate'): Machine {
+  #build(engine: EngineKind): Machine {
     return new Machine({
       memorySize: 32 * MIB,
       engine,

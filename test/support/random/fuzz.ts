@@ -1,4 +1,5 @@
 /** Runs many programs, each in two worlds; what fails is made small and printed. */
+import type { EngineKind } from '../../../emulator/cpu/index.ts';
 import { makeProgram, type Phase, type Program } from './generate.ts';
 import { compare, type Divergence } from './run.ts';
 import { print, shrink } from './shrink.ts';
@@ -11,7 +12,7 @@ export interface FuzzOptions {
   milliseconds: number;
   most: number;
   /** Which engine stands on the second side; the first interprets in long runs. */
-  engine: 'interpret' | 'translate';
+  engine: EngineKind;
   /** Other budgets than the programs'. */
   cuts?: (phase: Phase) => number;
 }
