@@ -57,6 +57,8 @@ interface Event {
   readonly ts: number;
   readonly dur: number;
   readonly id?: number;
+  readonly s?: string;
+  readonly bp?: string;
   readonly args: Readonly<Record<string, unknown>>;
 }
 
@@ -75,6 +77,29 @@ function threadsOf(events: readonly Event[], category: string): Map<string, Even
   return threads;
 }
 
+/** What the Trace Event Format demands of an event, by phase. */
+const isTime = (us: number): boolean => Number.isFinite(us) && us >= 0;
+const demands: Readonly<Record<string, (event: Event) => boolean>> = {
+  M: ({ name, args }) => ['process_name', 'thread_name'].includes(name) && typeof args.name === 'string',
+  X: ({ ts, dur, args }) => isTime(ts) && isTime(dur) && typeof args === 'object',
+  i: ({ ts, s, args }) => isTime(ts) && s === 't' && typeof args === 'object',
+  s: ({ ts, id, cat }) => isTime(ts) && Number.isInteger(id) && cat === 'wake',
+  f: ({ ts, id, cat, bp }) => isTime(ts) && Number.isInteger(id) && cat === 'wake' && bp === 'e',
+};
+
+/** Spans of one thread that overlap without one being inside the other, which no viewer can stack. */
+function crossings(spans: readonly Event[]): Event[] {
+  const open: Event[] = [];
+  return [...spans]
+    .sort((a, b) => ns(a.ts) - ns(b.ts) || ns(b.dur) - ns(a.dur))
+    .filter((span) => {
+      while (open.length > 0 && end(open.at(-1)!) <= ns(span.ts)) open.pop();
+      const crosses = open.length > 0 && end(span) > end(open.at(-1)!);
+      open.push(span);
+      return crosses;
+    });
+}
+
 t.test('what a timeline says', async (t) => {
   const host = new TracedHost(2, [
     { guest: 'smp', vcpus: 4 },
@@ -84,6 +109,25 @@ t.test('what a timeline says', async (t) => {
   host.run(200_000);
   const { traceEvents: events } = JSON.parse(host.file) as { traceEvents: Event[] };
   const runstates = threadsOf(events, 'runstate');
+
+  t.test('it is what Chrome and Perfetto read', (t) => {
+    t.match(JSON.parse(host.file), { displayTimeUnit: 'ns', traceEvents: Array });
+    const isPlaced = ({ name, pid, tid }: Event): boolean => name !== '' && Number.isInteger(pid) && Number.isInteger(tid);
+    t.same(
+      events.filter((event) => !isPlaced(event) || !demands[event.ph]?.(event)),
+      [],
+      `${events.length} events are well formed`,
+    );
+    const named = new Set(events.filter(({ ph }) => ph === 'M').map(({ name, pid, tid }) => `${name} ${pid}.${tid}`));
+    const threads = new Map(events.filter(({ ph }) => ph !== 'M').map(({ pid, tid }) => [`${pid}.${tid}`, pid]));
+    for (const [thread, pid] of threads)
+      t.ok(named.has(`thread_name ${thread}`) && named.has(`process_name ${pid}.0`), `${thread} has a name`);
+    for (const category of ['runstate', 'core', 'hypercall'])
+      for (const [thread, spans] of threadsOf(events, category)) t.same(crossings(spans), [], `${thread}: ${category} spans nest`);
+    const ids = (phase: string): number[] => events.filter(({ ph }) => ph === phase).map(({ id }) => id!);
+    for (const phase of ['s', 'f']) t.equal(new Set(ids(phase)).size, ids(phase).length, `${phase}: an arrow has one of each end`);
+    t.end();
+  });
 
   t.test('every vCPU is in one runstate at every time', (t) => {
     t.equal(runstates.size, 5);
