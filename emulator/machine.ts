@@ -172,7 +172,7 @@ export class Machine implements RunHost {
       leave: (vcpu) => leaveCore(this, vcpu),
     });
     this.memory = new MachineMemory(this.cpu.memory);
-    this.memory.flushAllTlbs = () => this.cpu.flushTlb({ global: true });
+    this.memory.flushAllTlbs = () => this.cpu.flushAllTlbs();
     this.memory.flushFrameInTlbs = (mfn) => this.cpu.flushTlbFrame(mfn);
     this.verboseDebug = options.verboseDebug ?? false;
     this.traceExit = options.traceExit;

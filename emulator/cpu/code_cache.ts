@@ -36,6 +36,10 @@ export class CodeCache implements CodePages {
     this.#isCode = new Uint8Array(options.ram.length / PAGE_SIZE);
   }
 
+  get frameCount(): number {
+    return this.#isCode.length;
+  }
+
   isCodePage(frame: number): boolean {
     return this.#isCode[frame] === 1;
   }
@@ -81,7 +85,7 @@ export class CodeCache implements CodePages {
     this.#byFrame.clear();
     this.#isCode.fill(0);
     this.blocks.clear();
-    this.jumps.forget();
+    this.jumps.forgetAll();
   }
 
   /**

@@ -1,32 +1,30 @@
 /**
- * Processors that take turns on one engine: the registers of one go out, those of another come in. What the change means
- * for the MMU and for decoding is the CPU's to know (cpu.ts).
+ * Processors that take turns on one engine: the registers of one go out, those of another come in, and with them what each
+ * has in the TLB and the jump cache (parked.ts), if nothing has become of that meanwhile. A processor's own flushes happen
+ * while it is on and meet what is there; those of all processors and of single frames are noted here.
  */
 import type { Breakpoints } from './breakpoints.ts';
-import { CR0_TRANSLATION } from './control_registers.ts';
+import type { CodeCache } from './code_cache.ts';
 import type { CpuContext } from './interface.ts';
 import * as L from './layout.ts';
 import type { Mmu } from './mmu.ts';
+import { Parked } from './parked.ts';
 
 /** The CPU's reactions to registers that changed all at once. */
 export interface ContextCalls {
   configureBreakpoints(): void;
   /** Control registers and mode are others. */
   reconfigure(): void;
-  /** The mode alone may be another. */
-  modeChanged(): void;
-  /** No translation and no decoded jump of before may be used. */
+  /** No translation and no decoded jump of the processor that is on may be used. */
   forget(): void;
 }
 
 /** Enable bits of the four breakpoints. */
 const DR7_ENABLED = 0xff;
-const register = (number: number): number => L.SYSTEM + 8 * number;
-const CR0 = register(L.SYS_CR0),
-  CR3 = register(L.SYS_CR3),
-  CR4 = register(L.SYS_CR4),
-  EFER = register(L.SYS_EFER),
-  DR7 = register(L.SYS_DR7);
+const DR7 = L.SYSTEM + 8 * L.SYS_DR7;
+
+/** No epoch: nothing is kept. */
+const GONE = -1;
 
 export class Contexts {
   readonly #bytes: Uint8Array;
@@ -34,14 +32,23 @@ export class Contexts {
   readonly #present: Uint8Array;
   readonly #view: DataView;
   readonly #mmu: Mmu;
+  readonly #code: CodeCache;
   readonly #breakpoints: Breakpoints;
   readonly #calls: ContextCalls;
+  /** What is kept, of contexts that are not on but have been. */
+  readonly #parked = new WeakMap<CpuContext, Parked>();
+  /** Counts what makes all useless that is kept, and flushes of single frames. */
+  #epoch = 0;
+  #frameFlushes = 0;
+  /** The last flush of each frame; undefined: there was none yet. */
+  #flushedAt: Float64Array | undefined;
 
-  constructor(view: DataView, mmu: Mmu, breakpoints: Breakpoints, calls: ContextCalls) {
+  constructor(view: DataView, mmu: Mmu, code: CodeCache, breakpoints: Breakpoints, calls: ContextCalls) {
     this.#bytes = new Uint8Array(view.buffer);
     this.#present = this.#bytes.subarray(L.CONTEXT_START, L.CONTEXT_END);
     this.#view = view;
     this.#mmu = mmu;
+    this.#code = code;
     this.#breakpoints = breakpoints;
     this.#calls = calls;
   }
@@ -51,6 +58,7 @@ export class Contexts {
   }
 
   load(context: CpuContext): void {
+    this.#parked.delete(context);
     this.#takeOver(context);
     this.#calls.reconfigure();
     this.#calls.forget();
@@ -58,23 +66,54 @@ export class Contexts {
 
   switch(previous: CpuContext, next: CpuContext): void {
     previous.bytes.set(this.#present);
-    const view = this.#view;
-    const cr0 = view.getInt32(CR0, true);
-    // As a float, which costs no bigint: no CR3 is a NaN.
-    const cr3 = view.getFloat64(CR3, true);
-    const cr4 = view.getInt32(CR4, true);
-    const efer = view.getInt32(EFER, true);
     this.#takeOver(next);
-    const cr0Change = cr0 ^ view.getInt32(CR0, true);
-    const isAlike =
-      (cr0Change & CR0_TRANSLATION) === 0 &&
-      cr3 === view.getFloat64(CR3, true) &&
-      cr4 === view.getInt32(CR4, true) &&
-      efer === view.getInt32(EFER, true) &&
-      !this.#mmu.isPae;
-    if (isAlike && cr0Change === 0) this.#calls.modeChanged();
-    else this.#calls.reconfigure();
-    if (!isAlike) this.#calls.forget();
+    if (this.#mmu.canPark && !this.#breakpoints.isActive) {
+      this.#park(previous);
+      this.#resume(next);
+    } else {
+      this.#calls.forget();
+      this.#parked.delete(next);
+    }
+    this.#calls.reconfigure();
+    this.#code.jumps.reenter();
+  }
+
+  /** What is kept of processors that are not on is of no use any more. */
+  forgetParked(): void {
+    this.#epoch++;
+  }
+
+  /** Nothing that is kept leads to the frame any more. */
+  forgetFrame(frame: number): void {
+    this.#flushedAt ??= new Float64Array(this.#code.frameCount);
+    this.#flushedAt[frame] = ++this.#frameFlushes;
+    if (this.#code.isCodePage(frame)) this.#epoch++;
+  }
+
+  #park(context: CpuContext): void {
+    let parked = this.#parked.get(context);
+    if (parked === undefined) {
+      parked = new Parked();
+      this.#parked.set(context, parked);
+    }
+    parked.epoch = this.#epoch;
+    parked.frameFlushes = this.#frameFlushes;
+    this.#mmu.park(parked);
+    this.#code.jumps.park(parked);
+  }
+
+  #resume(context: CpuContext): void {
+    const parked = this.#parked.get(context);
+    const isKept = parked?.epoch === this.#epoch;
+    if (parked !== undefined) parked.epoch = GONE;
+    if (!isKept) return;
+    const { frameFlushes } = parked;
+    const flushedAt = frameFlushes === this.#frameFlushes ? undefined : this.#flushedAt;
+    const code = this.#code;
+    const isSound = (frame: number, isForWrites: boolean): boolean =>
+      (flushedAt === undefined || flushedAt[frame]! <= frameFlushes) && !(isForWrites && code.isCodePage(frame));
+    this.#mmu.resume(parked, isSound);
+    code.jumps.resume(parked);
   }
 
   #takeOver(context: CpuContext): void {

@@ -154,10 +154,9 @@ export class CpuCore implements Cpu {
     this.#modes = new ModeTracker(this.state);
     const nested = options.nested && { paging: options.nested, onAccess: options.onAccess };
     this.mmu = new Mmu(buffer, memorySize, code, this.#breakpoints, nested);
-    this.#contexts = new Contexts(view, this.mmu, this.#breakpoints, {
+    this.#contexts = new Contexts(view, this.mmu, code, this.#breakpoints, {
       configureBreakpoints: () => this.#configureBreakpoints(),
       reconfigure: () => this.#reconfigure(),
-      modeChanged: () => this.modeChanged(),
       forget: () => this.flushTlb({ global: true }),
     });
     this.memory = {
@@ -394,12 +393,18 @@ export class CpuCore implements Cpu {
     this.mmu.flush(options.global ?? false);
     this.#engine.code.jumps.forget();
   }
-  flushTlbPage(vaddr: bigint): void {
+  flushTlbPage(vaddr: bigint, everywhere = false): void {
+    if (everywhere) this.#contexts.forgetParked();
     this.mmu.flushPage(vaddr);
     this.#engine.code.jumps.forget();
   }
 
+  flushAllTlbs(): void {
+    this.flushTlb({ global: true });
+    this.#contexts.forgetParked();
+  }
   flushTlbFrame(frame: number): void {
+    this.#contexts.forgetFrame(frame);
     if (!this.mmu.flushFrame(frame)) this.flushTlb({ global: true });
     else if (this.#engine.code.isCodePage(frame)) this.#engine.code.jumps.forget();
   }
@@ -436,6 +441,7 @@ export class CpuCore implements Cpu {
 
   restore(snapshot: CpuSnapshot): void {
     loadMemory(this.memory, snapshot.memory);
+    this.#contexts.forgetParked();
     this.loadContext(snapshot.context);
     this.#instructions = snapshot.instructions;
     this.#wantsInterruptWindow = snapshot.wantsInterruptWindow;

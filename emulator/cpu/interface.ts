@@ -197,11 +197,13 @@ export interface Cpu {
   place(low: number, high: number, access: Access, user: boolean): number;
   /** The walk's entries from the top, as far as it gets. */
   walk(vaddr: bigint): WalkStep[];
-  /** Forgets translations, as MOV CR3 does; those of global pages, too, where told so. */
+  /** Forgets translations of the context that is on, as MOV CR3 does; those of global pages, too, where told so. */
   flushTlb(options?: { global?: boolean }): void;
-  /** Forgets the translation of one page, global or not, as INVLPG does. */
-  flushTlbPage(vaddr: bigint): void;
-  /** Forgets the translations that lead to a frame (a maddr / 4096), for whoever has taken such entries out of page tables. */
+  /** Forgets the translation of one page, global or not, as INVLPG does; `everywhere`: in other contexts, too, and more there. */
+  flushTlbPage(vaddr: bigint, everywhere?: boolean): void;
+  /** Forgets all translations, of other contexts, too. */
+  flushAllTlbs(): void;
+  /** Forgets the translations of any context that lead to a frame (a maddr / 4096), for whoever has taken such entries out of page tables. */
   flushTlbFrame(frame: number): void;
 
   /** Decodes one instruction from bytes (for emulation by the host and for reports); undefined when it is no valid instruction or needs more bytes. */
@@ -218,7 +220,7 @@ export interface Cpu {
   saveContext(): CpuContext;
   /** Nothing is left of translations and decoded jumps. */
   loadContext(context: CpuContext): void;
-  /** Saves into `previous` and loads `next`: cheap, and where both run on the same page tables the TLB stays. */
+  /** Saves into `previous` and loads `next`: cheap, and what each had in its TLB stays its, as if it were a processor of its own. */
   switchContext(previous: CpuContext, next: CpuContext): void;
   /** Everything that continuing the same way needs, RAM included; not while the CPU runs. */
   snapshot(): CpuSnapshot;

@@ -5,6 +5,7 @@
  * mode of the processor has its own, so that a change of mode and back forgets nothing.
  */
 import * as L from './layout.ts';
+import type { Generation, Parked } from './parked.ts';
 import type { FunctionBody } from './wasm_writer.ts';
 
 /** An entry: RIP (8 bytes), record (4), generation (4). */
@@ -58,25 +59,34 @@ function isCurrent(f: FunctionBody): FunctionBody {
   return f.i32(0).mem('i32.load', L.JUMP_GENERATION).op('i32.eq').op('i32.and');
 }
 
-/** What a mode's entries are marked with; and whether all of them lie in pages with global translations. */
-interface Generation {
-  number: number;
-  isGlobal: boolean;
-}
+/** So many entries are kept for a processor that is not on; others that it had are known again unless somebody took their places. */
+const MAX_TOUCHED = 1024;
 
 export class JumpCache {
   readonly #view: DataView;
-  readonly #modes = new Map<number, Generation>();
+  readonly #words: Int32Array;
+  /** What a mode's entries are marked with. */
+  #modes = new Map<number, Generation>();
+  #mode = -1;
+  #isFresh = true;
+  /** Where entries were put, as indices of words, since everything was forgotten. */
+  readonly #touched = new Int32Array(MAX_TOUCHED);
+  #touchedCount = 0;
+  /** Counts how often all was forgotten for all processors. */
+  #epoch = 0;
   #current: Generation = { number: 0, isGlobal: true };
   #last = 0;
 
   constructor(view: DataView) {
     this.#view = view;
+    this.#words = new Int32Array(view.buffer);
     this.enterMode(-1, true);
   }
 
   /** Another mode: what was jumped to in it is known again, unless it is `isFresh`. */
   enterMode(key: number, isFresh: boolean): void {
+    this.#mode = key;
+    this.#isFresh = isFresh;
     let generation = this.#modes.get(key);
     if (generation === undefined || isFresh) {
       generation = { number: ++this.#last, isGlobal: true };
@@ -88,12 +98,64 @@ export class JumpCache {
 
   /** Mappings have changed; `keepsGlobal`: not the global ones. */
   forget(keepsGlobal = false): void {
+    if (!keepsGlobal) this.#touchedCount = 0;
     for (const generation of this.#modes.values()) {
       if (keepsGlobal && generation.isGlobal) continue;
       generation.number = ++this.#last;
       generation.isGlobal = true;
     }
     this.#publish();
+  }
+
+  /** Records are no longer what they were, for whichever processor. */
+  forgetAll(): void {
+    this.#epoch++;
+    this.forget();
+  }
+
+  /** Everything goes to where it is kept. Another processor follows: first `resume` if it may have been here, then `reenter`. */
+  park(parked: Parked): void {
+    const words = this.#words;
+    parked.jumps.size = 0;
+    for (let i = this.#touchedCount - 1; i >= 0; i--) {
+      const entry = this.#touched[i]!;
+      if (words[entry + GENERATION / 4] === 0) continue;
+      parked.jumps.add(words, entry);
+      words[entry + GENERATION / 4] = 0;
+    }
+    this.#touchedCount = 0;
+    parked.modes.clear();
+    this.#swapModes(parked);
+    parked.jumpEpoch = this.#epoch;
+  }
+
+  /** What was kept is known again, but for records of blocks that were dropped (code_cache.ts): those look for themselves here. */
+  resume(parked: Parked): void {
+    if (parked.jumpEpoch !== this.#epoch) return;
+    const words = this.#words;
+    const { words: kept, size } = parked.jumps;
+    for (let i = 0; i < size; i += 5) {
+      const entry = kept[i]!;
+      const handler = words[(kept[i + 1 + RECORD / 4]! + L.R_HANDLER) / 4]! & 0xffff;
+      if (handler === L.HANDLER_GOTO) continue;
+      words[entry] = kept[i + 1]!;
+      words[entry + 1] = kept[i + 2]!;
+      words[entry + 2] = kept[i + 3]!;
+      words[entry + 3] = kept[i + 4]!;
+      this.#touched[this.#touchedCount++] = entry;
+    }
+    this.#swapModes(parked);
+  }
+
+  /** The mode is that of before, the processor another. */
+  reenter(): void {
+    this.enterMode(this.#mode, this.#isFresh);
+  }
+
+  #swapModes(parked: Parked): void {
+    const { modes } = parked;
+    parked.modes = this.#modes;
+    this.#modes = modes;
   }
 
   /** Execution has reached a page whose translation is not global. */
@@ -127,6 +189,7 @@ export class JumpCache {
     view.setInt32(entry + 4, high, true);
     view.setInt32(entry + RECORD, record, true);
     view.setInt32(entry + GENERATION, view.getInt32(L.JUMP_GENERATION, true), true);
+    if (this.#touchedCount < MAX_TOUCHED) this.#touched[this.#touchedCount++] = entry / 4;
   }
 
   /** The record is no longer a block's. */

@@ -11,6 +11,7 @@ import type { Access, Translation, WalkStep } from './interface.ts';
 import * as L from './layout.ts';
 import { type AccessListener, type MemoryAccess, NestedFault, type NestedPaging, WATCHED } from './nested.ts';
 import { PageWalk, PF_RSVD, PTE_D, PTE_RW, PTE_US, toLinear } from './page_walk.ts';
+import type { Parked } from './parked.ts';
 import { Tlb } from './tlb.ts';
 
 /** What the MMU needs of the code cache: which pages hold decoded code, and to drop it before a store. */
@@ -148,6 +149,21 @@ export class Mmu {
   flushFrame(frame: number): boolean {
     this.#flushes++;
     return this.#tlb.flushFrame(frame);
+  }
+
+  /** Translations can be kept for a processor while another one is on; what nested tables say may depend on who is. */
+  get canPark(): boolean {
+    return !this.isPae && this.#nested === undefined;
+  }
+
+  park(parked: Parked): void {
+    this.#flushes++;
+    this.#walker.forget();
+    this.#tlb.park(parked);
+  }
+
+  resume(parked: Parked, isSound: (frame: number, isForWrites: boolean) => boolean): void {
+    this.#tlb.resume(parked, isSound);
   }
 
   /** A frame now holds decoded code: no store may reach it without being seen. */

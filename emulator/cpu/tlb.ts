@@ -6,8 +6,11 @@
 import type { Access } from './interface.ts';
 import * as L from './layout.ts';
 import type { PageBits } from './page_walk.ts';
+import type { Parked } from './parked.ts';
 
 const SETS = [L.TLB_USER, L.TLB_SUPERVISOR, L.TLB_OPEN];
+const KIND_COUNT = L.TLB_SET_SIZE / L.TLB_KIND_SIZE;
+const WRITE_KIND = L.TLB_WRITE / L.TLB_KIND_SIZE;
 const EMPTY = 1;
 const FLAG_GLOBAL = 1,
   FLAG_LARGE = 2;
@@ -16,6 +19,8 @@ const WORDS = L.TLB_ENTRY_SIZE / 4;
 const KIND_WORDS = L.TLB_KIND_SIZE / 4;
 const SET_WORDS = L.TLB_SET_SIZE / 4;
 const MAX_TOUCHED = 4096;
+/** Entries of a kind, global or not, that are kept for a processor which is not on: the last ones. */
+const MAX_PARKED = 512;
 const NONE = -1;
 
 /** Entries filled with translations of one kind, global or not, since the last flush of those; when they are more than fit: any. */
@@ -45,8 +50,8 @@ export class Tlb {
   readonly #local = new Touched();
   readonly #global = new Touched();
   /** 4 MiB and 1 GiB regions of linear addresses where large pages were seen. */
-  readonly #large = new Set<number>();
-  readonly #huge = new Set<number>();
+  #large = new Set<number>();
+  #huge = new Set<number>();
   #lastLarge = NONE;
 
   constructor(buffer: ArrayBuffer) {
@@ -106,6 +111,59 @@ export class Tlb {
     this.#large.clear();
     this.#huge.clear();
     this.#lastLarge = NONE;
+  }
+
+  /** Everything goes, most of it to where it is kept. */
+  park(parked: Parked): void {
+    parked.tlb.size = 0;
+    parked.large.clear();
+    parked.huge.clear();
+    if (this.#local.isTooMany || this.#global.isTooMany) return this.flush(true);
+    this.#move(this.#local, parked);
+    this.#move(this.#global, parked);
+    this.#live.clear();
+    this.#swapRegions(parked);
+  }
+
+  #move(touched: Touched, { tlb }: Parked): void {
+    const words = this.#words;
+    const { entries, count } = touched;
+    for (let i = count - 1; i >= 0; i--) {
+      const entry = entries[i]!;
+      if (words[entry] === EMPTY) continue;
+      if (count - i <= MAX_PARKED) tlb.add(words, entry);
+      words[entry] = EMPTY;
+    }
+    touched.count = 0;
+  }
+
+  #swapRegions(parked: Parked): void {
+    const { large, huge } = parked;
+    parked.large = this.#large;
+    parked.huge = this.#huge;
+    this.#large = large;
+    this.#huge = huge;
+    this.#lastLarge = NONE;
+  }
+
+  /** What was kept is there again, if it leads where `isSound` lets it; the TLB is empty before. */
+  resume(parked: Parked, isSound: (frame: number, isForWrites: boolean) => boolean): void {
+    const words = this.#words;
+    const { words: kept, size } = parked.tlb;
+    for (let i = 0; i < size; i += 5) {
+      const entry = kept[i]!;
+      const low = kept[i + 1]!;
+      const kind = ((entry * 4 - L.TLB_USER) / L.TLB_KIND_SIZE) | 0;
+      const frame = (((low + kept[i + 3]!) >>> 0) - L.RAM) / 4096;
+      if (!isSound(frame, kind % KIND_COUNT === WRITE_KIND)) continue;
+      words[entry] = low;
+      words[entry + 1] = kept[i + 2]!;
+      words[entry + 2] = kept[i + 3]!;
+      words[entry + 3] = kept[i + 4]!;
+      this.#live.add((L.TLB_USER + ((kind / KIND_COUNT) | 0) * L.TLB_SET_SIZE) / 4);
+      (kept[i + 4]! & FLAG_GLOBAL ? this.#global : this.#local).add(entry);
+    }
+    this.#swapRegions(parked);
   }
 
   /** Empties the entries, if what is there now is not global, or whatever it is. */

@@ -1,4 +1,4 @@
-/** TLB flushes that a guest asks for, and the vCPU masks that say where. All vCPUs share the core's TLB, so any vCPU is all. */
+/** TLB flushes that a guest asks for, and the vCPU masks that say where. What is not for the caller alone is for all. */
 import type { Call } from '../call.ts';
 import { readU64 } from '../guest_memory.ts';
 
@@ -15,10 +15,16 @@ export function hasVcpuInMask(call: Call, bitmap: bigint): boolean | undefined {
   return isAny;
 }
 
-export function flushTlb(call: Call): void {
+/** Of the calling vCPU alone. */
+export function flushOwnTlb(call: Call): void {
+  call.host.cpu.flushTlb({ global: true });
+}
+
+export function flushTlbs(call: Call): void {
   call.host.memory.flushTlbs();
 }
 
-export function flushPage(call: Call, vaddr: bigint): void {
-  call.host.cpu.flushTlbPage(vaddr);
+/** `isLocal`: of the calling vCPU alone. */
+export function flushPage(call: Call, vaddr: bigint, isLocal: boolean): void {
+  call.host.cpu.flushTlbPage(vaddr, !isLocal);
 }

@@ -8,7 +8,7 @@ import { setKernelTable, setUserTable } from '../../emulator/memory/pv_cr3.ts';
 import { mmuextCmds as cmds } from '../abi/mmu.ts';
 import type { Call } from '../call.ts';
 import { loadLdtr } from '../pv_cpu/segment_load.ts';
-import { flushPage, flushTlb, hasVcpuInMask } from './flush.ts';
+import { flushOwnTlb, flushPage, flushTlbs, hasVcpuInMask } from './flush.ts';
 
 export type MmuextErrno = 'EINVAL' | 'EPERM' | 'EBUSY' | 'EACCES' | 'ENOMEM' | 'ENOSYS' | 'EOPNOTSUPP';
 type Outcome = MmuextErrno | undefined;
@@ -64,25 +64,27 @@ function performOnSelf(call: Call, cmd: number, arg1: bigint, arg2: bigint): Out
       const refusal = setKernelTable(host.memory, vcpu, mfnOf(arg1));
       if (refusal !== undefined) return refusal;
       host.cpu.cr3 = arg1 << 12n;
-      flushTlb(call);
+      flushOwnTlb(call);
       return undefined;
     }
     case cmds.MMUEXT_NEW_USER_BASEPTR:
       return setUserTable(host.memory, vcpu, mfnOf(arg1));
     case cmds.MMUEXT_TLB_FLUSH_LOCAL:
+      flushOwnTlb(call);
+      return undefined;
     case cmds.MMUEXT_TLB_FLUSH_ALL:
-      flushTlb(call);
+      flushTlbs(call);
       return undefined;
     case cmds.MMUEXT_INVLPG_LOCAL:
     case cmds.MMUEXT_INVLPG_ALL:
-      flushPage(call, arg1);
+      flushPage(call, arg1, cmd === cmds.MMUEXT_INVLPG_LOCAL);
       return undefined;
     case cmds.MMUEXT_TLB_FLUSH_MULTI:
     case cmds.MMUEXT_INVLPG_MULTI: {
       const hasVcpu = hasVcpuInMask(call, arg2);
       if (hasVcpu === undefined) return 'EINVAL';
-      if (hasVcpu && cmd === cmds.MMUEXT_TLB_FLUSH_MULTI) flushTlb(call);
-      else if (hasVcpu) flushPage(call, arg1);
+      if (hasVcpu && cmd === cmds.MMUEXT_TLB_FLUSH_MULTI) flushTlbs(call);
+      else if (hasVcpu) flushPage(call, arg1, false);
       return undefined;
     }
     case cmds.MMUEXT_FLUSH_CACHE:

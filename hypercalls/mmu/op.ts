@@ -8,7 +8,7 @@ import * as abi from '../abi/mmu.ts';
 import { type Call, structWords } from '../call.ts';
 import { implement } from '../implement.ts';
 import { countDone } from './batch_done.ts';
-import { flushPage, flushTlb, hasVcpuInMask } from './flush.ts';
+import { flushOwnTlb, flushPage, flushTlbs, hasVcpuInMask } from './flush.ts';
 import { performMmuext } from './mmuext.ts';
 import { findPageOwner, mayActOn, mayMapFrom } from './page_owner.ts';
 
@@ -130,8 +130,10 @@ function flushAfter(call: Call, va: bigint, flags: bigint): 'EFAULT' | undefined
   const isNeeded = where === abi.UVMF_LOCAL || where === abi.UVMF_ALL || hasVcpuInMask(call, where);
   if (isNeeded === undefined) return 'EFAULT';
   if (!isNeeded) return undefined;
-  if (flushType === abi.UVMF_TLB_FLUSH) flushTlb(call);
-  else flushPage(call, va);
+  const isLocal = where === abi.UVMF_LOCAL;
+  if (flushType === abi.UVMF_INVLPG) flushPage(call, va, isLocal);
+  else if (isLocal) flushOwnTlb(call);
+  else flushTlbs(call);
   return undefined;
 }
 

@@ -43,7 +43,7 @@ export class PvHost {
       intercepts: { exceptions: 0xffff_ffff, softwareInterrupts: true, syscall: true, instructions: new Set() },
     });
     this.memory = new MachineMemory(this.cpu.memory);
-    this.memory.flushAllTlbs = () => this.cpu.flushTlb({ global: true });
+    this.memory.flushAllTlbs = () => this.cpu.flushAllTlbs();
     this.memory.flushFrameInTlbs = (mfn) => this.cpu.flushTlbFrame(mfn);
     const image = options.image ?? makeImage();
     this.boot = this.addDomain(options.isInitial === true ? 0 : 1, image, { memoryPages, ...options.build }, options.vcpus);

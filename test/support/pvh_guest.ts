@@ -62,7 +62,7 @@ export class PvhGuest {
     });
     this.memory = new MachineMemory(this.#cpu.memory);
     const { memory } = this;
-    memory.flushAllTlbs = () => this.#cpu.flushTlb({ global: true });
+    memory.flushAllTlbs = () => this.#cpu.flushAllTlbs();
     const hole = memory.allocate(OWNER_RING);
     memory.frameBytes(hole).fill(0xff);
     this.#hole = { frame: hole, read: true, write: true, execute: false, watched: true };
