@@ -43,7 +43,7 @@ export const guestNow = (host: Host, domain: Domain): bigint => BigInt(guestNs(h
 /** The domain's time when the machine's is `ns`, as RDTSC asks in the middle of a run. */
 export const guestTimeAt = (domain: Domain, ns: bigint): bigint => ns - BigInt(timeOf.of(domain).paused);
 
-export function setGuestTimer(host: Host, domain: Domain, deadline: bigint, fire: () => void): GuestTimer {
+export function setGuestTimer(host: Host, domain: Domain, deadline: bigint | number, fire: () => void): GuestTimer {
   const time = timeOf.of(domain);
   const entry: Entry = {
     deadline: Number(deadline),

@@ -9,15 +9,14 @@ import { stopPolling } from './event_channel/poll.ts';
 import { reset } from './event_channel/ports.ts';
 import { releaseGrants } from './grant_table/release.ts';
 import { stopWatchdogs } from './sched/watchdog.ts';
-import { leaveCoreTimers, stopSingleshotTimer } from './vcpu/timers.ts';
+import { stopTimers } from './vcpu/timers.ts';
 
 /** The other ends of its channels wait for it, who will not come. Frames that others have mapped stay until they are unmapped. */
 export function releaseDomain(host: Host, domain: Domain): void {
   stopWatchdogs(host, domain);
   for (const vcpu of domain.vcpus) {
     stopPolling(host, vcpu);
-    stopSingleshotTimer(host, vcpu);
-    leaveCoreTimers(host, vcpu);
+    stopTimers(host, vcpu);
   }
   reset(host, domain);
   releaseGrants(host, domain);

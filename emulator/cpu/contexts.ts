@@ -107,13 +107,8 @@ export class Contexts {
     const isKept = parked?.epoch === this.#epoch;
     if (parked !== undefined) parked.epoch = GONE;
     if (!isKept) return;
-    const { frameFlushes } = parked;
-    const flushedAt = frameFlushes === this.#frameFlushes ? undefined : this.#flushedAt;
-    const code = this.#code;
-    const isSound = (frame: number, isForWrites: boolean): boolean =>
-      (flushedAt === undefined || flushedAt[frame]! <= frameFlushes) && !(isForWrites && code.isCodePage(frame));
-    this.#mmu.resume(parked, isSound);
-    code.jumps.resume(parked);
+    this.#mmu.resume(parked, parked.frameFlushes === this.#frameFlushes ? undefined : this.#flushedAt);
+    this.#code.jumps.resume(parked);
   }
 
   #takeOver(context: CpuContext): void {

@@ -357,8 +357,10 @@ export class CpuCore implements Cpu {
   }
 
   #configureMmu(): void {
-    const register = (number: number): number => this.#view.getInt32(L.SYSTEM + 8 * number, true);
-    this.mmu.configure(register(L.SYS_CR0), this.state.sys[L.SYS_CR3]!, register(L.SYS_CR4), register(L.SYS_EFER));
+    const { words } = this.state;
+    const at = L.SYSTEM / 4;
+    const cr3 = at + 2 * L.SYS_CR3;
+    this.mmu.configure(words[at + 2 * L.SYS_CR0]!, words[cr3]!, words[cr3 + 1]!, words[at + 2 * L.SYS_CR4]!, words[at + 2 * L.SYS_EFER]!);
   }
 
   /** A new CR3; `keeps`: its PCID may keep its translations, which it has as long as it is the present one. */

@@ -29,7 +29,6 @@ export class Mmu {
   readonly #walker: PageWalk;
   readonly #tlb: Tlb;
   #cr0 = 0;
-  #cr3 = 0n;
   /** Linear addresses wrap at 4 GiB: outside 64-bit code. */
   isNarrow = false;
   /** Where the bytes of SCRATCH_WRITE belong; -1: nowhere. */
@@ -68,10 +67,9 @@ export class Mmu {
   }
 
   /** The control registers that translation depends on; flushing is the caller's business. */
-  configure(cr0: number, cr3: bigint, cr4: number, efer: number): void {
+  configure(cr0: number, cr3Low: number, cr3High: number, cr4: number, efer: number): void {
     this.#cr0 = cr0;
-    this.#cr3 = cr3;
-    this.#walker.configure(cr0, cr3, cr4, efer);
+    this.#walker.configure(cr0, cr3Low, cr3High, cr4, efer);
   }
 
   /** After changes of CPL, RFLAGS.AC or CR4: which set of the TLB generated code probes. */
@@ -121,7 +119,7 @@ export class Mmu {
   }
 
   walk(vaddr: bigint): WalkStep[] {
-    return this.#walker.steps(vaddr, this.#cr3);
+    return this.#walker.steps(vaddr);
   }
 
   /** Where a guest-physical page lies; -1 when the nested tables refuse the access. */
@@ -162,8 +160,8 @@ export class Mmu {
     this.#tlb.park(parked);
   }
 
-  resume(parked: Parked, isSound: (frame: number, isForWrites: boolean) => boolean): void {
-    this.#tlb.resume(parked, isSound);
+  resume(parked: Parked, flushedAt: Float64Array | undefined): void {
+    this.#tlb.resume(parked, this.#code, flushedAt);
   }
 
   /** A frame now holds decoded code: no store may reach it without being seen. */

@@ -59,6 +59,7 @@ export class PageWalk {
   #levels: Levels = 'none';
   #cr0 = 0;
   #cr4 = 0;
+  #cr3Low = 0;
   #root = 0;
   #reservedHigh = 0;
   #tellsFetch = false;
@@ -88,13 +89,15 @@ export class PageWalk {
     this.#nested = nested;
   }
 
-  configure(cr0: number, cr3: bigint, cr4: number, efer: number): void {
+  /** CR3 in halves. */
+  configure(cr0: number, cr3Low: number, cr3High: number, cr4: number, efer: number): void {
     this.#cr0 = cr0;
     this.#cr4 = cr4;
     const isLong = (efer & EFER_LMA) !== 0;
     if (!(cr0 & CR0_PG)) this.#levels = isLong ? 'identity' : 'none';
     else this.#levels = isLong ? '4-level' : cr4 & CR4_PAE ? 'PAE' : '32-bit';
-    this.#root = Number(cr3 & (isLong ? 0x000f_ffff_ffff_f000n : 0xffff_f000n));
+    this.#cr3Low = cr3Low;
+    this.#root = addressOf(cr3Low, isLong ? cr3High : 0);
     const hasNx = (efer & EFER_NXE) !== 0;
     this.#reservedHigh = RESERVED_ADDRESS | (hasNx ? 0 : NX) | (isLong ? 0 : RESERVED_PAE);
     this.#tellsFetch = (hasNx && (cr4 & CR4_PAE) !== 0) || (cr4 & CR4_SMEP) !== 0;
@@ -307,14 +310,14 @@ export class PageWalk {
   }
 
   /** The entries that a walk meets, for reports. */
-  steps(vaddr: bigint, cr3: bigint): WalkStep[] {
+  steps(vaddr: bigint): WalkStep[] {
     const steps: WalkStep[] = [];
     const levels = this.#levels;
     if (levels === 'none' || levels === 'identity') return steps;
     const size = levels === '32-bit' ? 4 : 8;
     const indexBits = size === 4 ? 10n : 9n;
     const hasLarge = levels !== '32-bit' || (this.#cr4 & CR4_PSE) !== 0;
-    let table = levels === 'PAE' ? Number(cr3 & 0xffff_ffe0n) : this.#root;
+    let table = levels === 'PAE' ? (this.#cr3Low & ~0x1f) >>> 0 : this.#root;
     for (const level of [4, 3, 2, 1] as const) {
       if (level > (levels === '4-level' ? 4 : levels === 'PAE' ? 3 : 2)) continue;
       const index = Number((vaddr >> (12n + indexBits * BigInt(level - 1))) & ((1n << indexBits) - 1n));

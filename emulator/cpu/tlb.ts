@@ -5,6 +5,7 @@
  */
 import type { Access } from './interface.ts';
 import * as L from './layout.ts';
+import type { CodePages } from './mmu.ts';
 import type { PageBits } from './page_walk.ts';
 import type { Parked } from './parked.ts';
 
@@ -146,16 +147,21 @@ export class Tlb {
     this.#lastLarge = NONE;
   }
 
-  /** What was kept is there again, if it leads where `isSound` lets it; the TLB is empty before. */
-  resume(parked: Parked, isSound: (frame: number, isForWrites: boolean) => boolean): void {
+  /**
+   * What was kept is there again; the TLB is empty before. Not what leads to frames that were flushed since (`flushedAt`, by
+   * frame), nor stores to those that hold code now.
+   */
+  resume(parked: Parked, code: CodePages, flushedAt: Float64Array | undefined): void {
     const words = this.#words;
+    const { frameFlushes } = parked;
     const { words: kept, size } = parked.tlb;
     for (let i = 0; i < size; i += 5) {
       const entry = kept[i]!;
       const low = kept[i + 1]!;
       const kind = ((entry * 4 - L.TLB_USER) / L.TLB_KIND_SIZE) | 0;
       const frame = (((low + kept[i + 3]!) >>> 0) - L.RAM) / 4096;
-      if (!isSound(frame, kind % KIND_COUNT === WRITE_KIND)) continue;
+      if (flushedAt !== undefined && flushedAt[frame]! > frameFlushes) continue;
+      if (kind % KIND_COUNT === WRITE_KIND && code.isCodePage(frame)) continue;
       words[entry] = low;
       words[entry + 1] = kept[i + 2]!;
       words[entry + 2] = kept[i + 3]!;

@@ -46,13 +46,14 @@ export function returnToGuest(host: TrapHost, vcpu: Vcpu, pv = pvVcpu.of(vcpu)):
  */
 export function reloadSegments(host: TrapHost, vcpu: Vcpu): void {
   const { cpu } = host;
-  const pv = pvVcpu.of(vcpu);
+  const isNull = cpu.getSelector('ds') <= 3 && cpu.getSelector('es') <= 3 && cpu.getSelector('fs') <= 3 && cpu.getSelector('gs') <= 3;
+  if (isNull) return;
   const lost = DATA_SEGMENTS.filter((name) => {
-    const { selector } = cpu.getSegment(name);
+    const selector = cpu.getSelector(name);
     return selector > 3 && loadDataSegment(host, vcpu, selector) === undefined;
   });
   if (lost.length === 0) return;
-  enter(host, vcpu, 'failsafe', { ...pv.failsafe, isFailsafe: true });
+  enter(host, vcpu, 'failsafe', { ...pvVcpu.of(vcpu).failsafe, isFailsafe: true });
   for (const name of lost) cpu.setSegment(name, nullSegment(0));
 }
 

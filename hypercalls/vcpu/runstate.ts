@@ -62,7 +62,7 @@ export function enterCore(host: Host, vcpu: Vcpu): void {
 
 /** The run loop takes it off: preempted, blocked, paused or down. Its siblings see so in its area. */
 export function leaveCore(host: Host, vcpu: Vcpu): void {
-  leaveCoreTimers(host, vcpu);
+  leaveCoreTimers(vcpu);
   change(host, vcpu, vcpu.isUp && vcpu.isBlocked ? RUNSTATE_blocked : vcpu.isRunnable ? RUNSTATE_runnable : RUNSTATE_offline);
   updateRunstateArea(host, vcpu);
 }

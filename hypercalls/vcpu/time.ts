@@ -4,7 +4,7 @@
  * they are written.
  */
 import type { Domain } from '../../emulator/domain.ts';
-import { guestNow } from '../../emulator/guest_time.ts';
+import { guestNow, guestNs } from '../../emulator/guest_time.ts';
 import type { Host } from '../../emulator/host.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
@@ -19,8 +19,8 @@ interface TimeState {
   area: bigint;
 }
 
-const RECORD_LIFETIME = 1_000_000_000n;
-const timeState = defineSlot<Vcpu, TimeState>(() => ({ writtenAt: -RECORD_LIFETIME, area: 0n }), { name: 'vcpu.time' });
+const RECORD_LIFETIME = 1_000_000_000;
+const timeState = defineSlot<Vcpu, TimeState>(() => ({ writtenAt: BigInt(-RECORD_LIFETIME), area: 0n }), { name: 'vcpu.time' });
 
 /** The multiplier and shift with which ns = ((tsc << shift) * mul) >> 32. */
 export function tscScale(tscKhz: number): { mul: number; shift: number } {
@@ -40,8 +40,8 @@ export function tscScale(tscKhz: number): { mul: number; shift: number } {
 /** Renews the vCPU's time record when it has grown old (or with `force`). The run loop calls it as the vCPU goes on a core. */
 export function updateTimeInfo(host: Host, vcpu: Vcpu, force = false): void {
   const state = timeState.of(vcpu);
+  if (!force && guestNs(host, vcpu.domain) - Number(state.writtenAt) < RECORD_LIFETIME) return;
   const now = guestNow(host, vcpu.domain);
-  if (!force && now - state.writtenAt < RECORD_LIFETIME) return;
   state.writtenAt = now;
   const { mul, shift } = tscScale(host.clock.tscKhz);
   const { view } = host.memory;

@@ -2,7 +2,7 @@
  * A vCPU's two timers, both of which raise VIRQ_TIMER: one-shot, and periodic. The periodic one only ticks while the vCPU
  * is on a core, once at most for all the time that it was off (xen:common/sched/core.c vcpu_periodic_timer_work).
  */
-import { cancelGuestTimer, type GuestTimer, guestNow, setGuestTimer } from '../../emulator/guest_time.ts';
+import { cancelGuestTimer, type GuestTimer, guestNs, setGuestTimer } from '../../emulator/guest_time.ts';
 import type { Host } from '../../emulator/host.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
@@ -70,22 +70,33 @@ export function startTicking(host: Host, vcpu: Vcpu): void {
   const timers = timersOf.of(vcpu);
   timers.isOnCore = true;
   if (timers.period === 0n) return;
-  const now = guestNow(host, vcpu.domain);
-  if (now >= timers.lastTick + timers.period) {
-    timers.lastTick = now;
+  let next = Number(timers.lastTick) + Number(timers.period);
+  const now = guestNs(host, vcpu.domain);
+  if (now >= next) {
+    stopTicking(host, vcpu);
+    timers.lastTick = BigInt(now);
+    next = now + Number(timers.period);
     raiseVirq(host, vcpu, VIRQ_TIMER);
   }
-  timers.periodic = setGuestTimer(host, vcpu.domain, timers.lastTick + timers.period, () => startTicking(host, vcpu));
+  timers.periodic ??= setGuestTimer(host, vcpu.domain, next, () => {
+    timers.periodic = undefined;
+    if (timers.isOnCore) startTicking(host, vcpu);
+  });
 }
 
-/** It goes off. */
-export function stopTicking(host: Host, vcpu: Vcpu): void {
+function stopTicking(host: Host, vcpu: Vcpu): void {
   const timers = timersOf.of(vcpu);
   if (timers.periodic !== undefined) cancelGuestTimer(host, vcpu.domain, timers.periodic);
   timers.periodic = undefined;
 }
 
-export function leaveCoreTimers(host: Host, vcpu: Vcpu): void {
-  stopTicking(host, vcpu);
+/** It goes off. The next tick stays where it is, as the vCPU is often back before. */
+export function leaveCoreTimers(vcpu: Vcpu): void {
   timersOf.of(vcpu).isOnCore = false;
+}
+
+/** It runs no more. */
+export function stopTimers(host: Host, vcpu: Vcpu): void {
+  stopSingleshotTimer(host, vcpu);
+  stopTicking(host, vcpu);
 }
