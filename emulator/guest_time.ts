@@ -41,7 +41,7 @@ export function guestNs(host: Host, domain: Domain): number {
 export const guestNow = (host: Host, domain: Domain): bigint => BigInt(guestNs(host, domain));
 
 /** The domain's time when the machine's is `ns`, as RDTSC asks in the middle of a run. */
-export const guestTimeAt = (domain: Domain, ns: bigint): bigint => ns - BigInt(timeOf.of(domain).paused);
+export const guestTimeAt = (domain: Domain, ns: number): number => ns - timeOf.of(domain).paused;
 
 export function setGuestTimer(host: Host, domain: Domain, deadline: bigint | number, fire: () => void): GuestTimer {
   const time = timeOf.of(domain);

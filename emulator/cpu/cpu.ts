@@ -556,7 +556,7 @@ export class CpuCore implements Cpu {
   }
   /** The time-stamp counter as the guest sees it. */
   get tsc(): bigint {
-    return BigInt.asUintN(64, ((this.host.readTsc(this.instructions) * this.tscScale) >> 32n) + this.tscOffset);
+    return BigInt.asUintN(64, ((BigInt(this.host.readTsc(this.instructionCount)) * this.tscScale) >> 32n) + this.tscOffset);
   }
   set tsc(value: bigint) {
     this.tscOffset = BigInt.asUintN(64, this.tscOffset + value - this.tsc);

@@ -72,8 +72,8 @@ export interface Intercepts {
 export interface CpuHost {
   /** CPUID with EAX and ECX; 32-bit numbers, signed or not. */
   cpuid(leaf: number, subleaf: number): { eax: number; ebx: number; ecx: number; edx: number };
-  /** RDTSC's value now; `instructions` is the count retired before it. */
-  readTsc(instructions: bigint): bigint;
+  /** RDTSC's value now, below 2^53 (`tscOffset` is for more); `instructions` is the count retired before it. */
+  readTsc(instructions: number): number;
   /**
    * Where it is there, an intercepted SYSCALL does not leave the run: the host acts on it, and may `requestStop`. The
    * instruction, of `length` bytes, has retired: RIP is behind it, RCX and R11 are as by `saveReturn`.

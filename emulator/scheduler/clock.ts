@@ -12,13 +12,13 @@ export interface VirtualClock {
   /** The emulated TSC's rate. */
   readonly tscKhz: number;
   /** TSC value at virtual time `ns`. */
-  tscAt(ns: bigint): bigint;
+  tscAt(ns: number): number;
 }
 
 /** A clock that the run loop drives. */
 export interface RunClock extends VirtualClock {
   /** Virtual time once `instructions` have retired; RDTSC asks in the middle of a run. */
-  nowAt(instructions: bigint): bigint;
+  nowAt(instructions: number): number;
   /** About how many instructions fit before `deadline`: at least 1. */
   instructionsUntil(deadline: number): number;
   /** Another core acts from here on, and it is `ns` there; a clock that follows the host's has one time for all. */
@@ -27,8 +27,9 @@ export interface RunClock extends VirtualClock {
   idleUntil(deadline: number): boolean;
 }
 
-const TSC_KHZ = 2_000_000;
-const tscAt = (ns: bigint): bigint => (ns * BigInt(TSC_KHZ)) / 1_000_000n;
+const TSC_PER_NS = 2;
+const TSC_KHZ = TSC_PER_NS * 1_000_000;
+const tscAt = (ns: number): number => ns * TSC_PER_NS;
 
 /** What one instruction takes: 100 MIPS, about what the interpreter does, so that a guest's busy waits last as long as they say. */
 export const NS_PER_INSTRUCTION = 10;
@@ -55,8 +56,8 @@ export class InstructionClock implements RunClock {
     return BigInt(this.ns);
   }
 
-  nowAt(instructions: bigint): bigint {
-    return BigInt(this.#offset + Number(instructions) * NS_PER_INSTRUCTION);
+  nowAt(instructions: number): number {
+    return this.#offset + instructions * NS_PER_INSTRUCTION;
   }
 
   instructionsUntil(deadline: number): number {
@@ -98,8 +99,8 @@ export class WallClock implements RunClock {
     return this.#hostNs() - this.#start;
   }
 
-  nowAt(_instructions: bigint): bigint {
-    return this.now();
+  nowAt(_instructions: number): number {
+    return this.ns;
   }
 
   instructionsUntil(_deadline: number): number {

@@ -5,7 +5,7 @@
 
 import { isCanonical } from '../../hypercalls/pv_cpu/canonical.ts';
 import { MSR_FS_BASE, MSR_GS_BASE, MSR_SHADOW_GS_BASE } from '../../hypercalls/pv_cpu/mode.ts';
-import { guestNow } from '../guest_time.ts';
+import { guestNs } from '../guest_time.ts';
 import { PAGE_SIZE } from '../memory/machine_memory.ts';
 import { PGT_writable_page } from '../memory/page_type.ts';
 import { getPageAndType, putPageAndType } from '../memory/page_types.ts';
@@ -65,7 +65,7 @@ const find = (index: number): Row | undefined => ROWS.find(({ first, last }) => 
 export function readMsr(host: TrapHost, index: number): bigint | undefined {
   switch (index) {
     case MSR_IA32_TSC:
-      return host.clock.tscAt(guestNow(host, host.current.domain));
+      return BigInt(host.clock.tscAt(guestNs(host, host.current.domain)));
     case MSR_EFER:
       return EFER;
     case MSR_HYPERCALL_PAGE:

@@ -10,7 +10,7 @@ import { SEGMENT_L } from '../../hypercalls/pv_cpu/selectors.ts';
 import { CR0_TS, PV_CR0, type PvVcpu, pvVcpu } from '../../hypercalls/pv_cpu/state.ts';
 import { setArchCr2 } from '../../hypercalls/pv_cpu/vcpu_info.ts';
 import { type DecodedInstruction, RAX, RBX, RCX, RDX } from '../cpu/interface.ts';
-import { guestNow } from '../guest_time.ts';
+import { guestNs } from '../guest_time.ts';
 import { pvCr3, setKernelTable } from '../memory/pv_cr3.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { inject, RFLAGS_RF, RFLAGS_TF } from './bounce.ts';
@@ -132,7 +132,7 @@ function setEdxEax(gpr: BigUint64Array, value: bigint): void {
 
 function emulateRdtsc({ host, gpr, insn }: Emulation): Outcome {
   const { clock, cpu, current } = host;
-  setEdxEax(gpr, clock.tscAt(guestNow(host, current.domain)));
+  setEdxEax(gpr, BigInt(clock.tscAt(guestNs(host, current.domain))));
   if (insn.mnemonic === 'rdtscp') gpr[RCX] = cpu.readMsr(MSR_TSC_AUX)! & 0xffff_ffffn;
   return 'done';
 }

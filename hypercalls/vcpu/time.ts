@@ -48,7 +48,7 @@ export function updateTimeInfo(host: Host, vcpu: Vcpu, force = false): void {
   const maddr = vcpu.vcpuInfoMaddr + vcpu_info.offset.time;
   vcpu_time_info.write(view, maddr, {
     version: (view.getUint32(maddr, true) | 1) + 1,
-    tsc_timestamp: host.clock.tscAt(now),
+    tsc_timestamp: BigInt(host.clock.tscAt(Number(now))),
     system_time: now,
     tsc_to_system_mul: mul,
     tsc_shift: shift,

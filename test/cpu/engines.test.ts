@@ -220,7 +220,7 @@ t.test('code of before is forgotten when a snapshot is restored', (t) => {
 });
 
 t.test('a snapshot of another size of memory is refused', (t) => {
-  const host = { cpuid: () => ({ eax: 0, ebx: 0, ecx: 0, edx: 0 }), readTsc: () => 0n };
+  const host = { cpuid: () => ({ eax: 0, ebx: 0, ecx: 0, edx: 0 }), readTsc: () => 0 };
   const intercepts = { exceptions: 0, softwareInterrupts: false, syscall: false, instructions: new Set<string>() };
   const small = createCpu({ memorySize: 0x1_0000, host, intercepts });
   t.throws(

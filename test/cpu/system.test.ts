@@ -319,7 +319,7 @@ t.test('intercepts leave before execution, behind the privilege checks', (t) => 
 
 t.test('identification and time', (t) => {
   const cpu = makeBareCpu({
-    host: { cpuid: (leaf, subleaf) => ({ eax: leaf, ebx: subleaf, ecx: -1, edx: 7 }), readTsc: (n) => 0x1_0000_0000n + n },
+    host: { cpuid: (leaf, subleaf) => ({ eax: leaf, ebx: subleaf, ecx: -1, edx: 7 }), readTsc: (n) => 0x1_0000_0000 + n },
   });
   cpu.gpr.set([0xdead_0000_0001n, 0xdead_0000_0002n, 3n, 4n]);
   loadCode(cpu, [0x0f, 0xa2]);

@@ -42,7 +42,7 @@ export class FakeHost extends PvHost {
         },
         wallClockAtStart: 1_700_000_000_123_456_789n,
         tscKhz: 2_000_000,
-        tscAt: (ns: bigint) => ns * 2n,
+        tscAt: (ns: number) => ns * 2,
       },
       timers: this.timers,
       verboseDebug: options.verboseDebug ?? false,

@@ -98,7 +98,7 @@ export class PvhGuest {
         ns: 1_000_000_000,
         wallClockAtStart: 0n,
         tscKhz: TSC_KHZ,
-        tscAt: (ns: bigint | number) => BigInt(ns) * 2n,
+        tscAt: (ns: number) => ns * 2,
       },
       timers: new TimerQueue(),
       domains: new Map([

@@ -30,7 +30,7 @@ export class TrapBench extends PvHost {
     super(options);
     const { vcpu } = this;
     this.trapHost = Object.assign(this.host, {
-      clock: { now: () => 0n, ns: 0, tscKhz: 1_000_000, wallClockAtStart: 0n, tscAt: () => 0x1_0000_0002n },
+      clock: { now: () => 0n, ns: 0, tscKhz: 1_000_000, wallClockAtStart: 0n, tscAt: () => 0x1_0000_0002 },
       cpuid: (leaf: number, subleaf: number) => cpuid({ machineAddressBits: 30, apicId: 0 }, leaf, subleaf),
       fillHypercallPage,
       traceTrap: undefined,

@@ -150,7 +150,7 @@ t.test('virtual time is the number of instructions', async (t) => {
   boot(machine, LOOP);
   runSlice(machine, 100_000);
   t.equal(machine.clock.now(), 1_000_000n, '10 ns each');
-  t.equal(machine.clock.tscAt(1_000_000n), 2_000_000n, 'a TSC of 2 GHz');
+  t.equal(machine.clock.tscAt(1_000_000), 2_000_000, 'a TSC of 2 GHz');
 });
 
 t.test('timers fire at their instruction', async (t) => {
@@ -256,7 +256,7 @@ t.test('the instruction clock tells how far it is to a deadline, rounded up', as
     t.equal(clock.instructionsUntil(deadline), count, `${deadline} ns`);
   }
   instructions = 3;
-  t.equal(clock.nowAt(5n), 50n);
+  t.equal(clock.nowAt(5), 50);
   t.ok(clock.idleUntil(1000));
   t.equal(clock.now(), 1000n);
   t.ok(clock.idleUntil(10), 'a deadline that is over does not turn time back');

@@ -96,6 +96,22 @@ export const SYSTEM_WRMSR = defineSystem((cpu, insn) => {
   return undefined;
 });
 
+const CR4 = (L.SYSTEM + 8 * L.SYS_CR4) / 4,
+  TSC_OFFSET = (L.SYSTEM + 8 * L.SYS_TSC_OFFSET) / 4,
+  TSC_SCALE = (L.SYSTEM + 8 * L.SYS_TSC_SCALE) / 4;
+
+/** EDX:EAX, without a bigint where the host's counter is the guest's. */
+function setTsc(cpu: CpuCore): undefined {
+  const { words } = cpu.state;
+  const isHosts = (words[TSC_OFFSET]! | words[TSC_OFFSET + 1]! | words[TSC_SCALE]!) === 0 && words[TSC_SCALE + 1] === 1;
+  if (!isHosts) return setPair(cpu, cpu.tsc);
+  const tsc = cpu.host.readTsc(cpu.instructionCount);
+  const { gprWords } = cpu;
+  gprWords[2 * RAX] = tsc;
+  gprWords[2 * RDX] = Math.floor(tsc / 0x1_0000_0000);
+  gprWords[2 * RAX + 1] = gprWords[2 * RDX + 1] = 0;
+}
+
 function setPair(cpu: CpuCore, value: bigint): undefined {
   setRegister(cpu, RAX, 4, value);
   setRegister(cpu, RDX, 4, value >> 32n);
@@ -120,16 +136,16 @@ const mayRead = (cpu: CpuCore, isOpen: boolean): void => {
 };
 
 export const SYSTEM_RDTSC = defineSystem((cpu, insn) => {
-  mayRead(cpu, !(cpu.cr4 & BigInt(CR4_TSD)));
-  return intercepted(cpu, insn, 'rdtsc') ?? setPair(cpu, cpu.tsc);
+  mayRead(cpu, (cpu.state.words[CR4]! & CR4_TSD) === 0);
+  return intercepted(cpu, insn, 'rdtsc') ?? setTsc(cpu);
 });
 
 export const SYSTEM_RDTSCP = defineSystem((cpu, insn) => {
-  mayRead(cpu, !(cpu.cr4 & BigInt(CR4_TSD)));
+  mayRead(cpu, (cpu.state.words[CR4]! & CR4_TSD) === 0);
   const exit = intercepted(cpu, insn, 'rdtscp');
   if (exit) return exit;
   cpu.gpr[RCX] = cpu.state.sys[L.SYS_TSC_AUX]!;
-  return setPair(cpu, cpu.tsc);
+  return setTsc(cpu);
 });
 
 /** There are no performance counters: every index is refused. */

@@ -66,7 +66,7 @@ export function makeWorld(options: Pick<CpuOptions, 'engine' | 'hotness'>): Worl
     memorySize: MEMORY_SIZE,
     host: {
       cpuid: (leaf, subleaf) => ({ eax: leaf, ebx: subleaf, ecx: 1, edx: 2 }),
-      readTsc: (instructions) => instructions - world.start,
+      readTsc: (instructions) => instructions - Number(world.start),
     },
     intercepts: { exceptions: 0xffff_ffff, softwareInterrupts: true, syscall: true, instructions: new Set() },
     ...options,
