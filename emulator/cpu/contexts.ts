@@ -96,6 +96,11 @@ export class Contexts {
       parked = new Parked();
       this.#parked.set(context, parked);
     }
+    const { regions } = this.#code;
+    if (regions !== undefined && parked.period !== regions.period) {
+      parked.period = regions.period;
+      regions.processors++;
+    }
     parked.epoch = this.#epoch;
     parked.frameFlushes = this.#frameFlushes;
     this.#mmu.park(parked);

@@ -50,4 +50,6 @@ export class Parked {
   /** Contexts' counts of flushes of everything, and of single frames, then. */
   epoch = -1;
   frameFlushes = 0;
+  /** The period of sampling (regions.ts) in which it was parked last. */
+  period = -1;
 }

@@ -62,7 +62,7 @@ const SMALL = 200;
 /**
  * Samples in a page before it is translated, one more for so many instructions that are known there, and all that doubled
  * for every translation that the page has seen: what is spent on translating stays in proportion to what was interpreted.
- * Samples lose half their weight after so many others: where hundreds of pages share the time, none is hot.
+ * Samples lose half their weight after so many others of a processor: where hundreds of pages share the time, none is hot.
  */
 const HOT = 2,
   INSTRUCTIONS_PER_SAMPLE = 12,
@@ -83,9 +83,15 @@ export class Regions {
   readonly #table: WebAssembly.Table;
   readonly #imports: Record<string, unknown>;
   readonly #memoryPages: number;
-  /** By linear page: samples since it was last translated, and the number of the last. */
+  /** By frame, as guests of one kernel share linear pages: samples since it was last translated, and the number of the last. */
   #samples = new Map<number, { count: number; last: number; translations: number }>();
+  /** Counts samples, as those that each processor has had if several take turns. */
   #sampled = 0;
+  /** Periods of HALF_LIFE samples; the processors that have come on in this one, and those of the last. */
+  period = 0;
+  processors = 0;
+  #lastProcessors = 1;
+  #inPeriod = 0;
   #regions = new Set<Region>();
   readonly #writer = new RegionWriter();
   readonly #modules = new ModuleWriter();
@@ -127,6 +133,16 @@ export class Regions {
     return this.#regions.size;
   }
 
+  #advance(): number {
+    if (++this.#inPeriod > HALF_LIFE) {
+      this.#lastProcessors = Math.max(1, this.processors);
+      this.#inPeriod = this.processors = 0;
+      this.period++;
+    }
+    this.#sampled += 1 / this.#lastProcessors;
+    return this.#sampled;
+  }
+
   /** Interpreted code at `rip` (whose byte lies at `maddr`) was found running; translates when that happens often. */
   sample(rip: bigint, maddr: number, mode: BlockMode): void {
     if (!isTranslatable(rip, maddr, mode)) return;
@@ -135,9 +151,10 @@ export class Regions {
     const high = Number(BigInt.asIntN(32, rip >> 32n));
     const number = (high >>> 0) * 2 ** 20 + (low >>> 12);
     const page: CodePage = { rip: rip - BigInt(offset), number, maddr: maddr - offset, low, high, isUser: mode.isUser, mode };
+    const frame = page.maddr / PAGE_SIZE;
     let instructions = 0;
     const unentered: CodeBlock[] = [];
-    for (const block of this.#code.blocksIn(page.maddr / PAGE_SIZE)) {
+    for (const block of this.#code.blocksIn(frame)) {
       if (!isOf(page, block)) continue;
       instructions += block.instructions;
       const { region } = block;
@@ -146,10 +163,10 @@ export class Regions {
       unentered.push(block);
     }
     for (const block of unentered) block.isEntry = true;
-    const now = ++this.#sampled;
-    const seen = this.#samples.get(number) ?? { count: 0, last: now, translations: 0 };
+    const now = this.#advance();
+    const seen = this.#samples.get(frame) ?? { count: 0, last: now, translations: 0 };
     if (this.#samples.size >= MAX_PAGES) this.#samples.clear();
-    this.#samples.set(number, seen);
+    this.#samples.set(frame, seen);
     const wanted = (HOT + instructions / INSTRUCTIONS_PER_SAMPLE) * 2 ** Math.min(seen.translations, MAX_DOUBLINGS);
     seen.count = seen.count * 2 ** ((seen.last - now) / HALF_LIFE) + 1;
     seen.last = now;
