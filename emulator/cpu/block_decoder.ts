@@ -36,6 +36,8 @@ export class BlockDecoder {
   #next = FIRST_RECORD;
   /** Instructions that the system unit performs, by record. */
   readonly insns = new Map<number, Insn>();
+  /** Ids of shapes (decoder.ts) by the number of the record; 0: another instruction than its bytes say runs there, or none. */
+  readonly #shapeIds = new Int32Array((L.RECORDS_END - L.RECORDS) / L.RECORD_SIZE);
   /** Whether the host has a breakpoint at a RIP of the present mode. */
   isBreakpoint: (rip: bigint) => boolean = noBreakpoint;
   /** Instructions, ever. */
@@ -58,6 +60,11 @@ export class BlockDecoder {
   /** Whether any block fits. */
   get hasRoom(): boolean {
     return this.#next + (MAX_BLOCK + 1) * L.RECORD_SIZE <= L.RECORDS_END;
+  }
+
+  /** The id of the shape of the instruction that a record has been made from, or 0. */
+  shapeIdOf(record: number): number {
+    return this.#shapeIds[numberOf(record)]!;
   }
 
   /** All records are free again. */
@@ -143,12 +150,14 @@ export class BlockDecoder {
     view.setInt32(record + L.R_LINK, 0, true);
     view.setUint8(record + L.R_FLAGS, 0);
     if (typeof insn === 'string') {
+      this.#shapeIds[numberOf(record)] = 0;
       const row = insn === 'invalid' ? this.#invalidRow : this.#tooLongRow;
       view.setUint16(record + L.R_HANDLER, this.#templates.index(faultShape(row, mode)), true);
       return true;
     }
     const substitute = mode.substitute(insn.row);
     const shape = substitute ? faultShape(substitute, mode) : insn.shape;
+    this.#shapeIds[numberOf(record)] = shape.id;
     const template = this.#templates.index(shape);
     view.setUint16(record + L.R_HANDLER, template, true);
     if (block.count > 1) {
@@ -175,6 +184,7 @@ export class BlockDecoder {
     const record = this.#next;
     this.#next += L.RECORD_SIZE;
     block.count++;
+    this.#shapeIds[numberOf(record)] = 0;
     view.setUint16(record + L.R_HANDLER, handler, true);
     view.setUint8(record + L.R_FLAGS, 0);
     view.setInt32(record + L.R_LINK, 0, true);
@@ -182,6 +192,8 @@ export class BlockDecoder {
     view.setInt32(record + L.R_RIP + 4, ripHigh, true);
   }
 }
+
+const numberOf = (record: number): number => (record - L.RECORDS) / L.RECORD_SIZE;
 
 function faultShape(row: Row, mode: DecodeMode): Insn['shape'] {
   return {
@@ -195,5 +207,6 @@ function faultShape(row: Row, mode: DecodeMode): Insn['shape'] {
     alignCheck: false,
     cc: 0,
     rep: 'none',
+    id: 0,
   };
 }

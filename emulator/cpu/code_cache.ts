@@ -174,16 +174,6 @@ export class CodeCache implements CodePages {
     return this.#byFrame.get(frame) ?? NO_BLOCKS;
   }
 
-  /** By offset in their page, the record of the instruction of these blocks that starts there, or 0. */
-  recordsOf(blocks: readonly CodeBlock[]): Int32Array {
-    const records = new Int32Array(PAGE_SIZE);
-    for (const { record, instructions } of blocks) {
-      for (let i = 0, at = record; i < instructions; i++, at += L.RECORD_SIZE)
-        records[this.#view.getUint16(at + L.R_RIP, true) & 0xfff] = at;
-    }
-    return records;
-  }
-
   /** The block at `rip`, decoded when needed; it must not cross its page. */
   blockAt(rip: bigint, maddr: number, mode: BlockMode): CodeBlock {
     const present = this.#startingAt(rip, maddr, mode.key);

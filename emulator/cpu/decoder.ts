@@ -99,10 +99,20 @@ interface Pattern {
 export class Decoder {
   /** Index: map * 256 + opcode; maps: 0 one-byte, 1 0F, 2 0F 38, 3 0F 3A. */
   readonly #patterns: Pattern[][] = Array.from({ length: 1024 }, () => []);
+  /** Those that have occurred, by their ids. */
+  readonly shapes: (Shape | undefined)[] = [undefined];
 
   constructor(rows: readonly Row[]) {
     for (const row of rows) if (row.opcode !== '') this.#add(row);
     for (const list of this.#patterns) list.sort((a, b) => rank(b) - rank(a));
+  }
+
+  /** Makes the one object for a shape. */
+  #addShape({ row, shapes }: Pattern, bits: number): Shape {
+    const shape = shapeFromBits(row, bits, this.shapes.length);
+    shapes.set(bits, shape);
+    this.shapes.push(shape);
+    return shape;
   }
 
   #add(row: Row): void {
@@ -305,7 +315,7 @@ export class Decoder {
       pattern.hasCondition ? opcode & 15 : 0,
       !pattern.repeats || repPrefix === 0 ? 'none' : repPrefix === 0xf3 ? 'rep' : 'repne',
     );
-    const insn = new InsnParts(row, pattern.shapes.get(bits) ?? addShape(pattern, bits), ripLow, ripHigh);
+    const insn = new InsnParts(row, pattern.shapes.get(bits) ?? this.#addShape(pattern, bits), ripLow, ripHigh);
     insn.length = length;
     insn.immLow = immLow;
     insn.immHigh = immHigh;
@@ -324,13 +334,6 @@ export class Decoder {
     insn.hasLock = lock;
     return insn;
   }
-}
-
-/** Makes the one object for a shape. */
-function addShape({ row, shapes }: Pattern, bits: number): Shape {
-  const shape = shapeFromBits(row, bits);
-  shapes.set(bits, shape);
-  return shape;
 }
 
 /** More specific patterns first. */

@@ -91,7 +91,6 @@ export class Engine {
     });
     this.regions = new Regions({
       view,
-      ram,
       decoder,
       code: this.code,
       templates,

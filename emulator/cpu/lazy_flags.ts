@@ -30,6 +30,8 @@ const FIRST_STEP = code(INC, 1);
 /** The last operation as the `kind` local has it, where translation knows it. */
 export type KnownFlags = number;
 const UNKNOWN_FLAGS: KnownFlags = -1;
+/** How many there are beside that. */
+export const KNOWN_FLAGS = (DEC + 1) << 2;
 const kindOf = (known: KnownFlags): number => known >> 2;
 
 /** (kind, a, b) -> auxiliary word; without CF for INC and DEC. */

@@ -2,10 +2,9 @@
  * Puts instructions into a region: copies their templates (region_template.ts) and takes the steps in them. Guest registers
  * that its loops use and the flags are locals, fields of instructions are constants.
  */
-import type { Insn } from './decoder.ts';
 import { pushIsKnownAt, pushRecordAt } from './jump_cache.ts';
 import * as L from './layout.ts';
-import type { RegionInsn } from './region_shape.ts';
+import type { RegionInsn } from './region_insn.ts';
 import * as T from './region_template.ts';
 import { type FunctionBody, putSigned, putSignedHalves, putUnsigned } from './wasm_writer.ts';
 
@@ -52,7 +51,7 @@ function leaveTo(frame: Frame, low: number, high: number): void {
 }
 
 /** Goes on behind an instruction. */
-export function leaveToNext(frame: Frame, insn: Insn): void {
+export function leaveToNext(frame: Frame, insn: RegionInsn): void {
   const low = (insn.ripLow >>> 0) + insn.length;
   const carries = low >= 2 ** 32 && insn.shape.mode === 64;
   leaveTo(frame, low | 0, carries ? (insn.ripHigh + 1) | 0 : insn.ripHigh);
@@ -98,16 +97,16 @@ export function storeXmm({ f, xmm }: Frame, which: number): void {
 const ALL = -1;
 
 /** Offset in the register file of the register behind a step's code: 8 bytes each, and one for AH..BH. */
-function gprOffset(insn: Insn, code: number): number {
+function gprOffset(insn: RegionInsn, code: number): number {
   const ref = T.refOf(code & ((1 << T.REF_SIZE) - 1));
   return ref === 'reg' ? insn.reg : ref === 'rm' ? insn.rm : ref << 3;
 }
 
 /** The number of the general register. */
-export const gprOf = (insn: Insn, code: number): number => gprOffset(insn, code) >> 3;
+export const gprOf = (insn: RegionInsn, code: number): number => gprOffset(insn, code) >> 3;
 
 /** The number of the vector register. */
-export const xmmOf = (insn: Insn, code: number): number => {
+export const xmmOf = (insn: RegionInsn, code: number): number => {
   const ref = T.refOf(code);
   return ref === 'reg' ? insn.reg >> 4 : ref === 'rm' ? insn.rm >> 4 : ref;
 };
@@ -216,7 +215,7 @@ function putSetReg(frame: Frame, bytes: Uint8Array, place: number, offset: numbe
 }
 
 /** Pushes the address form's offset, cut to the address size. */
-function putOffset(frame: Frame, bytes: Uint8Array, place: number, insn: Insn): number {
+function putOffset(frame: Frame, bytes: Uint8Array, place: number, insn: RegionInsn): number {
   let at = place;
   const { baseNumber, indexNumber, scale, disp } = insn;
   const { ea, addressSize } = insn.shape;
@@ -245,7 +244,7 @@ function putOffset(frame: Frame, bytes: Uint8Array, place: number, insn: Insn): 
 }
 
 /** Pushes an instruction's address and something. */
-function putRip(bytes: Uint8Array, place: number, { ripLow, ripHigh, shape }: Insn, plus: number): number {
+function putRip(bytes: Uint8Array, place: number, { ripLow, ripHigh, shape }: RegionInsn, plus: number): number {
   const low = (ripLow >>> 0) + plus;
   bytes[place] = OPCODE.i64;
   return putSignedHalves(bytes, place + 1, low | 0, shape.mode === 64 ? (ripHigh + Math.floor(low / 2 ** 32)) | 0 : 0);
@@ -287,16 +286,16 @@ function putMiss(frame: Frame, bytes: Uint8Array, place: number, record: number,
 }
 
 /** `left`: instructions of the block from this one on. Returns whether execution falls through to the next one. */
-export function emitInsn({ insn, record, template }: RegionInsn, frame: Frame, left: number): boolean {
+export function emitInsn(template: T.RegionTemplate, insn: RegionInsn, frame: Frame, left: number): boolean {
   const { flags } = frame;
   const code = template.code(flags.known);
-  emitSteps(code, frame, insn, record, left);
+  emitSteps(code, frame, insn, insn.record, left);
   if (code.flagsAfter !== 'same') flags.known = code.flagsAfter;
   return code.fallsThrough;
 }
 
 /** Copies bytes and takes the steps between them. */
-export function emitSteps({ bytes: source, steps }: T.Steps, frame: Frame, insn: Insn, record: number, left: number): void {
+export function emitSteps({ bytes: source, steps }: T.Steps, frame: Frame, insn: RegionInsn, record: number, left: number): void {
   const { f } = frame;
   const { code, depth } = f;
   let bytes = code.reserve(source.length + (steps.length / 3) * STEP_BYTES);
@@ -387,7 +386,7 @@ export function emitSteps({ bytes: source, steps }: T.Steps, frame: Frame, insn:
 }
 
 /** The steps that are rare or large. */
-function takeStep(step: number, argument: number, insn: Insn, frame: Frame): void {
+function takeStep(step: number, argument: number, insn: RegionInsn, frame: Frame): void {
   const { f } = frame;
   switch (step) {
     case T.STEP_GET_XMM: {

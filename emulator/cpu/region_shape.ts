@@ -2,53 +2,76 @@
  * The control flow of a region: its blocks, where they lead, which of them are loops and where it can be entered. Offsets
  * are from the start of the page that it lies in.
  */
-import type { Insn } from './decoder.ts';
-import type { RegionTemplate } from './region_template.ts';
+import type { Flow } from './region_template.ts';
 
-export interface RegionInsn {
-  readonly insn: Insn;
-  readonly template: RegionTemplate;
-  readonly record: number;
-  /** Where its immediate leads, if it is a direct branch within the page; else -1. */
-  readonly target: number;
-}
+/** An offset that is none. */
+export const NOWHERE = -1;
 
 /** A basic block. */
-export interface PageBlock {
+export class RegionBlock {
   readonly offset: number;
-  readonly insns: readonly RegionInsn[];
   /** Of the instruction behind it. */
   readonly next: number;
-}
-
-export interface RegionBlock extends PageBlock {
+  /** Its instructions, among those of all blocks of the page (page_code.ts). */
+  readonly first: number;
+  readonly count: number;
+  /** Where it leads within the page, as far as that is known at translation: offsets, or NOWHERE. */
+  readonly toNext: number;
+  readonly toTarget: number;
+  /** What repeats itself is a block of its own. */
+  readonly toSelf: boolean;
+  readonly isCall: boolean;
   /** The interpreter's. */
-  readonly record: number;
+  record = 0;
   /** Wanted as an entry although branches inside the region lead to it. */
-  readonly isEntry: boolean;
+  isEntry = false;
+
+  /** `flow`: of its last instruction. */
+  constructor(offset: number, next: number, first: number, count: number, flow: Flow, target: number) {
+    this.offset = offset;
+    this.next = next;
+    this.first = first;
+    this.count = count;
+    this.toNext = flow.toNext ? next : NOWHERE;
+    this.toTarget = target;
+    this.toSelf = flow.toSelf;
+    this.isCall = flow.isCall;
+  }
 }
 
-/** Where a block leads within the page, as far as that is known at translation. */
-export function successors({ insns, offset, next }: PageBlock): number[] {
-  const { target, template } = insns.at(-1)!;
-  const targets: number[] = [];
-  if (template.flow.toNext) targets.push(next);
-  if (target >= 0) targets.push(target);
-  // What repeats itself is a block of its own.
-  if (template.flow.toSelf) targets.push(offset);
-  return targets;
+/** Branches between blocks of a region, by their numbers: from and to of each, one behind another. */
+export type Edges = readonly number[];
+
+export function findEdges(blocks: readonly RegionBlock[], blockAt: ReadonlyMap<number, number>): number[] {
+  const edges: number[] = [];
+  for (let from = 0; from < blocks.length; from++) {
+    const { toNext, toTarget, toSelf } = blocks[from]!;
+    const next = blockAt.get(toNext);
+    const target = blockAt.get(toTarget);
+    if (next !== undefined) edges.push(from, next);
+    if (target !== undefined) edges.push(from, target);
+    if (toSelf) edges.push(from, from);
+  }
+  return edges;
 }
 
-/** Header to last block, properly nested: an interval that crosses another is widened to hold it. */
-export function findLoops(edges: readonly (readonly [number, number])[]): Map<number, number> {
-  const ends = new Map<number, number>();
-  for (const [from, to] of edges) if (to <= from) ends.set(to, Math.max(ends.get(to) ?? 0, from));
+/** By block, the last block of the loop whose head it is, or -1. Loops are nested: one that crosses another is widened to hold it. */
+export function findLoops(edges: Edges, count: number): number[] {
+  const ends = new Array<number>(count).fill(-1);
+  const heads: number[] = [];
+  for (let i = 0; i < edges.length; i += 2) {
+    const from = edges[i]!;
+    const to = edges[i + 1]!;
+    if (to > from) continue;
+    if (ends[to]! < 0) heads.push(to);
+    if (ends[to]! < from) ends[to] = from;
+  }
   for (let isStable = false; !isStable; ) {
     isStable = true;
-    for (const [a, b] of ends) {
-      for (const [c, d] of ends) {
-        if (a < c && c <= b && b < d) {
-          ends.set(a, d);
+    for (const head of heads) {
+      for (const other of heads) {
+        if (head < other && other <= ends[head]! && ends[head]! < ends[other]!) {
+          ends[head] = ends[other]!;
           isStable = false;
         }
       }
@@ -58,23 +81,22 @@ export function findLoops(edges: readonly (readonly [number, number])[]): Map<nu
 }
 
 /**
- * Blocks that can be entered from outside: heads of loops, blocks that no other leads to, blocks inside a loop that
- * something outside it leads to, and those that were asked for. All others are only reached by their neighbours, which
+ * Whether a block can be entered from outside, by block: heads of loops, blocks that no other leads to, blocks inside a loop
+ * that something outside it leads to, and those that were asked for. All others are only reached by their neighbours, which
  * leaves the code between them free of joins.
  */
-export function findEntries(
-  blocks: readonly RegionBlock[],
-  edges: readonly (readonly [number, number])[],
-  loopEnds: ReadonlyMap<number, number>,
-): ReadonlySet<number> {
-  const entries = new Set<number>(loopEnds.keys());
-  const reached = new Set<number>();
-  for (const [from, to] of edges) {
-    if (from !== to) reached.add(to);
-    for (const [head, end] of loopEnds) if (head < to && to <= end && (from < head || from > end)) entries.add(to);
+export function findEntries(blocks: readonly RegionBlock[], edges: Edges, loopEnds: readonly number[]): boolean[] {
+  const isReached = new Array<boolean>(blocks.length).fill(false);
+  const isEntry = blocks.map((block, i) => block.isEntry || loopEnds[i]! >= 0);
+  for (let i = 0; i < edges.length; i += 2) {
+    const from = edges[i]!;
+    const to = edges[i + 1]!;
+    if (from !== to) isReached[to] = true;
+    for (let head = 0; head < to; head++) {
+      const end = loopEnds[head]!;
+      if (end >= to && (from < head || from > end)) isEntry[to] = true;
+    }
   }
-  blocks.forEach(({ isEntry }, i) => {
-    if (isEntry || !reached.has(i)) entries.add(i);
-  });
-  return entries;
+  for (let i = 0; i < blocks.length; i++) if (!isReached[i]) isEntry[i] = true;
+  return isEntry;
 }

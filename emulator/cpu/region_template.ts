@@ -8,7 +8,7 @@ import { LOOKUP_RECORD } from './interpreter.ts';
 import type { Op, RegRef, Value } from './ir.ts';
 import { pushIsKnown, pushRecord } from './jump_cache.ts';
 import * as L from './layout.ts';
-import { type KnownFlags, LazyFlags } from './lazy_flags.ts';
+import { KNOWN_FLAGS, type KnownFlags, LazyFlags } from './lazy_flags.ts';
 import type { Row } from './row.ts';
 import type { Shape, Size } from './shape.ts';
 import type { Ty } from './wasm_opcodes.ts';
@@ -90,7 +90,7 @@ export function makeFrameLocals(f: FunctionBody, saveFlagsImport: number): Frame
 }
 
 /** Where an instruction leads, and what it does to the block that it is in. */
-interface Flow {
+export interface Flow {
   /** It ends the block 'after' it, as a system instruction does, too, or 'before', as only the interpreter can run it. */
   readonly end: 'no' | 'after' | 'before';
   /** To the target in its immediate, to itself again, to what follows it. */
@@ -142,8 +142,8 @@ export class RegionTemplate {
   readonly usesAddress: boolean;
   readonly accesses: number;
   readonly #saveFlagsImport: number;
-  /** By what is known of the flags before it. */
-  readonly #codes = new Map<KnownFlags, TemplateCode>();
+  /** By what is known of the flags before it, from -1 on. */
+  readonly #codes: (TemplateCode | undefined)[] = new Array<TemplateCode | undefined>(KNOWN_FLAGS + 1).fill(undefined);
   /** Where that does not matter. */
   #code: TemplateCode | undefined;
 
@@ -176,7 +176,7 @@ export class RegionTemplate {
   }
 
   code(known: KnownFlags): TemplateCode {
-    return this.#code ?? this.#codes.get(known) ?? this.#write(known);
+    return this.#code ?? this.#codes[known + 1] ?? this.#write(known);
   }
 
   #write(known: KnownFlags): TemplateCode {
@@ -190,7 +190,7 @@ export class RegionTemplate {
     const { wasAsked, hasChanged } = frame.flags;
     const flagsAfter = hasChanged ? frame.flags.known : 'same';
     const code: TemplateCode = { ...body.finish(), fallsThrough: emitter.fallsThrough, flagsAfter };
-    if (wasAsked) this.#codes.set(known, code);
+    if (wasAsked) this.#codes[known + 1] = code;
     else this.#code = code;
     return code;
   }
@@ -294,7 +294,9 @@ class TemplateBody extends FunctionBody {
 
 /** What regions hold beside instructions. */
 interface BlockTemplates {
-  /** A block's start: counts its instructions, or leaves if so many are not left. */
+  /** Leaves for a record if so many instructions are not left. */
+  readonly ask: Steps;
+  /** Counts a block's instructions. */
   readonly start: Steps;
   /** Leaves before the instruction from which on as many of the block are left as is pushed; the record is that behind the block. */
   readonly miss: Steps;
@@ -309,9 +311,11 @@ export function makeBlockTemplates(saveFlagsImport: number): BlockTemplates {
   };
   const exit = (f: TemplateBody): TemplateBody => f.step(STEP_EXIT, f.depth);
   return {
-    start: make((f, { budget, out }) => {
+    ask: make((f, { budget, out }) => {
       f.get(budget).step(STEP_LEFT).op('i32.lt_s').if().step(STEP_RECORD).set(out);
       exit(f).end();
+    }),
+    start: make((f, { budget }) => {
       f.get(budget).step(STEP_LEFT).op('i32.sub').set(budget);
     }),
     miss: make((f, { budget, out }) => {

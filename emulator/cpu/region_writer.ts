@@ -5,13 +5,18 @@
 import { HANDLER_SIGNATURE, handlerImports } from './emitter.ts';
 import * as L from './layout.ts';
 import { SAVE_FLAGS_SIGNATURE } from './lazy_flags.ts';
+import type { PageCode } from './page_code.ts';
 import { emitInsn, emitSteps, type Frame, gprOf, leaveToNext, loadGpr, loadXmm, storeGpr, storeXmm, xmmOf } from './region_emitter.ts';
-import { findEntries, findLoops, type RegionBlock, type RegionInsn, successors } from './region_shape.ts';
+import { RegionInsn } from './region_insn.ts';
+import { type Edges, findEdges, findEntries, findLoops, type RegionBlock } from './region_shape.ts';
 import { FIXED_TEMPS, makeBlockTemplates, makeFrameLocals } from './region_template.ts';
 import { FunctionBody, type ImportedFunction } from './wasm_writer.ts';
 
 export const regionImports: readonly ImportedFunction[] = [...handlerImports, { name: 'saveFlags', signature: SAVE_FLAGS_SIGNATURE }];
 export const IMPORT_SAVE_FLAGS = handlerImports.length;
+
+/** Instructions that run at most without asking the budget: if so many are not left, the interpreter runs them. */
+const MAX_STRETCH = 100;
 
 /** Where regions lie, and for whom. */
 export interface RegionPage {
@@ -43,17 +48,26 @@ function itemOf(items: readonly number[], block: number): number {
 
 /** Writes regions one after the other. */
 export class RegionWriter {
+  readonly #code: PageCode;
+  readonly #insn: RegionInsn;
   readonly #f: FunctionBody;
   readonly #frame: Frame;
   readonly #localCount: number;
   readonly #templates = makeBlockTemplates(IMPORT_SAVE_FLAGS);
   #blocks: readonly RegionBlock[] = [];
-  #loopEnds: ReadonlyMap<number, number> = new Map();
+  /** By block, as `findLoops` has them. */
+  #loopEnds: readonly number[] = [];
   readonly #scopes: Scope[] = [];
-  #entries: readonly (number | undefined)[] = [];
+  /** By block, the number to enter it by, or -1. */
+  #entries: readonly number[] = [];
+  /** By block, how many instructions may run from its start on until a block asks the budget; 0 for those that do not ask. */
+  #stretches: readonly number[] = [];
 
-  constructor() {
+  /** `code`: what the blocks' numbers of instructions are in. */
+  constructor(code: PageCode, buffer: ArrayBuffer) {
     const f = new FunctionBody(HANDLER_SIGNATURE);
+    this.#code = code;
+    this.#insn = new RegionInsn(buffer);
     this.#f = f;
     this.#frame = {
       ...makeFrameLocals(f, IMPORT_SAVE_FLAGS),
@@ -80,65 +94,74 @@ export class RegionWriter {
     return this.#f;
   }
 
-  /** Writes a region; returns by block the number to enter it by, or undefined where it cannot be entered. */
-  write(blocks: readonly RegionBlock[], functionIndex: number, page: RegionPage): readonly (number | undefined)[] {
+  /** Writes a region; returns by block the number to enter it by, or -1 where it cannot be entered. */
+  write(blocks: readonly RegionBlock[], functionIndex: number, page: RegionPage): readonly number[] {
     this.#blocks = blocks;
-    const edges = this.#start(functionIndex, page);
-    this.#loopEnds = findLoops(edges);
-    const isEntry = findEntries(blocks, edges, this.#loopEnds);
+    this.#start(functionIndex, page);
+    const edges = findEdges(blocks, this.#frame.blockAt);
+    const loopEnds = findLoops(edges, blocks.length);
+    this.#loopEnds = loopEnds;
+    const isEntry = findEntries(blocks, edges, loopEnds);
     let count = 0;
-    this.#entries = blocks.map((_, i) => (isEntry.has(i) ? count++ : undefined));
+    this.#entries = isEntry.map((is) => (is ? count++ : -1));
+    this.#stretches = findStretches(blocks, edges, isEntry);
     // Outside loops a register is used where it lies: what is not repeated is not worth its share of every exit.
     let looped = -1;
-    blocks.forEach(({ insns }, i) => {
-      looped = Math.max(looped, this.#loopEnds.get(i) ?? -1);
-      if (i <= looped) for (const insn of insns) this.#findRegisters(insn);
-    });
+    for (let i = 0; i < blocks.length; i++) {
+      looped = Math.max(looped, loopEnds[i]!);
+      if (i <= looped) this.#findRegisters(blocks[i]!);
+    }
     this.#writeBody();
     return this.#entries;
   }
 
-  /** Forgets the last region; the edges between the blocks of this one. */
-  #start(functionIndex: number, page: RegionPage): [number, number][] {
+  /** Forgets the last region. */
+  #start(functionIndex: number, page: RegionPage): void {
     const frame = this.#frame;
-    const { blockAt } = frame;
+    const { blockAt, temps } = frame;
     this.#f.restart(this.#localCount);
     frame.tlbSet = page.isUser ? L.TLB_USER : L.TLB_SUPERVISOR;
     frame.gpr.fill(-1);
     frame.xmm.fill(-1);
     frame.writtenGpr = 0;
     frame.writtenXmm = 0;
-    for (const [type, ofType] of frame.temps.entries()) ofType.length = FIXED_TEMPS[type]!;
+    for (let type = 0; type < temps.length; type++) temps[type]!.length = FIXED_TEMPS[type]!;
     frame.pageLow = page.low;
     frame.pageHigh = page.high;
     frame.functionIndex = functionIndex;
     blockAt.clear();
     const blocks = this.#blocks;
     for (let i = 0; i < blocks.length; i++) blockAt.set(blocks[i]!.offset, i);
-    const edges: [number, number][] = [];
-    for (let from = 0; from < blocks.length; from++) {
-      for (const offset of successors(blocks[from]!)) {
-        const to = blockAt.get(offset);
-        if (to !== undefined) edges.push([from, to]);
-      }
-    }
-    return edges;
   }
 
-  /** Gives every register that an instruction touches a local. */
-  #findRegisters({ insn, template }: RegionInsn): void {
-    const { gpr, xmm, f } = this.#frame;
-    const useGpr = (number: number): void => {
-      if (gpr[number]! < 0) gpr[number] = f.local('i64');
-    };
-    for (const code of template.gprs) useGpr(gprOf(insn, code));
-    for (const code of template.xmms) {
-      const number = xmmOf(insn, code);
-      if (xmm[number]! < 0) xmm[number] = f.local('v128');
+  /** Gives every register that instructions of a block touch a local. */
+  #findRegisters({ first, count }: RegionBlock): void {
+    const { xmm, f } = this.#frame;
+    const { templates } = this.#code;
+    for (let i = first; i < first + count; i++) {
+      const template = templates[i]!;
+      const insn = this.#insnAt(i);
+      const { gprs, xmms } = template;
+      for (let j = 0; j < gprs.length; j++) this.#useGpr(gprOf(insn, gprs[j]!));
+      for (let j = 0; j < xmms.length; j++) {
+        const number = xmmOf(insn, xmms[j]!);
+        if (xmm[number]! < 0) xmm[number] = f.local('v128');
+      }
+      if (!template.usesAddress) continue;
+      if (insn.baseNumber >= 0 && insn.shape.ea !== 'rip') this.#useGpr(insn.baseNumber);
+      if (insn.indexNumber >= 0) this.#useGpr(insn.indexNumber);
     }
-    if (!template.usesAddress) return;
-    if (insn.baseNumber >= 0 && insn.shape.ea !== 'rip') useGpr(insn.baseNumber);
-    if (insn.indexNumber >= 0) useGpr(insn.indexNumber);
+  }
+
+  #useGpr(number: number): void {
+    const { gpr, f } = this.#frame;
+    if (gpr[number]! < 0) gpr[number] = f.local('i64');
+  }
+
+  /** Which stays until another is asked for. */
+  #insnAt(index: number): RegionInsn {
+    this.#insn.moveTo(this.#code.records[index]!, this.#code.templates[index]!.shape);
+    return this.#insn;
   }
 
   #writeBody(): void {
@@ -167,13 +190,13 @@ export class RegionWriter {
     const items: number[] = [];
     for (let block = low; block <= high; block++) {
       items.push(block);
-      const end = this.#loopEnds.get(block);
-      if (end !== undefined && (isOuter || block > low)) block = end;
+      const end = this.#loopEnds[block]!;
+      if (end >= 0 && (isOuter || block > low)) block = end;
     }
     const labels: number[] = [];
     for (let item = items.length - 1; item >= 0; item--) labels[item] = f.block().depth;
     const entered: number[] = [];
-    for (let block = low; block <= high; block++) if (this.#entries[block] !== undefined) entered.push(block);
+    for (let block = low; block <= high; block++) if (this.#entries[block]! >= 0) entered.push(block);
     const hasTable = entered.length > 1 || entered[0] !== low;
     const scope: Scope = { low, high, hasTable, items, labels, loopLabel, current: 0 };
     this.#scopes.push(scope);
@@ -187,17 +210,16 @@ export class RegionWriter {
       const depths = entered.map((block) => f.depth - labels[itemOf(items, block)]!);
       f.brTable(depths, depths[0]!);
     }
-    items.forEach((first, item) => {
+    for (let item = 0; item < items.length; item++) {
       f.end();
       scope.current = item;
-      const last = (items[item + 1] ?? high + 1) - 1;
-      const isLoop = this.#loopEnds.get(first) !== undefined && (isOuter || first > low);
-      if (isLoop) {
+      const first = items[item]!;
+      if (this.#loopEnds[first]! >= 0 && (isOuter || first > low)) {
         const label = f.loop().depth;
-        this.#emitScope(first, last, label);
+        this.#emitScope(first, (items[item + 1] ?? high + 1) - 1, label);
         f.end();
       } else this.#emitBlock(first);
-    });
+    }
     this.#scopes.pop();
   }
 
@@ -205,7 +227,7 @@ export class RegionWriter {
   #hasTable(block: number, scope: Scope, item: number): boolean {
     const last = (scope.items[item + 1] ?? scope.high + 1) - 1;
     for (let other = scope.items[item]!; other <= last; other++) {
-      if (other !== block && this.#entries[other] !== undefined) return true;
+      if (other !== block && this.#entries[other]! >= 0) return true;
     }
     return block !== scope.items[item];
   }
@@ -234,29 +256,49 @@ export class RegionWriter {
   #emitBlock(index: number): void {
     const f = this.#f;
     const frame = this.#frame;
-    const { insns, record } = this.#blocks[index]!;
-    const last = insns.at(-1)!;
-    const count = insns.length;
+    const { first, count, record } = this.#blocks[index]!;
+    const { templates, records } = this.#code;
+    const stretch = this.#stretches[index]!;
     frame.flags.forget();
-    emitSteps(this.#templates.start, frame, last.insn, record, count);
-    const hasMissLabel = needsMissLabel(insns);
+    if (stretch > 0) emitSteps(this.#templates.ask, frame, this.#insn, record, stretch);
+    emitSteps(this.#templates.start, frame, this.#insn, record, count);
+    const hasMissLabel = this.#needsMissLabel(first, count);
     if (hasMissLabel) frame.missLabel = f.block('i32').depth;
     let isOpen = true;
-    for (let i = 0; i < count; i++) isOpen = emitInsn(insns[i]!, frame, count - i);
-    if (isOpen) leaveToNext(frame, last.insn);
+    for (let i = 0; i < count; i++) isOpen = emitInsn(templates[first + i]!, this.#insnAt(first + i), frame, count - i);
+    if (isOpen) leaveToNext(frame, this.#insn);
     if (!hasMissLabel) return;
     f.end();
     frame.missLabel = -1;
-    emitSteps(this.#templates.miss, frame, last.insn, last.record + L.RECORD_SIZE, 0);
+    emitSteps(this.#templates.miss, frame, this.#insn, records[first + count - 1]! + L.RECORD_SIZE, 0);
+  }
+
+  /** Whether one way out serves all of a block's accesses: there are several, and records in sequence. */
+  #needsMissLabel(first: number, count: number): boolean {
+    const { templates, records } = this.#code;
+    let accesses = 0;
+    for (let i = 0; i < count; i++) {
+      accesses += templates[first + i]!.accesses;
+      if (records[first + i] !== records[first]! + i * L.RECORD_SIZE) return false;
+    }
+    return accesses > 1;
   }
 }
 
-/** Whether one way out serves all of a block's accesses: there are several, and records in sequence. */
-function needsMissLabel(insns: readonly RegionInsn[]): boolean {
-  let accesses = 0;
-  for (let i = 0; i < insns.length; i++) {
-    accesses += insns[i]!.template.accesses;
-    if (insns[i]!.record !== insns[0]!.record + i * L.RECORD_SIZE) return false;
+/**
+ * By block, how many instructions may run from its start on until a block asks the budget; 0 for those that do not ask.
+ * Entries do, so all others lie ahead of what leads to them; and where it would become too many.
+ */
+function findStretches(blocks: readonly RegionBlock[], edges: Edges, isEntry: readonly boolean[]): number[] {
+  const asks = [...isEntry];
+  const stretches = blocks.map(({ count }) => count);
+  for (let i = edges.length - 2; i >= 0; i -= 2) {
+    const from = edges[i]!;
+    const to = edges[i + 1]!;
+    if (asks[to]) continue;
+    const all = blocks[from]!.count + stretches[to]!;
+    if (all > MAX_STRETCH) asks[to] = true;
+    else if (all > stretches[from]!) stretches[from] = all;
   }
-  return accesses > 1;
+  return stretches.map((stretch, i) => (asks[i] ? stretch : 0));
 }

@@ -8,11 +8,10 @@ import type { CodeCache } from './code_cache.ts';
 import type { Decoder } from './decoder.ts';
 import * as L from './layout.ts';
 import { PAGE_SIZE } from './layout.ts';
-import { findBlocks, groupBlocks } from './page_code.ts';
-import type { RegionBlock, RegionInsn } from './region_shape.ts';
+import { PageCode } from './page_code.ts';
+import type { RegionBlock } from './region_shape.ts';
 import { RegionTemplate } from './region_template.ts';
 import { IMPORT_SAVE_FLAGS, type RegionPage, RegionWriter, regionImports } from './region_writer.ts';
-import type { Shape } from './shape.ts';
 import type { Templates } from './templates.ts';
 import { ModuleWriter } from './wasm_writer.ts';
 
@@ -42,8 +41,8 @@ interface Part {
 
 interface EmittedPart extends Part {
   readonly functionIndex: number;
-  /** By block, the number to enter it by. */
-  readonly entries: readonly (number | undefined)[];
+  /** By block, the number to enter it by, or -1. */
+  readonly entries: readonly number[];
 }
 
 /** A WebAssembly module, which lives as long as one of its regions does. */
@@ -76,7 +75,6 @@ const MAX_INSNS = 800;
 
 export class Regions {
   readonly #view: DataView;
-  readonly #ram: Uint8Array;
   readonly #decoder: Decoder;
   readonly #code: CodeCache;
   readonly #templates: Templates;
@@ -93,9 +91,11 @@ export class Regions {
   #lastProcessors = 1;
   #inPeriod = 0;
   #regions = new Set<Region>();
-  readonly #writer = new RegionWriter();
+  readonly #pageCode: PageCode;
+  readonly #writer: RegionWriter;
   readonly #modules = new ModuleWriter();
-  readonly #regionTemplates = new Map<Shape, RegionTemplate>();
+  /** By the id of the shape: its template, once it was asked for. */
+  readonly #regionTemplates: (RegionTemplate | undefined)[] = [undefined];
   /** Places in the function table. */
   readonly #freeIndices = Array.from({ length: L.MAX_REGIONS }, (_, i) => L.FIRST_REGION + L.MAX_REGIONS - 1 - i);
   translations = 0;
@@ -109,7 +109,6 @@ export class Regions {
 
   constructor(options: {
     view: DataView;
-    ram: Uint8Array;
     decoder: Decoder;
     code: CodeCache;
     templates: Templates;
@@ -119,7 +118,6 @@ export class Regions {
     isAsync: boolean;
   }) {
     this.#view = options.view;
-    this.#ram = options.ram;
     this.#decoder = options.decoder;
     this.#code = options.code;
     this.#templates = options.templates;
@@ -127,6 +125,9 @@ export class Regions {
     this.#imports = options.imports;
     this.#memoryPages = options.memoryPages;
     this.#isAsync = options.isAsync;
+    const { buffer } = options.view;
+    this.#pageCode = new PageCode(buffer as ArrayBuffer, (record) => this.#templateOf(record));
+    this.#writer = new RegionWriter(this.#pageCode, buffer as ArrayBuffer);
   }
 
   get count(): number {
@@ -179,25 +180,33 @@ export class Regions {
   /** Translates what the interpreter knows of a page; execution is at an offset in it. */
   #translate(page: CodePage, known: readonly CodeBlock[], at: number): void {
     const { rip, maddr, mode } = page;
-    const targets = known.filter((block) => block.isTarget).map((block) => block.start - maddr);
-    const found = findBlocks({ roots: targets.length > 0 ? targets : [at], decode: this.#decoderOf(page, known) }, MAX_INSNS);
+    const code = this.#pageCode;
+    code.start(page.low, page.high, known);
+    if (this.#code.blocks.hasBreakpoints) {
+      for (let offset = 0; offset < PAGE_SIZE; offset++) if (this.#code.blocks.isBreakpoint(rip + BigInt(offset))) code.exclude(offset);
+    }
+    const roots: number[] = [];
+    const starts = new Map<number, CodeBlock>();
+    for (const block of known) {
+      const offset = block.start - maddr;
+      starts.set(offset, block);
+      if (block.isTarget) roots.push(offset);
+    }
+    const found = code.findBlocks(roots.length > 0 ? roots : [at], MAX_INSNS);
     if (found.length === 0) return;
     // Every block of a region starts one of the interpreter's.
-    const blockAt = new Map(found.map(({ offset }) => [offset, this.#code.blockAt(rip + BigInt(offset), maddr + offset, mode)]));
-    const members = this.#known(page);
-    const groups = groupBlocks(found, SMALL);
+    for (const block of found) {
+      const { offset } = block;
+      const { record, isEntry } = starts.get(offset) ?? this.#code.blockAt(rip + BigInt(offset), maddr + offset, mode);
+      block.record = record;
+      block.isEntry = isEntry;
+    }
     const groupAt = new Int16Array(PAGE_SIZE).fill(-1);
-    groups.forEach((group, i) => {
-      for (const { offset, next } of group) groupAt.fill(i, offset, next);
+    const parts = code.group(found, SMALL).map((blocks, i): { members: CodeBlock[]; blocks: RegionBlock[] } => {
+      for (const { offset, next } of blocks) groupAt.fill(i, offset, next);
+      return { members: [], blocks };
     });
-    const parts = groups.map((group): { members: CodeBlock[]; blocks: RegionBlock[] } => ({
-      members: [],
-      blocks: group.map(({ offset, insns, next }): RegionBlock => {
-        const { record, isEntry } = blockAt.get(offset)!;
-        return { offset, insns, next, record, isEntry };
-      }),
-    }));
-    for (const block of members) parts[groupAt[block.start - maddr]!]?.members.push(block);
+    for (const block of this.#known(page)) parts[groupAt[block.start - maddr]!]?.members.push(block);
     this.#compile(
       parts.filter((part) => !this.#isThere(part)),
       page,
@@ -241,8 +250,8 @@ export class Regions {
       const region: Region = { functionIndex, blocks: members, module, instructions: instructionsOf(blocks) };
       for (const block of members) block.region = region;
       blocks.forEach(({ record }, block) => {
-        const entry = entries[block];
-        if (entry !== undefined) this.#enterAt(record, functionIndex, entry);
+        const entry = entries[block]!;
+        if (entry >= 0) this.#enterAt(record, functionIndex, entry);
       });
       this.#regions.add(region);
       module.regions++;
@@ -282,29 +291,18 @@ export class Regions {
     return this.#code.blocksIn(page.maddr / PAGE_SIZE).filter((block) => isOf(page, block));
   }
 
-  /** What decodes the instructions of a page that the interpreter knows. */
-  #decoderOf({ rip, maddr, low, high, mode }: CodePage, known: readonly CodeBlock[]): (offset: number) => RegionInsn | undefined {
-    const records = this.#code.recordsOf(known);
-    const bytes = this.#ram.subarray(0, maddr + PAGE_SIZE);
-    const { hasBreakpoints } = this.#code.blocks;
-    return (offset) => {
-      const record = records[offset]!;
-      if (record === 0) return undefined;
-      const insn = this.#decoder.decodeAt(bytes, maddr + offset, low + offset, high, mode);
-      if (typeof insn === 'string' || mode.substitute(insn.row)) return undefined;
-      if (hasBreakpoints && this.#code.blocks.isBreakpoint(rip + BigInt(offset))) return undefined;
-      const template = this.#template(insn.shape);
-      const isInPage = template.flow.toTarget && insn.immHigh === high && insn.immLow >>> 12 === low >>> 12;
-      return { insn, template, record, target: isInPage ? insn.immLow & 0xfff : -1 };
-    };
+  /** Of the instruction that a record has been made from; undefined where only the interpreter has one. */
+  #templateOf(record: number): RegionTemplate | undefined {
+    const id = this.#code.blocks.shapeIdOf(record);
+    return this.#regionTemplates[id] ?? this.#makeTemplate(id);
   }
 
-  #template(shape: Shape): RegionTemplate {
-    let template = this.#regionTemplates.get(shape);
-    if (!template) {
-      template = new RegionTemplate(shape, this.#templates.ops(shape), IMPORT_SAVE_FLAGS);
-      this.#regionTemplates.set(shape, template);
-    }
+  #makeTemplate(id: number): RegionTemplate | undefined {
+    const shape = this.#decoder.shapes[id];
+    if (!shape) return undefined;
+    const template = new RegionTemplate(shape, this.#templates.ops(shape), IMPORT_SAVE_FLAGS);
+    while (this.#regionTemplates.length <= id) this.#regionTemplates.push(undefined);
+    this.#regionTemplates[id] = template;
     return template;
   }
 
@@ -345,5 +343,5 @@ function isOf({ number, mode }: CodePage, block: CodeBlock): boolean {
 }
 
 function instructionsOf(blocks: readonly RegionBlock[]): number {
-  return blocks.reduce((sum, { insns }) => sum + insns.length, 0);
+  return blocks.reduce((sum, { count }) => sum + count, 0);
 }

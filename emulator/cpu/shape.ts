@@ -26,6 +26,8 @@ export interface Shape {
   /** Low nibble of the opcode, for rows with `+cc`. */
   readonly cc: number;
   readonly rep: 'none' | 'rep' | 'repne';
+  /** Among those that its decoder has made, from 1 on; 0: none has made it. */
+  readonly id: number;
 }
 
 const eaCodes: Record<EaKind, number> = { reg: 0, abs: 1, rip: 2, base: 3, index: 4 };
@@ -67,7 +69,7 @@ export function packShape(
 }
 
 /** The shape behind the bits of a key, without its row. */
-export function shapeFromBits(row: Row, bits: number): Shape {
+export function shapeFromBits(row: Row, bits: number, id = 0): Shape {
   const eaKinds: EaKind[] = ['reg', 'abs', 'rip', 'base', 'index'];
   const eighths = [2, 4, 8] as const;
   return {
@@ -81,5 +83,6 @@ export function shapeFromBits(row: Row, bits: number): Shape {
     alignCheck: ((bits >> 14) & 1) === 1,
     cc: (bits >> 15) & 15,
     rep: (['none', 'rep', 'repne'] as const)[(bits >> 19) & 3]!,
+    id,
   };
 }
