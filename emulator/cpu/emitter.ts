@@ -21,7 +21,7 @@ export const handlerImports: readonly ImportedFunction[] = [
   // (helper, record) -> not 0 when it faulted
   { name: 'helper', signature: { params: ['i32', 'i32'], results: ['i32'] } },
   // (branch record or 0) -> record at RIP
-  { name: 'dispatch', signature: { params: ['i32'], results: ['i32'] } },
+  { name: 'dispatch', signature: HANDLER_SIGNATURE },
 ];
 const IMPORT_MISS = 0,
   IMPORT_SPLIT = 1,
@@ -203,8 +203,13 @@ export abstract class Emitter {
   }
 
   protected define(op: Extract<Op, { out: Value }>): void {
-    if (op.out.uses <= 1 && !readsVariable(op)) this.inline.set(op.out.id, op);
+    if (this.usesOf(op.out) <= 1 && !readsVariable(op)) this.inline.set(op.out.id, op);
     else this.toLocal(op);
+  }
+
+  /** How often a value is read. */
+  protected usesOf(value: Value): number {
+    return value.uses;
   }
 
   protected toLocal(op: Op): void {
@@ -290,7 +295,6 @@ export abstract class Emitter {
 
   protected ptr(op: Extract<Op, { k: 'ptr' }>): void {
     const f = this.f;
-    const address = f.local('i64');
     const entry = f.local('i32');
     const out = this.local(op.out);
     const segment = this.segments.get(op.addr.id);
@@ -305,8 +309,9 @@ export abstract class Emitter {
     }
     const isChecked = this.shape.alignCheck && op.align === 1 && op.size > 1;
     const align = op.align > 1 ? op.align : isChecked ? Math.min(op.size, 8) : 1;
-    this.beginAccess();
-    this.push(op.addr).tee(address).op('i32.wrap_i64');
+    this.push(op.addr);
+    const address = this.localOf(op.addr);
+    f.op('i32.wrap_i64');
     f.i32(TLB_SHIFT)
       .op('i32.shr_u')
       .i32((L.TLB_ENTRIES - 1) * L.TLB_ENTRY_SIZE)
@@ -315,13 +320,14 @@ export abstract class Emitter {
     f.tee(entry).mem('i64.load', tlb);
     f.get(address);
     if (op.size > 1) f.i64(BigInt(op.size - 1)).op('i64.add');
-    f.i64(-4096n).op('i64.and').op('i64.eq');
-    if (align > 1)
+    f.i64(-4096n).op('i64.and').op('i64.ne');
+    if (align > 1) {
       f.get(address)
-        .i64(BigInt(align - 1))
-        .op('i64.and')
-        .op('i64.eqz')
-        .op('i32.and');
+        .op('i32.wrap_i64')
+        .i32(align - 1)
+        .op('i32.and')
+        .op('i32.or');
+    }
     const descriptor =
       op.size |
       (op.access === 'r' ? 0 : ACCESS_WRITE) |
@@ -339,12 +345,18 @@ export abstract class Emitter {
     this.access(out, address, descriptor, translated);
   }
 
-  protected beginAccess(): void {}
+  /** The local that holds what is pushed, which stays there. */
+  protected localOf(value: Value): number {
+    const present = this.locals.get(value.id);
+    const local = present ?? this.f.local(value.ty);
+    if (present === undefined) this.f.tee(local);
+    return local;
+  }
 
-  /** The TLB's verdict is pushed: puts where to access into `out`, which `translated` pushes after a hit. */
+  /** 0 is pushed if the TLB has the page: puts where to access into `out`, which `translated` pushes then. */
   protected access(out: number, address: number, descriptor: number, translated: () => FunctionBody): void {
     const { f } = this;
-    f.if();
+    f.op('i32.eqz').if();
     translated().set(out);
     f.else();
     f.get(address).op('i32.wrap_i64').get(address).i64(32n).op('i64.shr_u').op('i32.wrap_i64').i32(descriptor);

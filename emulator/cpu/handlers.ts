@@ -209,7 +209,7 @@ class InlineEmitter extends RecordEmitter {
 
   protected override access(out: number, _address: number, _descriptor: number, translated: () => FunctionBody): void {
     const { f } = this;
-    f.op('i32.eqz').brIf(f.depth - this.#frame.cold[this.#index]!);
+    f.brIf(f.depth - this.#frame.cold[this.#index]!);
     translated().set(out);
   }
 

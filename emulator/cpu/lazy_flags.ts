@@ -142,6 +142,11 @@ export class LazyFlags implements FlagsEmitter {
     this.#known = known;
   }
 
+  /** Where the operands of ADD and SUB go. */
+  get operands(): { readonly a: number; readonly b: number } {
+    return this.#last;
+  }
+
   /** Puts the flags back into memory. */
   save(): void {
     const f = this.#f;

@@ -5,6 +5,7 @@
 import { pushIsKnownAt, pushRecordAt } from './jump_cache.ts';
 import * as L from './layout.ts';
 import type { RegionInsn } from './region_insn.ts';
+import type { BlockNumbers } from './region_shape.ts';
 import * as T from './region_template.ts';
 import { type FunctionBody, putSigned, putSignedHalves, putUnsigned } from './wasm_writer.ts';
 
@@ -14,22 +15,21 @@ export interface Frame extends T.FrameLocals {
   /** Address of the TLB set in use: the privilege cannot change inside a region. */
   tlbSet: number;
   /** By register, its local, or -1 for those that lie in the register file. */
-  readonly gpr: number[];
-  readonly xmm: number[];
+  readonly gpr: Int32Array;
+  readonly xmm: Int32Array;
   /** Those whose local something has changed, as bits: exits put them back. */
   writtenGpr: number;
   writtenXmm: number;
   /** The page that the region lies in. */
   pageLow: number;
   pageHigh: number;
-  /** Blocks by their offset in it. */
-  readonly blockAt: Map<number, number>;
+  readonly blockAt: BlockNumbers;
   /** Index of this region's function, as its ENTER records name it. */
   functionIndex: number;
   /** The open block behind which everything is put back, and the loop that goes to the block that `entry` names. */
   exitLabel: number;
   outerLabel: number;
-  /** The open block that takes how many instructions were left when an access missed; -1: there is none. */
+  /** The open block to go to when an access misses, with the count of instructions left in `out`; -1: there is none. */
   missLabel: number;
   /** Branches to a block from the code of another. */
   goTo(block: number): void;
@@ -39,8 +39,8 @@ export interface Frame extends T.FrameLocals {
 function leaveTo(frame: Frame, low: number, high: number): void {
   const { f, out } = frame;
   const isInPage = high === frame.pageHigh && low >>> 12 === frame.pageLow >>> 12;
-  const block = isInPage ? frame.blockAt.get(low & 0xfff) : undefined;
-  if (block !== undefined) return frame.goTo(block);
+  const block = isInPage ? frame.blockAt[low & 0xfff]! : -1;
+  if (block >= 0) return frame.goTo(block);
   pushIsKnownAt(f, low, high).if();
   pushRecordAt(f, low, high).set(out);
   f.brTo(frame.exitLabel);
@@ -58,40 +58,56 @@ export function leaveToNext(frame: Frame, insn: RegionInsn): void {
 }
 
 export function loadGpr({ f, gpr }: Frame): void {
-  gpr.forEach((local, number) => {
-    if (local < 0) return;
-    f.i32(0)
-      .mem('i64.load', L.GPR + 8 * number)
-      .set(local);
-  });
+  const { code } = f;
+  const bytes = code.reserve(16 * ACCESS_BYTES);
+  let at = code.length;
+  for (let number = 0; number < 16; number++) {
+    const local = gpr[number]!;
+    if (local < 0) continue;
+    bytes[at++] = OPCODE.i32;
+    bytes[at++] = 0;
+    at = putAccess(bytes, at, OPCODE.i64Load, L.GPR + 8 * number);
+    bytes[at++] = OPCODE.set;
+    at = putUnsigned(bytes, at, local);
+  }
+  code.length = at;
 }
 
 export function loadXmm({ f, xmm }: Frame): void {
-  xmm.forEach((local, number) => {
-    if (local < 0) return;
+  for (let number = 0; number < 16; number++) {
+    const local = xmm[number]!;
+    if (local < 0) continue;
     f.i32(0)
       .mem('v128.load', L.XMM + 16 * number)
       .set(local);
-  });
+  }
 }
 
 /** Puts those of the registers back that are bits of `which`. */
 export function storeGpr({ f, gpr }: Frame, which: number): void {
-  gpr.forEach((local, number) => {
-    if (local < 0 || ((which >> number) & 1) === 0) return;
-    f.i32(0)
-      .get(local)
-      .mem('i64.store', L.GPR + 8 * number);
-  });
+  const { code } = f;
+  const bytes = code.reserve(16 * ACCESS_BYTES);
+  let at = code.length;
+  for (let number = 0; number < 16; number++) {
+    const local = gpr[number]!;
+    if (local < 0 || ((which >> number) & 1) === 0) continue;
+    bytes[at++] = OPCODE.i32;
+    bytes[at++] = 0;
+    bytes[at++] = OPCODE.get;
+    at = putUnsigned(bytes, at, local);
+    at = putAccess(bytes, at, OPCODE.i64Store, L.GPR + 8 * number);
+  }
+  code.length = at;
 }
 
 export function storeXmm({ f, xmm }: Frame, which: number): void {
-  xmm.forEach((local, number) => {
-    if (local < 0 || ((which >> number) & 1) === 0) return;
+  for (let number = 0; number < 16; number++) {
+    const local = xmm[number]!;
+    if (local < 0 || ((which >> number) & 1) === 0) continue;
     f.i32(0)
       .get(local)
       .mem('v128.store', L.XMM + 16 * number);
-  });
+  }
 }
 
 const ALL = -1;
@@ -121,15 +137,15 @@ function tempLocal({ f, temps }: Frame, code: number): number {
 const OPCODE = {
   br: 0x0c,
   brIf: 0x0d,
-  drop: 0x1a,
   get: 0x20,
   set: 0x21,
   i32: 0x41,
   i64: 0x42,
   if: 0x04,
   end: 0x0b,
-  i32Eqz: 0x45,
   i32Add: 0x6a,
+  i64Load: 0x29,
+  i64Store: 0x37,
   i64Add: 0x7c,
   i64And: 0x83,
   i64Or: 0x84,
@@ -143,8 +159,9 @@ const NO_RESULT = 0x40;
 const loads = [0x31, 0x33, 0x35, 0x29],
   stores = [0x3c, 0x3d, 0x37, 0x37];
 
-/** Bytes that a step takes at most, if it writes them itself. */
-const STEP_BYTES = 32;
+/** Bytes that a step takes at most, if it writes them itself; and a register's way from or to its local. */
+const STEP_BYTES = 32,
+  ACCESS_BYTES = 16;
 
 /** Puts a load or store of the register file at a place; its address, 0, is pushed. */
 function putAccess(bytes: Uint8Array, place: number, opcode: number, offset: number): number {
@@ -262,15 +279,16 @@ function putRefund({ budget }: Frame, bytes: Uint8Array, place: number, count: n
   return putUnsigned(bytes, at, budget);
 }
 
-/** Leaves before an instruction unless something else than 0 is pushed; `depth` blocks are open. */
+/** Leaves before an instruction unless 0 is pushed; `depth` blocks are open. */
 function putMiss(frame: Frame, bytes: Uint8Array, place: number, record: number, left: number, depth: number): number {
   let at = place;
-  bytes[at++] = OPCODE.i32Eqz;
   if (frame.missLabel >= 0) {
+    bytes[at++] = OPCODE.i32;
+    at = putSigned(bytes, at, left);
+    bytes[at++] = OPCODE.set;
+    at = putUnsigned(bytes, at, frame.out);
     bytes[at++] = OPCODE.brIf;
-    at = putUnsigned(bytes, at, depth - frame.missLabel);
-    bytes[at++] = OPCODE.drop;
-    return at;
+    return putUnsigned(bytes, at, depth - frame.missLabel);
   }
   bytes[at++] = OPCODE.if;
   bytes[at++] = NO_RESULT;
@@ -285,10 +303,13 @@ function putMiss(frame: Frame, bytes: Uint8Array, place: number, record: number,
   return at;
 }
 
-/** `left`: instructions of the block from this one on. Returns whether execution falls through to the next one. */
-export function emitInsn(template: T.RegionTemplate, insn: RegionInsn, frame: Frame, left: number): boolean {
+/**
+ * `left`: instructions of the block from this one on; `areFlagsDead`: nobody will see the flags that it leaves. Returns
+ * whether execution falls through to the next one.
+ */
+export function emitInsn(template: T.RegionTemplate, insn: RegionInsn, frame: Frame, left: number, areFlagsDead: boolean): boolean {
   const { flags } = frame;
-  const code = template.code(flags.known);
+  const code = areFlagsDead ? template.codeWithoutFlags(flags.known) : template.code(flags.known);
   emitSteps(code, frame, insn, insn.record, left);
   if (code.flagsAfter !== 'same') flags.known = code.flagsAfter;
   return code.fallsThrough;
@@ -328,6 +349,10 @@ export function emitSteps({ bytes: source, steps }: T.Steps, frame: Frame, insn:
       case T.STEP_OFFSET:
         at = putOffset(frame, bytes, at, insn);
         break;
+      case T.STEP_IMM_LOW:
+        bytes[at++] = OPCODE.i64;
+        at = putSignedHalves(bytes, at, insn.immLow, 0);
+        break;
       case T.STEP_IMM:
         bytes[at++] = OPCODE.i64;
         at = putSignedHalves(bytes, at, insn.immLow, insn.immHigh);
@@ -346,11 +371,6 @@ export function emitSteps({ bytes: source, steps }: T.Steps, frame: Frame, insn:
         at = putRefund(frame, bytes, at, left);
         break;
       case T.STEP_LEFT:
-        bytes[at++] = OPCODE.i32;
-        at = putSigned(bytes, at, left);
-        break;
-      case T.STEP_BEGIN_ACCESS:
-        if (frame.missLabel < 0) break;
         bytes[at++] = OPCODE.i32;
         at = putSigned(bytes, at, left);
         break;

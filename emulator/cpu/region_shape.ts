@@ -25,6 +25,16 @@ export class RegionBlock {
   record = 0;
   /** Wanted as an entry although branches inside the region lead to it. */
   isEntry = false;
+  /** Numbers in the region of the blocks that it leads to, or -1. */
+  nextBlock = -1;
+  targetBlock = -1;
+  /** The last block of the loop whose head it is, or -1. */
+  loopEnd = -1;
+  /** The number by which the region is entered here, or -1. */
+  entry = -1;
+  /** How many instructions may run from here on until a block asks the budget, and whether this one does without being an entry. */
+  stretch = 0;
+  asks = false;
 
   /** `flow`: of its last instruction. */
   constructor(offset: number, next: number, first: number, count: number, flow: Flow, target: number) {
@@ -39,64 +49,108 @@ export class RegionBlock {
   }
 }
 
-/** Branches between blocks of a region, by their numbers: from and to of each, one behind another. */
-export type Edges = readonly number[];
+/** By offset, which block of a region starts there, or -1. */
+export type BlockNumbers = Int16Array;
 
-export function findEdges(blocks: readonly RegionBlock[], blockAt: ReadonlyMap<number, number>): number[] {
-  const edges: number[] = [];
-  for (let from = 0; from < blocks.length; from++) {
-    const { toNext, toTarget, toSelf } = blocks[from]!;
-    const next = blockAt.get(toNext);
-    const target = blockAt.get(toTarget);
-    if (next !== undefined) edges.push(from, next);
-    if (target !== undefined) edges.push(from, target);
-    if (toSelf) edges.push(from, from);
+/** Finds where the blocks of a region lead, its loops and its entries. */
+export function shapeRegion(blocks: readonly RegionBlock[], blockAt: BlockNumbers, maxStretch: number): void {
+  for (let i = 0; i < blocks.length; i++) {
+    const block = blocks[i]!;
+    block.nextBlock = numberAt(blockAt, block.toNext);
+    block.targetBlock = numberAt(blockAt, block.toTarget);
   }
-  return edges;
+  findLoops(blocks);
+  findEntries(blocks);
+  findStretches(blocks, maxStretch);
 }
 
-/** By block, the last block of the loop whose head it is, or -1. Loops are nested: one that crosses another is widened to hold it. */
-export function findLoops(edges: Edges, count: number): number[] {
-  const ends = new Array<number>(count).fill(-1);
-  const heads: number[] = [];
-  for (let i = 0; i < edges.length; i += 2) {
-    const from = edges[i]!;
-    const to = edges[i + 1]!;
-    if (to > from) continue;
-    if (ends[to]! < 0) heads.push(to);
-    if (ends[to]! < from) ends[to] = from;
+function numberAt(blockAt: BlockNumbers, offset: number): number {
+  return offset < 0 || offset >= blockAt.length ? -1 : blockAt[offset]!;
+}
+
+/** Loops are nested: one that crosses another is widened to hold it. */
+function findLoops(blocks: readonly RegionBlock[]): void {
+  let heads = 0;
+  for (let i = 0; i < blocks.length; i++) {
+    const { nextBlock, targetBlock, toSelf } = blocks[i]!;
+    if (toSelf) heads += closeLoop(blocks, i, i);
+    if (nextBlock >= 0 && nextBlock <= i) heads += closeLoop(blocks, nextBlock, i);
+    if (targetBlock >= 0 && targetBlock <= i) heads += closeLoop(blocks, targetBlock, i);
   }
-  for (let isStable = false; !isStable; ) {
+  for (let isStable = heads < 2; !isStable; ) {
     isStable = true;
-    for (const head of heads) {
-      for (const other of heads) {
-        if (head < other && other <= ends[head]! && ends[head]! < ends[other]!) {
-          ends[head] = ends[other]!;
-          isStable = false;
-        }
+    for (let i = 0; i < blocks.length; i++) {
+      const head = blocks[i]!;
+      for (let j = i + 1; j <= head.loopEnd; j++) {
+        if (blocks[j]!.loopEnd <= head.loopEnd) continue;
+        head.loopEnd = blocks[j]!.loopEnd;
+        isStable = false;
       }
     }
   }
-  return ends;
+}
+
+/** How many heads that makes more. */
+function closeLoop(blocks: readonly RegionBlock[], head: number, end: number): number {
+  const block = blocks[head]!;
+  const isNew = block.loopEnd < 0;
+  if (block.loopEnd < end) block.loopEnd = end;
+  return isNew ? 1 : 0;
 }
 
 /**
- * Whether a block can be entered from outside, by block: heads of loops, blocks that no other leads to, blocks inside a loop
- * that something outside it leads to, and those that were asked for. All others are only reached by their neighbours, which
+ * Blocks that can be entered from outside: heads of loops, blocks that no other leads to, blocks inside a loop that
+ * something outside it leads to, and those that were asked for. All others are only reached by their neighbours, which
  * leaves the code between them free of joins.
  */
-export function findEntries(blocks: readonly RegionBlock[], edges: Edges, loopEnds: readonly number[]): boolean[] {
-  const isReached = new Array<boolean>(blocks.length).fill(false);
-  const isEntry = blocks.map((block, i) => block.isEntry || loopEnds[i]! >= 0);
-  for (let i = 0; i < edges.length; i += 2) {
-    const from = edges[i]!;
-    const to = edges[i + 1]!;
-    if (from !== to) isReached[to] = true;
-    for (let head = 0; head < to; head++) {
-      const end = loopEnds[head]!;
-      if (end >= to && (from < head || from > end)) isEntry[to] = true;
-    }
+function findEntries(blocks: readonly RegionBlock[]): void {
+  const { length } = blocks;
+  for (let i = 0; i < length; i++) {
+    const block = blocks[i]!;
+    block.entry = block.isEntry || block.loopEnd >= 0 ? 0 : NOT_REACHED;
   }
-  for (let i = 0; i < blocks.length; i++) if (!isReached[i]) isEntry[i] = true;
-  return isEntry;
+  for (let i = 0; i < length; i++) {
+    const { nextBlock, targetBlock } = blocks[i]!;
+    if (nextBlock >= 0 && nextBlock !== i) reach(blocks, i, nextBlock);
+    if (targetBlock >= 0 && targetBlock !== i) reach(blocks, i, targetBlock);
+  }
+  let count = 0;
+  for (let i = 0; i < length; i++) {
+    const block = blocks[i]!;
+    block.entry = block.entry === REACHED ? -1 : count++;
+  }
+}
+
+const NOT_REACHED = -1,
+  REACHED = -2;
+
+function reach(blocks: readonly RegionBlock[], from: number, to: number): void {
+  const block = blocks[to]!;
+  if (block.entry === NOT_REACHED) block.entry = REACHED;
+  for (let head = 0; head < to; head++) {
+    const end = blocks[head]!.loopEnd;
+    if (end >= to && (from < head || from > end)) block.entry = 0;
+  }
+}
+
+/**
+ * Entries ask the budget for the longest way from them to others that do, so what lies between need not; and so does a block
+ * from which that would become too long. Whatever is no entry lies ahead of what leads to it.
+ */
+function findStretches(blocks: readonly RegionBlock[], maxStretch: number): void {
+  for (let i = blocks.length - 1; i >= 0; i--) {
+    const { nextBlock, targetBlock, count } = blocks[i]!;
+    const stretch = count + Math.max(stretchOf(blocks, nextBlock), stretchOf(blocks, targetBlock));
+    blocks[i]!.stretch = stretch;
+    if (stretch <= maxStretch) continue;
+    blocks[i]!.stretch = count;
+    if (nextBlock >= 0) blocks[nextBlock]!.asks = true;
+    if (targetBlock >= 0) blocks[targetBlock]!.asks = true;
+  }
+}
+
+function stretchOf(blocks: readonly RegionBlock[], number: number): number {
+  if (number < 0) return 0;
+  const block = blocks[number]!;
+  return block.entry >= 0 || block.asks ? 0 : block.stretch;
 }

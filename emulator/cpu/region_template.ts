@@ -9,6 +9,7 @@ import type { Op, RegRef, Value } from './ir.ts';
 import { pushIsKnown, pushRecord } from './jump_cache.ts';
 import * as L from './layout.ts';
 import { KNOWN_FLAGS, type KnownFlags, LazyFlags } from './lazy_flags.ts';
+import { type FlagUse, flagUseOf, RegionValues } from './region_values.ts';
 import type { Row } from './row.ts';
 import type { Shape, Size } from './shape.ts';
 import type { Ty } from './wasm_opcodes.ts';
@@ -38,9 +39,9 @@ export const STEP_TEMP = 0, // type in three bits, and the how manieth of it: th
   STEP_LEAVE_TO_SELF = 20,
   STEP_SAVE_REGISTERS = 21, // 1: those of vectors too
   STEP_LOAD_REGISTERS = 22,
-  STEP_BEGIN_ACCESS = 23,
-  STEP_MISS = 24, // open blocks: leaves before the instruction if 0 is pushed
-  STEP_LEFT = 25; // pushes the count of this instruction and those behind it
+  STEP_MISS = 23, // open blocks: leaves before the instruction unless 0 is pushed
+  STEP_LEFT = 24, // pushes the count of this instruction and those behind it
+  STEP_IMM_LOW = 25; // the immediate's low half
 
 const REF_REG = 16,
   REF_RM = 17;
@@ -142,10 +143,9 @@ export class RegionTemplate {
   readonly usesAddress: boolean;
   readonly accesses: number;
   readonly #saveFlagsImport: number;
-  /** By what is known of the flags before it, from -1 on. */
-  readonly #codes: (TemplateCode | undefined)[] = new Array<TemplateCode | undefined>(KNOWN_FLAGS + 1).fill(undefined);
-  /** Where that does not matter. */
-  #code: TemplateCode | undefined;
+  readonly flagUse: FlagUse;
+  readonly #codes: Codes;
+  readonly #codesWithoutFlags: Codes;
 
   constructor(shape: Shape, ops: readonly Op[], saveFlagsImport: number) {
     this.shape = shape;
@@ -173,24 +173,54 @@ export class RegionTemplate {
     this.xmms = [...xmms];
     this.usesAddress = usesAddress;
     this.accesses = accesses;
+    this.flagUse = flagUseOf(ops);
+    this.#codes = new Codes((known) => this.#write(known, false));
+    this.#codesWithoutFlags = this.flagUse === 'none' ? this.#codes : new Codes((known) => this.#write(known, true));
   }
 
   code(known: KnownFlags): TemplateCode {
-    return this.#code ?? this.#codes[known + 1] ?? this.#write(known);
+    return this.#codes.of(known);
   }
 
-  #write(known: KnownFlags): TemplateCode {
+  /** The same where nobody will see the flags that it leaves. */
+  codeWithoutFlags(known: KnownFlags): TemplateCode {
+    return this.#codesWithoutFlags.of(known);
+  }
+
+  #write(known: KnownFlags, areFlagsDead: boolean): { code: TemplateCode; wasAsked: boolean } {
     const body = new TemplateBody();
     const frame = makeFrameLocals(body, this.#saveFlagsImport);
     body.startTemps(frame.temps);
     frame.flags.known = known;
     frame.flags.hasChanged = false;
-    const emitter = new TemplateEmitter(this.shape, body, frame);
+    const emitter = new TemplateEmitter(this.shape, body, frame, new RegionValues(this.ops, areFlagsDead));
     emitter.list(this.ops);
     const { wasAsked, hasChanged } = frame.flags;
     const flagsAfter = hasChanged ? frame.flags.known : 'same';
-    const code: TemplateCode = { ...body.finish(), fallsThrough: emitter.fallsThrough, flagsAfter };
-    if (wasAsked) this.#codes[known + 1] = code;
+    return { code: { ...body.finish(), fallsThrough: emitter.fallsThrough, flagsAfter }, wasAsked };
+  }
+}
+
+/** What has been written of a template. */
+class Codes {
+  readonly #write: (known: KnownFlags) => { code: TemplateCode; wasAsked: boolean };
+  /** By what is known of the flags before it, from -1 on. */
+  readonly #byKnown: (TemplateCode | undefined)[] = [];
+  /** Where that does not matter. */
+  #code: TemplateCode | undefined;
+
+  constructor(write: (known: KnownFlags) => { code: TemplateCode; wasAsked: boolean }) {
+    this.#write = write;
+  }
+
+  of(known: KnownFlags): TemplateCode {
+    return this.#code ?? this.#byKnown[known + 1] ?? this.#make(known);
+  }
+
+  #make(known: KnownFlags): TemplateCode {
+    const { code, wasAsked } = this.#write(known);
+    while (this.#byKnown.length <= KNOWN_FLAGS) this.#byKnown.push(undefined);
+    if (wasAsked) this.#byKnown[known + 1] = code;
     else this.#code = code;
     return code;
   }
@@ -217,6 +247,10 @@ class TemplateBody extends FunctionBody {
   readonly #read = new Set<number>();
   /** Locals of some, once there are any. */
   #fixed: readonly number[][] | undefined;
+  /** The last local other than those that was pushed, and where. */
+  #lastGet = -1;
+  #lastGetStart = 0;
+  #lastGetEnd = 0;
 
   constructor() {
     super(HANDLER_SIGNATURE);
@@ -254,10 +288,22 @@ class TemplateBody extends FunctionBody {
         return this;
       }
       this.#read.add(local - FIRST_TEMP);
+      return this.#access(GET, local);
     }
-    return this.#access(GET, local);
+    this.#lastGet = local;
+    this.#lastGetStart = this.code.length;
+    this.#access(GET, local);
+    this.#lastGetEnd = this.code.length;
+    return this;
   }
+  /** A local that is put into itself was only looked at. */
   override set(local: number): this {
+    const { code } = this;
+    if (local < FIRST_TEMP && this.#lastGet === local && this.#lastGetEnd === code.length) {
+      code.length = this.#lastGetStart;
+      this.#lastGet = -1;
+      return this;
+    }
     return this.#access(SET, local);
   }
   override tee(local: number): this {
@@ -298,7 +344,7 @@ interface BlockTemplates {
   readonly ask: Steps;
   /** Counts a block's instructions. */
   readonly start: Steps;
-  /** Leaves before the instruction from which on as many of the block are left as is pushed; the record is that behind the block. */
+  /** Leaves before the instruction from which on as many of the block are left as `out` says; the record is that behind the block. */
   readonly miss: Steps;
 }
 
@@ -319,7 +365,7 @@ export function makeBlockTemplates(saveFlagsImport: number): BlockTemplates {
       f.get(budget).step(STEP_LEFT).op('i32.sub').set(budget);
     }),
     miss: make((f, { budget, out }) => {
-      f.tee(out).get(budget).op('i32.add').set(budget);
+      f.get(out).get(budget).op('i32.add').set(budget);
       f.step(STEP_RECORD).get(out).i32(Math.log2(L.RECORD_SIZE)).op('i32.shl').op('i32.sub').set(out);
       exit(f);
     }),
@@ -330,12 +376,41 @@ class TemplateEmitter extends Emitter {
   declare protected readonly f: TemplateBody;
   protected readonly flags: LazyFlags;
   readonly #frame: FrameLocals;
+  readonly #values: RegionValues;
   fallsThrough = true;
 
-  constructor(shape: Shape, body: TemplateBody, frame: FrameLocals) {
+  constructor(shape: Shape, body: TemplateBody, frame: FrameLocals, values: RegionValues) {
     super(shape, body);
     this.#frame = frame;
+    this.#values = values;
     this.flags = frame.flags;
+  }
+
+  override list(ops: readonly Op[]): void {
+    for (const op of ops) if (op.k === 'setFlags' && !this.#values.areFlagsDead) this.#placeOperands(op);
+    super.list(ops);
+  }
+
+  /** Operands that are wanted beside the flags too are computed where the flags have them. */
+  #placeOperands(op: Extract<Op, { k: 'setFlags' }>): void {
+    if (op.kind !== 'add' && op.kind !== 'sub') return;
+    const { a, b } = this.flags.operands;
+    for (const [value, local] of [
+      [op.a, a],
+      [op.b, b],
+    ] as const) {
+      if (this.usesOf(value) > 1 && !this.locals.has(value.id) && this.#values.isFreeBefore(value, op)) this.locals.set(value.id, local);
+    }
+  }
+
+  protected override usesOf(value: Value): number {
+    return this.#values.uses(value);
+  }
+
+  protected override emit(op: Op): void {
+    if (this.#values.isIdle(op)) return;
+    if (this.#values.waits(op)) this.inline.set((op as Extract<Op, { out: Value }>).out.id, op);
+    else super.emit(op);
   }
 
   protected record(): FunctionBody {
@@ -351,7 +426,7 @@ class TemplateEmitter extends Emitter {
   }
 
   protected setReg(ref: RegRef, size: Size, value: Value): void {
-    const register = refCode(ref) | (size << REF_SIZE);
+    const register = refCode(ref) | ((size === 4 && this.#values.isClean(value) ? 8 : size) << REF_SIZE);
     this.f.step(STEP_BEGIN_SET_REG, register);
     this.push(value);
     this.f.step(STEP_SET_REG, register);
@@ -397,16 +472,19 @@ class TemplateEmitter extends Emitter {
     translated().set(out);
   }
 
-  protected override beginAccess(): void {
-    this.f.step(STEP_BEGIN_ACCESS);
-  }
-
-  /** V8's first compiler is quicker with two short instructions than with a long constant. */
   protected override compute(op: Op): void {
-    const mask = op.k === 'wasm' && op.name === 'i64.and' ? this.inline.get(op.args[1]!.id) : undefined;
-    if (op.k !== 'wasm' || mask?.k !== 'const' || mask.value !== 0xffff_ffffn) return super.compute(op);
-    this.inline.delete(op.args[1]!.id);
-    this.push(op.args[0]!).op('i32.wrap_i64').op('i64.extend_i32_u');
+    const values = this.#values;
+    if (op.k === 'getReg' && op.size === 4 && values.isLow(op.out)) return this.getReg(op.ref, 8);
+    if (op.k !== 'wasm' || !values.isMask(op)) return super.compute(op);
+    const [value, mask] = op.args as [Value, Value];
+    this.inline.delete(mask.id);
+    if (values.isImmediate(value) && this.inline.delete(value.id)) {
+      this.f.step(STEP_IMM_LOW);
+      return;
+    }
+    this.push(value);
+    // V8's first compiler is quicker with two short instructions than with a long constant.
+    if (!values.isLow(op.out) && !values.isClean(value)) this.f.op('i32.wrap_i64').op('i64.extend_i32_u');
   }
 
   protected override stored(): void {}
@@ -436,13 +514,14 @@ class TemplateEmitter extends Emitter {
 
   protected override conditional(op: Extract<Op, { k: 'if' }>): void {
     const wasOpen = this.fallsThrough;
-    const known = this.flags.known;
+    const { ifTrue, ifFalse } = op;
+    const known = ifFalse.length > 0 ? this.flags.known : undefined;
     this.push(op.cond).if();
-    this.list(op.ifTrue);
-    if (op.ifFalse.length > 0) {
+    this.list(ifTrue);
+    if (known !== undefined) {
       this.f.else();
       this.flags.known = known;
-      this.list(op.ifFalse);
+      this.list(ifFalse);
     }
     this.f.end();
     this.fallsThrough = wasOpen;

@@ -8,7 +8,7 @@ import { SAVE_FLAGS_SIGNATURE } from './lazy_flags.ts';
 import type { PageCode } from './page_code.ts';
 import { emitInsn, emitSteps, type Frame, gprOf, leaveToNext, loadGpr, loadXmm, storeGpr, storeXmm, xmmOf } from './region_emitter.ts';
 import { RegionInsn } from './region_insn.ts';
-import { type Edges, findEdges, findEntries, findLoops, type RegionBlock } from './region_shape.ts';
+import { type RegionBlock, shapeRegion } from './region_shape.ts';
 import { FIXED_TEMPS, makeBlockTemplates, makeFrameLocals } from './region_template.ts';
 import { FunctionBody, type ImportedFunction } from './wasm_writer.ts';
 
@@ -26,24 +26,27 @@ export interface RegionPage {
   readonly isUser: boolean;
 }
 
-/** A stretch of blocks that is laid out together: the whole region, or the body of a loop. */
-interface Scope {
+/**
+ * A stretch of blocks that is laid out together: the whole region, or the body of a loop. Its items are blocks and inner
+ * loops, in order.
+ */
+class Scope {
   readonly low: number;
   readonly high: number;
-  /** Whether its head asks `entry` where to go. */
-  readonly hasTable: boolean;
-  /** First block of each item (a block or an inner loop), in order. */
-  readonly items: readonly number[];
-  readonly labels: readonly number[];
   readonly loopLabel: number;
-  current: number;
-}
+  /** Where the writer's lists have its items. */
+  readonly firstItem: number;
+  itemCount = 0;
+  /** Whether its head asks `entry` where to go. */
+  hasTable = false;
+  current = 0;
 
-/** Which of the items of a scope holds a block. */
-function itemOf(items: readonly number[], block: number): number {
-  let item = items.length - 1;
-  while (items[item]! > block) item--;
-  return item;
+  constructor(low: number, high: number, loopLabel: number, firstItem: number) {
+    this.low = low;
+    this.high = high;
+    this.loopLabel = loopLabel;
+    this.firstItem = firstItem;
+  }
 }
 
 /** Writes regions one after the other. */
@@ -55,13 +58,10 @@ export class RegionWriter {
   readonly #localCount: number;
   readonly #templates = makeBlockTemplates(IMPORT_SAVE_FLAGS);
   #blocks: readonly RegionBlock[] = [];
-  /** By block, as `findLoops` has them. */
-  #loopEnds: readonly number[] = [];
   readonly #scopes: Scope[] = [];
-  /** By block, the number to enter it by, or -1. */
-  #entries: readonly number[] = [];
-  /** By block, how many instructions may run from its start on until a block asks the budget; 0 for those that do not ask. */
-  #stretches: readonly number[] = [];
+  /** First block and label of the items of the open scopes. */
+  readonly #items: number[] = [];
+  readonly #labels: number[] = [];
 
   /** `code`: what the blocks' numbers of instructions are in. */
   constructor(code: PageCode, buffer: ArrayBuffer) {
@@ -73,13 +73,13 @@ export class RegionWriter {
       ...makeFrameLocals(f, IMPORT_SAVE_FLAGS),
       f,
       tlbSet: 0,
-      gpr: new Array<number>(16).fill(-1),
-      xmm: new Array<number>(16).fill(-1),
+      gpr: new Int32Array(16).fill(-1),
+      xmm: new Int32Array(16).fill(-1),
       writtenGpr: 0,
       writtenXmm: 0,
       pageLow: 0,
       pageHigh: 0,
-      blockAt: new Map(),
+      blockAt: new Int16Array(L.PAGE_SIZE).fill(-1),
       functionIndex: 0,
       exitLabel: 0,
       outerLabel: 0,
@@ -94,31 +94,27 @@ export class RegionWriter {
     return this.#f;
   }
 
-  /** Writes a region; returns by block the number to enter it by, or -1 where it cannot be entered. */
-  write(blocks: readonly RegionBlock[], functionIndex: number, page: RegionPage): readonly number[] {
-    this.#blocks = blocks;
-    this.#start(functionIndex, page);
-    const edges = findEdges(blocks, this.#frame.blockAt);
-    const loopEnds = findLoops(edges, blocks.length);
-    this.#loopEnds = loopEnds;
-    const isEntry = findEntries(blocks, edges, loopEnds);
-    let count = 0;
-    this.#entries = isEntry.map((is) => (is ? count++ : -1));
-    this.#stretches = findStretches(blocks, edges, isEntry);
+  /** Writes a region; its blocks know their entries then. */
+  write(blocks: readonly RegionBlock[], functionIndex: number, page: RegionPage): void {
+    this.#start(blocks, functionIndex, page);
+    shapeRegion(blocks, this.#frame.blockAt, MAX_STRETCH);
     // Outside loops a register is used where it lies: what is not repeated is not worth its share of every exit.
     let looped = -1;
     for (let i = 0; i < blocks.length; i++) {
-      looped = Math.max(looped, loopEnds[i]!);
-      if (i <= looped) this.#findRegisters(blocks[i]!);
+      const block = blocks[i]!;
+      if (looped < block.loopEnd) looped = block.loopEnd;
+      if (i <= looped) this.#findRegisters(block);
     }
     this.#writeBody();
-    return this.#entries;
+    const { blockAt } = this.#frame;
+    for (let i = 0; i < blocks.length; i++) blockAt[blocks[i]!.offset] = -1;
   }
 
   /** Forgets the last region. */
-  #start(functionIndex: number, page: RegionPage): void {
+  #start(blocks: readonly RegionBlock[], functionIndex: number, page: RegionPage): void {
     const frame = this.#frame;
     const { blockAt, temps } = frame;
+    this.#blocks = blocks;
     this.#f.restart(this.#localCount);
     frame.tlbSet = page.isUser ? L.TLB_USER : L.TLB_SUPERVISOR;
     frame.gpr.fill(-1);
@@ -129,9 +125,7 @@ export class RegionWriter {
     frame.pageLow = page.low;
     frame.pageHigh = page.high;
     frame.functionIndex = functionIndex;
-    blockAt.clear();
-    const blocks = this.#blocks;
-    for (let i = 0; i < blocks.length; i++) blockAt.set(blocks[i]!.offset, i);
+    for (let i = 0; i < blocks.length; i++) blockAt[blocks[i]!.offset] = i;
   }
 
   /** Gives every register that instructions of a block touch a local. */
@@ -187,67 +181,98 @@ export class RegionWriter {
   #emitScope(low: number, high: number, loopLabel: number): void {
     const f = this.#f;
     const isOuter = this.#scopes.length === 0;
-    const items: number[] = [];
-    for (let block = low; block <= high; block++) {
-      items.push(block);
-      const end = this.#loopEnds[block]!;
-      if (end >= 0 && (isOuter || block > low)) block = end;
-    }
-    const labels: number[] = [];
-    for (let item = items.length - 1; item >= 0; item--) labels[item] = f.block().depth;
-    const entered: number[] = [];
-    for (let block = low; block <= high; block++) if (this.#entries[block]! >= 0) entered.push(block);
-    const hasTable = entered.length > 1 || entered[0] !== low;
-    const scope: Scope = { low, high, hasTable, items, labels, loopLabel, current: 0 };
+    const outer = isOuter ? undefined : this.#scopes[this.#scopes.length - 1]!;
+    const scope = new Scope(low, high, loopLabel, outer ? outer.firstItem + outer.itemCount : 0);
+    this.#findItems(scope, isOuter);
     this.#scopes.push(scope);
-    if (hasTable) {
-      const first = this.#entries[entered[0]!]!;
-      const { entry } = this.#frame;
-      // Coming back to the head of a loop is the common case.
-      if (!isOuter) f.get(entry).i32(first).op('i32.eq').brIf(0);
-      f.get(entry);
-      if (first > 0) f.i32(first).op('i32.sub');
-      const depths = entered.map((block) => f.depth - labels[itemOf(items, block)]!);
-      f.brTable(depths, depths[0]!);
-    }
-    for (let item = 0; item < items.length; item++) {
+    this.#putTable(scope, isOuter);
+    for (let item = 0; item < scope.itemCount; item++) {
       f.end();
       scope.current = item;
-      const first = items[item]!;
-      if (this.#loopEnds[first]! >= 0 && (isOuter || first > low)) {
+      const first = this.#items[scope.firstItem + item]!;
+      if (this.#isInnerLoop(first, low, isOuter)) {
         const label = f.loop().depth;
-        this.#emitScope(first, (items[item + 1] ?? high + 1) - 1, label);
+        this.#emitScope(first, this.#lastOf(scope, item), label);
         f.end();
       } else this.#emitBlock(first);
     }
     this.#scopes.pop();
   }
 
+  #isInnerLoop(block: number, low: number, isOuter: boolean): boolean {
+    return this.#blocks[block]!.loopEnd >= 0 && (isOuter || block > low);
+  }
+
+  /** Opens a block for each item: the first one is the innermost. */
+  #findItems(scope: Scope, isOuter: boolean): void {
+    const { low, high, firstItem } = scope;
+    let end = firstItem;
+    for (let block = low; block <= high; block++) {
+      this.#items[end] = block;
+      this.#labels[end++] = 0;
+      if (this.#isInnerLoop(block, low, isOuter)) block = this.#blocks[block]!.loopEnd;
+    }
+    scope.itemCount = end - firstItem;
+    for (let item = end - 1; item >= firstItem; item--) this.#labels[item] = this.#f.block().depth;
+  }
+
+  /** Which of the items of a scope holds a block. */
+  #itemOf(scope: Scope, block: number): number {
+    let item = scope.itemCount - 1;
+    while (this.#items[scope.firstItem + item]! > block) item--;
+    return item;
+  }
+
+  /** The last block of an item. */
+  #lastOf({ firstItem, itemCount, high }: Scope, item: number): number {
+    return item + 1 < itemCount ? this.#items[firstItem + item + 1]! - 1 : high;
+  }
+
+  /** Asks `entry` where to go, if it can be anything but the first block. */
+  #putTable(scope: Scope, isOuter: boolean): void {
+    const f = this.#f;
+    const { low, high, firstItem } = scope;
+    let first = -1;
+    let count = 0;
+    for (let block = low; block <= high; block++) {
+      if (this.#blocks[block]!.entry < 0) continue;
+      if (first < 0) first = block;
+      count++;
+    }
+    if (count === 1 && first === low) return;
+    scope.hasTable = true;
+    const { entry } = this.#blocks[first]!;
+    const local = this.#frame.entry;
+    // Coming back to the head of a loop is the common case.
+    if (!isOuter) f.get(local).i32(entry).op('i32.eq').brIf(0);
+    f.get(local);
+    if (entry > 0) f.i32(entry).op('i32.sub');
+    f.startBrTable(count);
+    for (let block = first; block <= high; block++) {
+      if (this.#blocks[block]!.entry >= 0) f.code.unsigned(f.depth - this.#labels[firstItem + this.#itemOf(scope, block)]!);
+    }
+    f.code.unsigned(f.depth - this.#labels[firstItem + this.#itemOf(scope, first)]!);
+  }
+
   /** Whether the loop at a block of the scope asks `entry`; not yet known for what has not been laid out. */
   #hasTable(block: number, scope: Scope, item: number): boolean {
-    const last = (scope.items[item + 1] ?? scope.high + 1) - 1;
-    for (let other = scope.items[item]!; other <= last; other++) {
-      if (other !== block && this.#entries[other]! >= 0) return true;
+    const first = this.#items[scope.firstItem + item]!;
+    const last = this.#lastOf(scope, item);
+    for (let other = first; other <= last; other++) {
+      if (other !== block && this.#blocks[other]!.entry >= 0) return true;
     }
-    return block !== scope.items[item];
+    return block !== first;
   }
 
   #goTo(block: number): void {
     const f = this.#f;
-    const setEntry = (): void => {
-      f.i32(this.#entries[block]!).set(this.#frame.entry);
-    };
     for (let depth = this.#scopes.length - 1; depth >= 0; depth--) {
       const scope = this.#scopes[depth]!;
       if (block < scope.low || block > scope.high) continue;
-      const item = itemOf(scope.items, block);
-      if (item > scope.current) {
-        if (this.#hasTable(block, scope, item)) setEntry();
-        f.brTo(scope.labels[item]!);
-      } else {
-        if (scope.hasTable) setEntry();
-        f.brTo(scope.loopLabel);
-      }
+      const item = this.#itemOf(scope, block);
+      const isAhead = item > scope.current;
+      if (isAhead ? this.#hasTable(block, scope, item) : scope.hasTable) f.i32(this.#blocks[block]!.entry).set(this.#frame.entry);
+      f.brTo(isAhead ? this.#labels[scope.firstItem + item]! : scope.loopLabel);
       return;
     }
     throw new Error('bug: a branch to a block of no scope');
@@ -256,21 +281,37 @@ export class RegionWriter {
   #emitBlock(index: number): void {
     const f = this.#f;
     const frame = this.#frame;
-    const { first, count, record } = this.#blocks[index]!;
+    const { first, count, record, entry, asks, stretch } = this.#blocks[index]!;
     const { templates, records } = this.#code;
-    const stretch = this.#stretches[index]!;
     frame.flags.forget();
-    if (stretch > 0) emitSteps(this.#templates.ask, frame, this.#insn, record, stretch);
+    if (entry >= 0 || asks) emitSteps(this.#templates.ask, frame, this.#insn, record, stretch);
     emitSteps(this.#templates.start, frame, this.#insn, record, count);
     const hasMissLabel = this.#needsMissLabel(first, count);
-    if (hasMissLabel) frame.missLabel = f.block('i32').depth;
+    if (hasMissLabel) frame.missLabel = f.block().depth;
     let isOpen = true;
-    for (let i = 0; i < count; i++) isOpen = emitInsn(templates[first + i]!, this.#insnAt(first + i), frame, count - i);
+    const deadFlags = this.#findDeadFlags(first, count);
+    for (let i = 0; i < count; i++) {
+      const areFlagsDead = i < 32 && ((deadFlags >>> i) & 1) === 1;
+      isOpen = emitInsn(templates[first + i]!, this.#insnAt(first + i), frame, count - i, areFlagsDead);
+    }
     if (isOpen) leaveToNext(frame, this.#insn);
     if (!hasMissLabel) return;
     f.end();
     frame.missLabel = -1;
     emitSteps(this.#templates.miss, frame, this.#insn, records[first + count - 1]! + L.RECORD_SIZE, 0);
+  }
+
+  /** Which of the first 32 instructions of a block leave flags that others replace before anything could see them, as bits. */
+  #findDeadFlags(first: number, count: number): number {
+    const { templates } = this.#code;
+    let dead = 0;
+    let areReplaced = false;
+    for (let i = Math.min(count, 33) - 1; i >= 0; i--) {
+      if (areReplaced && i < 32) dead |= 1 << i;
+      const { flagUse } = templates[first + i]!;
+      if (flagUse !== 'none') areReplaced = flagUse === 'replaces';
+    }
+    return dead;
   }
 
   /** Whether one way out serves all of a block's accesses: there are several, and records in sequence. */
@@ -283,22 +324,4 @@ export class RegionWriter {
     }
     return accesses > 1;
   }
-}
-
-/**
- * By block, how many instructions may run from its start on until a block asks the budget; 0 for those that do not ask.
- * Entries do, so all others lie ahead of what leads to them; and where it would become too many.
- */
-function findStretches(blocks: readonly RegionBlock[], edges: Edges, isEntry: readonly boolean[]): number[] {
-  const asks = [...isEntry];
-  const stretches = blocks.map(({ count }) => count);
-  for (let i = edges.length - 2; i >= 0; i -= 2) {
-    const from = edges[i]!;
-    const to = edges[i + 1]!;
-    if (asks[to]) continue;
-    const all = blocks[from]!.count + stretches[to]!;
-    if (all > MAX_STRETCH) asks[to] = true;
-    else if (all > stretches[from]!) stretches[from] = all;
-  }
-  return stretches.map((stretch, i) => (asks[i] ? stretch : 0));
 }

@@ -13,7 +13,7 @@ import type { RegionBlock } from './region_shape.ts';
 import { RegionTemplate } from './region_template.ts';
 import { IMPORT_SAVE_FLAGS, type RegionPage, RegionWriter, regionImports } from './region_writer.ts';
 import type { Templates } from './templates.ts';
-import { ModuleWriter } from './wasm_writer.ts';
+import { ModuleWriter, type Signature } from './wasm_writer.ts';
 
 /** A translated region: its place in the function table, and the blocks whose records enter it. */
 export interface Region {
@@ -41,8 +41,6 @@ interface Part {
 
 interface EmittedPart extends Part {
   readonly functionIndex: number;
-  /** By block, the number to enter it by, or -1. */
-  readonly entries: readonly number[];
 }
 
 /** A WebAssembly module, which lives as long as one of its regions does. */
@@ -72,6 +70,7 @@ const MAX_PAGES = 1 << 16;
 /** Instructions between samples while code is cold. */
 export const SAMPLE_INSTRUCTIONS = 10_000;
 const MAX_INSNS = 800;
+const NO_SIGNATURES: readonly Signature[] = [];
 
 export class Regions {
   readonly #view: DataView;
@@ -226,11 +225,11 @@ export class Regions {
     this.#makeRoom(parts.length);
     const emitted = parts.map((part): EmittedPart => {
       const functionIndex = this.#freeIndices.pop()!;
-      const entries = this.#writer.write(part.blocks, functionIndex, page);
+      this.#writer.write(part.blocks, functionIndex, page);
       this.#modules.add(this.#writer.body, `r${functionIndex}`);
-      return { ...part, functionIndex, entries };
+      return { members: part.members, blocks: part.blocks, functionIndex };
     });
-    const bytes = this.#modules.finish({ imports: regionImports, indirect: [], memoryPages: this.#memoryPages });
+    const bytes = this.#modules.finish({ imports: regionImports, indirect: NO_SIGNATURES, memoryPages: this.#memoryPages });
     if (!this.#isAsync) return this.#install(emitted, new WebAssembly.Module(bytes), bytes.length);
     const epoch = this.#epoch;
     void WebAssembly.compile(bytes).then((module) => this.#install(emitted, module, bytes.length, epoch === this.#epoch));
@@ -240,7 +239,7 @@ export class Regions {
   #install(emitted: readonly EmittedPart[], compiled: WebAssembly.Module, size: number, isWanted = true): void {
     const { exports } = new WebAssembly.Instance(compiled, { e: this.#imports });
     const module: RegionModule = { size, regions: 0 };
-    for (const { members, blocks, functionIndex, entries } of emitted) {
+    for (const { members, blocks, functionIndex } of emitted) {
       if (!isWanted || members.some((block) => !this.#code.isAlive(block))) {
         this.#freeIndices.push(functionIndex);
         continue;
@@ -249,10 +248,7 @@ export class Regions {
       this.#table.set(functionIndex, exports[`r${functionIndex}`]);
       const region: Region = { functionIndex, blocks: members, module, instructions: instructionsOf(blocks) };
       for (const block of members) block.region = region;
-      blocks.forEach(({ record }, block) => {
-        const entry = entries[block]!;
-        if (entry >= 0) this.#enterAt(record, functionIndex, entry);
-      });
+      for (const { record, entry } of blocks) if (entry >= 0) this.#enterAt(record, functionIndex, entry);
       this.#regions.add(region);
       module.regions++;
       this.translations++;

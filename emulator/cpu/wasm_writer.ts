@@ -102,11 +102,6 @@ export function putSignedHalves(bytes: Uint8Array, place: number, low: number, h
   return putSigned(bytes, at, restLow);
 }
 
-function unsignedLeb(value: number): number[] {
-  const bytes = new Uint8Array(5);
-  return [...bytes.subarray(0, putUnsigned(bytes, 0, value))];
-}
-
 export interface Signature {
   readonly params: readonly Ty[];
   readonly results: readonly Ty[];
@@ -289,8 +284,12 @@ export class FunctionBody {
   brTo(label: number): this {
     return this.br(this.depth - label);
   }
+  /** As many depths follow as `count` says, and one for everything else. */
+  startBrTable(count: number): this {
+    return this.#with(0x0e, count);
+  }
   brTable(depths: readonly number[], otherwise: number): this {
-    this.#with(0x0e, depths.length);
+    this.startBrTable(depths.length);
     for (const depth of depths) this.code.unsigned(depth);
     this.code.unsigned(otherwise);
     return this;
@@ -348,11 +347,20 @@ interface ModuleImports {
   readonly memoryPages: number;
 }
 
-/** Makes modules, function by function; what it has grown to serves the next. */
+/** What modules of the same imports and types begin with. */
+interface ModuleHead extends ModuleImports {
+  /** By type index. */
+  readonly types: readonly Signature[];
+  readonly bytes: Uint8Array;
+}
+
+/** Makes modules, function by function; what it has grown to serves the next, and so does what they begin with. */
 export class ModuleWriter {
   readonly #code = new Bytes();
+  readonly #section = new Bytes();
   readonly #module = new Bytes();
   #functions: { readonly signature: Signature; readonly export: string }[] = [];
+  #head: ModuleHead | undefined;
 
   add(body: FunctionBody, name: string): void {
     body.appendTo(this.#code);
@@ -364,51 +372,97 @@ export class ModuleWriter {
    * 'e'.'table': V8 never forgets who imported a table, and tells all of them of each change in it. `indirect[i]` has type
    * index i.
    */
-  finish({ imports, indirect, memoryPages }: ModuleImports): Uint8Array {
-    const types: string[] = [];
-    const typeBytes: number[][] = [];
-    const typeIndex = (signature: Signature): number => {
-      const key = `${signature.params}>${signature.results}`;
-      const present = types.indexOf(key);
-      if (present >= 0) return present;
-      const list = (tys: readonly Ty[]): number[] => [...unsignedLeb(tys.length), ...tys.map((ty) => typeCodes[ty])];
-      types.push(key);
-      typeBytes.push([0x60, ...list(signature.params), ...list(signature.results)]);
-      return types.length - 1;
-    };
-    for (const signature of indirect) typeIndex(signature);
-    const text = (s: string): number[] => [s.length, ...[...s].map((c) => c.charCodeAt(0))];
-    const importEntries = [
-      [...text('e'), ...text('memory'), 0x02, 0x01, ...unsignedLeb(memoryPages), ...unsignedLeb(memoryPages)],
-      ...(indirect.length > 0 ? [[...text('e'), ...text('table'), 0x01, 0x70, 0x00, 0x00]] : []),
-      ...imports.map((f) => [...text('e'), ...text(f.name), 0x00, ...unsignedLeb(typeIndex(f.signature))]),
-    ];
-    const functionTypes = this.#functions.map((f) => unsignedLeb(typeIndex(f.signature)));
-    const exportEntries = this.#functions.map((f, i) => [...text(f.export), 0x00, ...unsignedLeb(imports.length + i)]);
+  finish(parts: ModuleImports): Uint8Array {
+    const functions = this.#functions;
+    const head = this.#headOf(parts);
     const bytes = this.#module;
+    const section = this.#section;
     bytes.length = 0;
-    bytes.append([0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]);
-    const section = (id: number, entries: readonly number[][]): void => {
-      const content = entries.flat();
-      const count = unsignedLeb(entries.length);
-      bytes.byte(id);
-      bytes.unsigned(count.length + content.length);
-      bytes.append(count);
-      bytes.append(content);
-    };
-    section(1, typeBytes);
-    section(2, importEntries);
-    section(3, functionTypes);
-    section(7, exportEntries);
-    const count = unsignedLeb(this.#functions.length);
+    bytes.append(head.bytes);
+    section.unsigned(functions.length);
+    for (const { signature } of functions) section.unsigned(head.types.findIndex((type) => isSame(type, signature)));
+    this.#endSection(3);
+    section.unsigned(functions.length);
+    for (let i = 0; i < functions.length; i++) {
+      putText(section, functions[i]!.export);
+      section.byte(0);
+      section.unsigned(parts.imports.length + i);
+    }
+    this.#endSection(7);
+    section.unsigned(functions.length);
     bytes.byte(10);
-    bytes.unsigned(count.length + this.#code.length);
-    bytes.append(count);
+    bytes.unsigned(section.length + this.#code.length);
+    bytes.append(section.take());
     bytes.append(this.#code.take());
+    section.length = 0;
     this.#code.length = 0;
     this.#functions = [];
     return bytes.take();
   }
+
+  #endSection(id: number): void {
+    this.#module.byte(id);
+    this.#module.unsigned(this.#section.length);
+    this.#module.append(this.#section.take());
+    this.#section.length = 0;
+  }
+
+  #headOf(parts: ModuleImports): ModuleHead {
+    const head = this.#head;
+    const { imports, indirect, memoryPages } = parts;
+    if (head?.imports === imports && head.indirect === indirect && head.memoryPages === memoryPages) {
+      if (this.#functions.every(({ signature }) => head.types.includes(signature))) return head;
+    }
+    this.#head = this.#makeHead(parts);
+    return this.#head;
+  }
+
+  #makeHead({ imports, indirect, memoryPages }: ModuleImports): ModuleHead {
+    const types: Signature[] = [...indirect];
+    for (const { signature } of [...imports, ...this.#functions]) if (!types.some((type) => isSame(type, signature))) types.push(signature);
+    const bytes = this.#module;
+    const section = this.#section;
+    bytes.length = 0;
+    bytes.append([0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00]);
+    section.unsigned(types.length);
+    for (const { params, results } of types) {
+      section.byte(0x60);
+      for (const list of [params, results]) {
+        section.unsigned(list.length);
+        section.append(list.map((ty) => typeCodes[ty]));
+      }
+    }
+    this.#endSection(1);
+    const startImport = (name: string): void => {
+      putText(section, 'e');
+      putText(section, name);
+    };
+    section.unsigned(imports.length + (indirect.length > 0 ? 2 : 1));
+    startImport('memory');
+    section.append([0x02, 0x01]);
+    section.unsigned(memoryPages);
+    section.unsigned(memoryPages);
+    if (indirect.length > 0) {
+      startImport('table');
+      section.append([0x01, 0x70, 0x00, 0x00]);
+    }
+    for (const { name, signature } of imports) {
+      startImport(name);
+      section.byte(0);
+      section.unsigned(types.findIndex((type) => isSame(type, signature)));
+    }
+    this.#endSection(2);
+    return { imports, indirect, memoryPages, types, bytes: bytes.take().slice() };
+  }
+}
+
+function putText(bytes: Bytes, text: string): void {
+  bytes.unsigned(text.length);
+  for (let i = 0; i < text.length; i++) bytes.byte(text.charCodeAt(i));
+}
+
+function isSame(a: Signature, b: Signature): boolean {
+  return a === b || (a.params.join() === b.params.join() && a.results.join() === b.results.join());
 }
 
 /** A module of some functions. */
