@@ -14,18 +14,19 @@ export const HANDLER_SIGNATURE: Signature = { params: ['i32'], results: ['i32'] 
 
 /** What every module of generated code imports, in order; function indices are positions here. */
 export const handlerImports: readonly ImportedFunction[] = [
+  // (helper, record) -> not 0 when it faulted
+  { name: 'helper', signature: { params: ['i32', 'i32'], results: ['i32'] } },
   // (address low, high, access descriptor, record) -> where to access, 0 when it faulted
   { name: 'miss', signature: { params: ['i32', 'i32', 'i32', 'i32'], results: ['i32'] } },
   // Carries out stores that went to SCRATCH
   { name: 'split', signature: { params: [], results: [] } },
-  // (helper, record) -> not 0 when it faulted
-  { name: 'helper', signature: { params: ['i32', 'i32'], results: ['i32'] } },
   // (branch record or 0) -> record at RIP
   { name: 'dispatch', signature: HANDLER_SIGNATURE },
 ];
-const IMPORT_MISS = 0,
-  IMPORT_SPLIT = 1,
-  IMPORT_HELPER = 2;
+/** The first, so that modules may import it alone. */
+const IMPORT_HELPER = 0,
+  IMPORT_MISS = 1,
+  IMPORT_SPLIT = 2;
 export const IMPORT_DISPATCH = 3;
 
 /** Fields of the access descriptor passed to `miss`. */

@@ -8,7 +8,7 @@ import { emitInline, type Lowered } from './handlers.ts';
 import { hostSyscallFunction, syscallImport } from './host_syscall.ts';
 import { pushIsKnown, pushRecord } from './jump_cache.ts';
 import * as L from './layout.ts';
-import { flagAuxFunction, saveFlagsFunction } from './lazy_flags.ts';
+import { flagAuxFunction, saveFlagsFunction, saveLeftFlags } from './lazy_flags.ts';
 import { buildModule, FunctionBody, type ImportedFunction, type Signature } from './wasm_writer.ts';
 
 /** The record whose handler asks for a lookup of RIP. */
@@ -21,7 +21,9 @@ const HOT_SIGNATURE: Signature = { params: ['i32', 'i32'], results: ['i32', 'i32
 const loopImports: readonly ImportedFunction[] = [...handlerImports, syscallImport];
 /** Functions of the module. */
 const HOT = loopImports.length,
-  HOST_SYSCALL = HOT + 1;
+  HOST_SYSCALL = HOT + 1,
+  FLAG_AUX = HOT + 3,
+  SAVE_FLAGS = HOT + 4;
 
 export type HotTemplate = readonly [first: Lowered, second?: Lowered];
 
@@ -76,6 +78,8 @@ function compileLoop(memoryPages: number, hot: readonly HotTemplate[]): WebAssem
       { body: hotFunction(hot), export: 'hot' },
       { body: hostSyscallFunction(handlerImports.length), export: 'hostSyscall' },
       { body: runFunction(), export: 'run' },
+      { body: flagAuxFunction(), export: 'flagAux' },
+      { body: saveFlagsFunction(FLAG_AUX), export: 'saveFlags' },
     ],
   });
   return new WebAssembly.Module(bytes);
@@ -176,6 +180,7 @@ function runFunction(): FunctionBody {
     .mem('i32.load', L.SIDE + 4)
     .callIndirect(0)
     .set(target);
+  saveLeftFlags(f, SAVE_FLAGS);
   f.i32(0);
   f.i32(0).mem('i64.load', L.TRANSLATED).get(count).i32(0).mem('i32.load', L.REMAINING).tee(count);
   f.op('i32.sub').op('i64.extend_i32_u').op('i64.add').mem('i64.store', L.TRANSLATED);

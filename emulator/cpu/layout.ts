@@ -3,6 +3,8 @@
  * Every offset of generated code comes from here.
  */
 
+/** Flags as a region left them: its six locals (lazy_flags.ts), 8 bytes each. Whoever called it puts them where flags lie. */
+export const LEFT_FLAGS = 0x3c0;
 /** Not 0: the host performs SYSCALL within the loop (host_syscall.ts). */
 export const HAS_HOST_SYSCALL = 0x3f4;
 /** Instructions that regions retired, ever (8 bytes). */

@@ -5,7 +5,7 @@
  */
 import { type FlagsEmitter, type Push, signExtend } from './flags_emitter.ts';
 import type { FlagKind } from './ir.ts';
-import { FLAG_AUX, FLAG_RESULT } from './layout.ts';
+import { FLAG_AUX, FLAG_RESULT, LEFT_FLAGS } from './layout.ts';
 import { MemoryFlags, withCarry } from './memory_flags.ts';
 import type { Size } from './shape.ts';
 import { FunctionBody, type Signature } from './wasm_writer.ts';
@@ -106,6 +106,13 @@ export function saveFlagsFunction(auxFunction: number): FunctionBody {
   return f.mem('i64.store', FLAG_RESULT);
 }
 
+/** Emits: puts the flags that a region has left where flags lie. `saveFunction`: index of the function above. */
+export function saveLeftFlags(f: FunctionBody, saveFunction: number): void {
+  f.i32(0).mem('i32.load', LEFT_FLAGS).if();
+  for (const [i, ty] of SAVE_FLAGS_SIGNATURE.params.entries()) f.i32(0).mem(`${ty}.load`, LEFT_FLAGS + 8 * i);
+  f.call(saveFunction).end();
+}
+
 /** An operation as three locals. */
 interface Operation {
   readonly kind: number;
@@ -124,6 +131,8 @@ export class LazyFlags implements FlagsEmitter {
   /** Whether `known` has made a difference, and whether it has been set. */
   wasAsked = false;
   hasChanged = false;
+  /** Whether the last operation has ever been an INC or DEC. */
+  hasSteps = false;
 
   constructor(f: FunctionBody, saveImport: number) {
     this.#f = f;
@@ -145,6 +154,30 @@ export class LazyFlags implements FlagsEmitter {
   /** Where the operands of ADD and SUB go. */
   get operands(): { readonly a: number; readonly b: number } {
     return this.#last;
+  }
+
+  /** Leaves them for whoever called the region; `hasSteps`: the last operation may be an INC or DEC. */
+  leave(hasSteps: boolean): void {
+    const f = this.#f;
+    const { kind, a, b } = this.#last;
+    f.i32(0).get(kind).mem('i32.store', LEFT_FLAGS);
+    f.i32(0)
+      .get(a)
+      .mem('i64.store', LEFT_FLAGS + 8);
+    f.i32(0)
+      .get(b)
+      .mem('i64.store', LEFT_FLAGS + 16);
+    if (!hasSteps) return;
+    const older = this.#older;
+    f.i32(0)
+      .get(older.kind)
+      .mem('i32.store', LEFT_FLAGS + 24);
+    f.i32(0)
+      .get(older.a)
+      .mem('i64.store', LEFT_FLAGS + 32);
+    f.i32(0)
+      .get(older.b)
+      .mem('i64.store', LEFT_FLAGS + 40);
   }
 
   /** Puts the flags back into memory. */
@@ -191,7 +224,10 @@ export class LazyFlags implements FlagsEmitter {
       f.set(last.a);
       this.#note(number, size);
     } else {
-      if (number >= INC) this.#keepCarry();
+      if (number >= INC) {
+        this.hasSteps = true;
+        this.#keepCarry();
+      }
       result.push();
       signExtend(f, size).set(last.a);
       this.#note(number, size);

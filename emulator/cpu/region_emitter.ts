@@ -20,6 +20,9 @@ export interface Frame extends T.FrameLocals {
   /** Those whose local something has changed, as bits: exits put them back. */
   writtenGpr: number;
   writtenXmm: number;
+  /** Of any instruction so far: what its template says. */
+  hasSteps: boolean;
+  hasCalls: boolean;
   /** The page that the region lies in. */
   pageLow: number;
   pageHigh: number;
@@ -312,6 +315,8 @@ export function emitInsn(template: T.RegionTemplate, insn: RegionInsn, frame: Fr
   const code = areFlagsDead ? template.codeWithoutFlags(flags.known) : template.code(flags.known);
   emitSteps(code, frame, insn, insn.record, left);
   if (code.flagsAfter !== 'same') flags.known = code.flagsAfter;
+  if (code.hasSteps) frame.hasSteps = true;
+  if (code.hasCalls) frame.hasCalls = true;
   return code.fallsThrough;
 }
 

@@ -62,6 +62,9 @@ interface TemplateCode {
   readonly fallsThrough: boolean;
   /** What is known of the flags behind it; 'same' if it leaves them alone. */
   readonly flagsAfter: KnownFlags | 'same';
+  /** Whether it may leave those of an INC or DEC, and whether it calls an imported function. */
+  readonly hasSteps: boolean;
+  readonly hasCalls: boolean;
 }
 
 /** Code with steps, however it came to be. */
@@ -195,9 +198,10 @@ export class RegionTemplate {
     frame.flags.hasChanged = false;
     const emitter = new TemplateEmitter(this.shape, body, frame, new RegionValues(this.ops, areFlagsDead));
     emitter.list(this.ops);
-    const { wasAsked, hasChanged } = frame.flags;
+    const { wasAsked, hasChanged, hasSteps } = frame.flags;
     const flagsAfter = hasChanged ? frame.flags.known : 'same';
-    return { code: { ...body.finish(), fallsThrough: emitter.fallsThrough, flagsAfter }, wasAsked };
+    const { bytes, steps } = body.finish();
+    return { code: { bytes, steps, fallsThrough: emitter.fallsThrough, flagsAfter, hasSteps, hasCalls: body.hasCalls }, wasAsked };
   }
 }
 
@@ -251,6 +255,8 @@ class TemplateBody extends FunctionBody {
   #lastGet = -1;
   #lastGetStart = 0;
   #lastGetEnd = 0;
+
+  hasCalls = false;
 
   constructor() {
     super(HANDLER_SIGNATURE);
@@ -306,6 +312,11 @@ class TemplateBody extends FunctionBody {
     }
     return this.#access(SET, local);
   }
+  override call(index: number): this {
+    this.hasCalls = true;
+    return super.call(index);
+  }
+
   override tee(local: number): this {
     return this.#access(TEE, local);
   }

@@ -12,8 +12,9 @@ import { type RegionBlock, shapeRegion } from './region_shape.ts';
 import { FIXED_TEMPS, makeBlockTemplates, makeFrameLocals } from './region_template.ts';
 import { FunctionBody, type ImportedFunction } from './wasm_writer.ts';
 
-export const regionImports: readonly ImportedFunction[] = [...handlerImports, { name: 'saveFlags', signature: SAVE_FLAGS_SIGNATURE }];
-export const IMPORT_SAVE_FLAGS = handlerImports.length;
+/** What regions call, if they call anything: a module of others imports no function, as V8 compiles a wrapper for each. */
+export const regionImports: readonly ImportedFunction[] = [handlerImports[0]!, { name: 'saveFlags', signature: SAVE_FLAGS_SIGNATURE }];
+export const IMPORT_SAVE_FLAGS = 1;
 
 /** Instructions that run at most without asking the budget: if so many are not left, the interpreter runs them. */
 const MAX_STRETCH = 100;
@@ -77,6 +78,8 @@ export class RegionWriter {
       xmm: new Int32Array(16).fill(-1),
       writtenGpr: 0,
       writtenXmm: 0,
+      hasSteps: false,
+      hasCalls: false,
       pageLow: 0,
       pageHigh: 0,
       blockAt: new Int16Array(L.PAGE_SIZE).fill(-1),
@@ -92,6 +95,11 @@ export class RegionWriter {
   /** The last region's function: (entry block) -> next record, or 0. Like a handler, but for as many instructions as REMAINING allows. */
   get body(): FunctionBody {
     return this.#f;
+  }
+
+  /** Whether the last region calls any of its imports. */
+  get hasCalls(): boolean {
+    return this.#frame.hasCalls;
   }
 
   /** Writes a region; its blocks know their entries then. */
@@ -121,6 +129,8 @@ export class RegionWriter {
     frame.xmm.fill(-1);
     frame.writtenGpr = 0;
     frame.writtenXmm = 0;
+    frame.hasSteps = false;
+    frame.hasCalls = false;
     for (let type = 0; type < temps.length; type++) temps[type]!.length = FIXED_TEMPS[type]!;
     frame.pageLow = page.low;
     frame.pageHigh = page.high;
@@ -172,7 +182,7 @@ export class RegionWriter {
     f.end().end();
     storeGpr(frame, frame.writtenGpr);
     storeXmm(frame, frame.writtenXmm);
-    flags.save();
+    flags.leave(frame.hasSteps);
     f.i32(0).get(budget).mem('i32.store', L.REMAINING);
     f.get(out);
   }

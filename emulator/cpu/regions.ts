@@ -13,7 +13,7 @@ import type { RegionBlock } from './region_shape.ts';
 import { RegionTemplate } from './region_template.ts';
 import { IMPORT_SAVE_FLAGS, type RegionPage, RegionWriter, regionImports } from './region_writer.ts';
 import type { Templates } from './templates.ts';
-import { ModuleWriter, type Signature } from './wasm_writer.ts';
+import { type ImportedFunction, ModuleWriter, type Signature } from './wasm_writer.ts';
 
 /** A translated region: its place in the function table, and the blocks whose records enter it. */
 export interface Region {
@@ -70,7 +70,8 @@ const MAX_PAGES = 1 << 16;
 /** Instructions between samples while code is cold. */
 export const SAMPLE_INSTRUCTIONS = 10_000;
 const MAX_INSNS = 800;
-const NO_SIGNATURES: readonly Signature[] = [];
+const NO_IMPORTS: readonly ImportedFunction[] = [],
+  NO_SIGNATURES: readonly Signature[] = [];
 
 export class Regions {
   readonly #view: DataView;
@@ -223,13 +224,19 @@ export class Regions {
   #compile(parts: readonly Part[], page: RegionPage): void {
     if (parts.length === 0) return;
     this.#makeRoom(parts.length);
+    let hasCalls = false;
     const emitted = parts.map((part): EmittedPart => {
       const functionIndex = this.#freeIndices.pop()!;
       this.#writer.write(part.blocks, functionIndex, page);
+      if (this.#writer.hasCalls) hasCalls = true;
       this.#modules.add(this.#writer.body, `r${functionIndex}`);
       return { members: part.members, blocks: part.blocks, functionIndex };
     });
-    const bytes = this.#modules.finish({ imports: regionImports, indirect: NO_SIGNATURES, memoryPages: this.#memoryPages });
+    const bytes = this.#modules.finish({
+      imports: hasCalls ? regionImports : NO_IMPORTS,
+      indirect: NO_SIGNATURES,
+      memoryPages: this.#memoryPages,
+    });
     if (!this.#isAsync) return this.#install(emitted, new WebAssembly.Module(bytes), bytes.length);
     const epoch = this.#epoch;
     void WebAssembly.compile(bytes).then((module) => this.#install(emitted, module, bytes.length, epoch === this.#epoch));

@@ -360,7 +360,7 @@ export class ModuleWriter {
   readonly #section = new Bytes();
   readonly #module = new Bytes();
   #functions: { readonly signature: Signature; readonly export: string }[] = [];
-  #head: ModuleHead | undefined;
+  #heads: ModuleHead[] = [];
 
   add(body: FunctionBody, name: string): void {
     body.appendTo(this.#code);
@@ -408,13 +408,14 @@ export class ModuleWriter {
   }
 
   #headOf(parts: ModuleImports): ModuleHead {
-    const head = this.#head;
     const { imports, indirect, memoryPages } = parts;
-    if (head?.imports === imports && head.indirect === indirect && head.memoryPages === memoryPages) {
+    for (const head of this.#heads) {
+      if (head.imports !== imports || head.indirect !== indirect || head.memoryPages !== memoryPages) continue;
       if (this.#functions.every(({ signature }) => head.types.includes(signature))) return head;
     }
-    this.#head = this.#makeHead(parts);
-    return this.#head;
+    const head = this.#makeHead(parts);
+    this.#heads = [head, ...this.#heads.slice(0, 3)];
+    return head;
   }
 
   #makeHead({ imports, indirect, memoryPages }: ModuleImports): ModuleHead {
