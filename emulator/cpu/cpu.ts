@@ -1,7 +1,7 @@
 /**
- * One emulated x86-64 logical processor over its RAM: the registers, the run loop around the generated code, and the
- * reactions of the whole to a changed register. Instructions that need more than the loop are in system/; the
- * interface that others see is interface.ts.
+ * One emulated x86-64 logical processor over its RAM: its registers, and the reactions of the whole to a changed register.
+ * It runs in run_loop.ts; instructions that need more than that are in system/; the interface that others see is
+ * interface.ts.
  */
 import { Breakpoints } from './breakpoints.ts';
 import { Contexts } from './contexts.ts';
@@ -9,9 +9,8 @@ import { CR0_TRANSLATION, CR4_TRANSLATION, EFER_TRANSLATION } from './control_re
 import { toDecodedInstruction } from './decoded_instruction.ts';
 import { Engine, type EngineKind } from './engine.ts';
 import type { Exit } from './exit.ts';
-import { DB, Fault, GP, hasErrorCode, NMI, Unsupported } from './fault.ts';
-import { IF, RF, TF } from './flags.ts';
-import { helpers } from './helpers.ts';
+import { Fault, hasErrorCode, NMI } from './fault.ts';
+import { IF } from './flags.ts';
 import type {
   Access,
   Cpu,
@@ -30,21 +29,12 @@ import { R11, RCX } from './interface.ts';
 import * as L from './layout.ts';
 import { Mmu } from './mmu.ts';
 import { ModeTracker } from './mode.ts';
-import { type AccessListener, NestedFault, type NestedPaging, WATCHED } from './nested.ts';
+import type { AccessListener, NestedPaging } from './nested.ts';
+import { exitOf, RunLoop } from './run_loop.ts';
 import { type CpuSnapshot, loadMemory, saveMemory } from './snapshot.ts';
-import {
-  ACTIVITY_MOV_SS,
-  ACTIVITY_NMI_BLOCKED,
-  ACTIVITY_NMI_PENDING,
-  ACTIVITY_STI,
-  CS_INDEX,
-  SS_INDEX,
-  State,
-  segmentIndex,
-} from './state.ts';
+import { ACTIVITY_MOV_SS, ACTIVITY_NMI_BLOCKED, ACTIVITY_NMI_PENDING, CS_INDEX, SHADOWS, SS_INDEX, State, segmentIndex } from './state.ts';
 import { EngineClock, type EngineStatistics } from './statistics.ts';
-import { systemFunctions } from './system/index.ts';
-import { deliverException, deliverInterrupt, interceptException } from './system/interrupts.ts';
+import { deliverException, deliverInterrupt } from './system/interrupts.ts';
 import { readMsr, writeMsr } from './system/msr.ts';
 import { loadFxImage } from './x87_helpers.ts';
 
@@ -75,27 +65,6 @@ export interface CpuOptions {
 
 const CS_SELECTOR = L.SYSTEM + 8 * (L.SYS_SEGMENT + CS_INDEX);
 const SS_SELECTOR = L.SYSTEM + 8 * (L.SYS_SEGMENT + SS_INDEX);
-const SHADOWS = ACTIVITY_STI | ACTIVITY_MOV_SS;
-const DR6_BS = 0x4000;
-const STOPPED: Exit = { kind: 'stopped' };
-const BUDGET_SPENT: Exit = { kind: 'budget' };
-/** Exceptions delivered without an instruction retired between them after which `run` returns early. */
-const MAX_IDLE_DELIVERIES = 1000;
-
-/** What ends a run from deep inside it, as an Exit; anything else is a bug of ours. */
-function toExit(refusal: unknown): Exit {
-  if (refusal instanceof NestedFault) return refusal.exit;
-  if (refusal instanceof Unsupported) return { kind: 'unsupported', what: refusal.what };
-  throw refusal;
-}
-
-function exitOf(deliver: () => Exit | undefined): Exit | undefined {
-  try {
-    return deliver();
-  } catch (refusal) {
-    return toExit(refusal);
-  }
-}
 
 export function createCpu(options: CpuOptions): CpuCore {
   return new CpuCore(options);
@@ -111,21 +80,13 @@ export class CpuCore implements Cpu {
   readonly gpr: BigUint64Array;
   readonly gprWords: Int32Array;
   readonly #engine: Engine;
+  readonly #loop: RunLoop;
   readonly #clock: EngineClock | undefined;
   readonly #modes: ModeTracker;
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
   readonly #contexts: Contexts;
-  /** An exception that generated code ran into through a helper or a TLB miss. */
-  #pending: Fault | NestedFault | typeof WATCHED | undefined;
   #hostBreakpoints = new Map<string, readonly [bigint, bigint]>();
-  #isStopRequested = false;
-  #instructions = 0;
-  /** Retired in the current `run` but not yet in `#instructions`. */
-  #retired = 0;
-  /** Instructions that the engine was given and of which `#retired` knows nothing yet: so many less REMAINING have run. */
-  #slice = 0;
-  #wantsInterruptWindow = false;
 
   constructor(options: CpuOptions) {
     const { memorySize } = options;
@@ -133,10 +94,10 @@ export class CpuCore implements Cpu {
     this.host = options.host;
     this.intercepts = options.intercepts;
     const calls = {
-      miss: (low: number, high: number, descriptor: number, record: number) => this.#miss(low, high, descriptor, record),
+      miss: (low: number, high: number, descriptor: number, record: number) => this.#loop.miss(low, high, descriptor, record),
       split: () => this.mmu.split(),
-      helper: (helper: number, record: number) => this.#helper(helper, record),
-      syscall: (length: number) => this.#hostSyscall(length),
+      helper: (helper: number, record: number) => this.#loop.helper(helper, record),
+      syscall: (length: number) => this.#loop.syscall(length),
       protectFrame: (frame: number) => this.mmu.protectFrame(frame),
     };
     this.#clock = options.clock && new EngineClock(options.clock);
@@ -159,6 +120,7 @@ export class CpuCore implements Cpu {
       reconfigure: () => this.#reconfigure(),
       forget: () => this.flushTlb({ global: true }),
     });
+    this.#loop = new RunLoop(this, this.#engine, this.#modes, this.#breakpoints, this.#clock);
     this.memory = {
       size: memorySize,
       bytes: ram,
@@ -343,12 +305,7 @@ export class CpuCore implements Cpu {
     return BigInt(this.instructionCount);
   }
   get instructionCount(): number {
-    return this.#instructions + this.#retired + this.#inSlice();
-  }
-
-  /** Retired since the engine was last entered. */
-  #inSlice(): number {
-    return this.#slice === 0 ? 0 : this.#slice - this.state.words[L.REMAINING >> 2]!;
+    return this.#loop.instructionCount;
   }
 
   #reconfigure(): void {
@@ -436,7 +393,7 @@ export class CpuCore implements Cpu {
     return {
       context: this.saveContext(),
       instructions: this.instructionCount,
-      wantsInterruptWindow: this.#wantsInterruptWindow,
+      wantsInterruptWindow: this.#loop.wantsInterruptWindow,
       memory: saveMemory(this.memory),
     };
   }
@@ -445,14 +402,14 @@ export class CpuCore implements Cpu {
     loadMemory(this.memory, snapshot.memory);
     this.#contexts.forgetParked();
     this.loadContext(snapshot.context);
-    this.#instructions = snapshot.instructions;
-    this.#wantsInterruptWindow = snapshot.wantsInterruptWindow;
+    this.#loop.instructions = snapshot.instructions;
+    this.#loop.wantsInterruptWindow = snapshot.wantsInterruptWindow;
   }
 
   // Running
 
   requestStop(): void {
-    this.#isStopRequested = true;
+    this.#loop.requestStop();
   }
 
   setBreakpoints(ranges: Iterable<readonly [first: bigint, last: bigint]>): void {
@@ -477,7 +434,7 @@ export class CpuCore implements Cpu {
     this.state.advance(size, this.#modes.current.code === 64);
     this.state.systemFlags &= ~(1 << 16);
     this.state.activity &= ~SHADOWS;
-    this.#instructions++;
+    this.#loop.instructions++;
   }
 
   /** Which tiers run; may change between runs. */
@@ -515,7 +472,7 @@ export class CpuCore implements Cpu {
   }
 
   requestInterruptWindow(isWanted = true): void {
-    this.#wantsInterruptWindow = isWanted;
+    this.#loop.wantsInterruptWindow = isWanted;
   }
 
   injectInterrupt(vector: number): Exit | undefined {
@@ -529,15 +486,16 @@ export class CpuCore implements Cpu {
 
   injectNmi(): Exit | undefined {
     this.state.activity |= ACTIVITY_NMI_PENDING;
-    return this.#canTakeNmi() ? this.#takeNmi() : undefined;
+    return this.canTakeNmi() ? this.takeNmi() : undefined;
   }
 
-  /** STI's shadow does not hold an NMI back. */
-  #canTakeNmi(): boolean {
+  /** One is pending, and neither another nor MOV SS holds it back; STI's shadow does not. */
+  canTakeNmi(): boolean {
     return (this.state.activity & (ACTIVITY_NMI_PENDING | ACTIVITY_NMI_BLOCKED | ACTIVITY_MOV_SS)) === ACTIVITY_NMI_PENDING;
   }
 
-  #takeNmi(): Exit | undefined {
+  /** Delivers the NMI that is pending. */
+  takeNmi(): Exit | undefined {
     this.state.activity = (this.state.activity & ~ACTIVITY_NMI_PENDING) | ACTIVITY_NMI_BLOCKED;
     return exitOf(() => deliverInterrupt(this, NMI));
   }
@@ -563,238 +521,6 @@ export class CpuCore implements Cpu {
   }
 
   run(budget: number): Exit {
-    try {
-      return this.#clock ? this.#clock.run(() => this.#run(budget)) : this.#run(budget);
-    } catch (refusal) {
-      return toExit(refusal);
-    } finally {
-      this.mmu.isBatched = false;
-      this.#instructions = this.instructionCount;
-      this.#slice = this.#retired = 0;
-    }
-  }
-
-  #run(budget: number): Exit {
-    const view = this.#view;
-    const hasHostSyscall = this.host.syscall !== undefined && this.intercepts.syscall;
-    view.setInt32(L.HAS_HOST_SYSCALL, Number(hasHostSyscall), true);
-    let record = 0;
-    // Whether RIP is where a branch goes, and no place in the middle of something.
-    let isTarget = false;
-    let deliveries = 0;
-    let retiredBefore = 0;
-    const startLow = view.getInt32(L.RIP, true);
-    const startHigh = view.getInt32(L.RIP + 4, true);
-    // The instruction at RIP touches a watched page.
-    let isWatched = false;
-    this.#isStopRequested = false;
-    for (;;) {
-      if (this.#isStopRequested) return STOPPED;
-      if (this.#wantsInterruptWindow && this.canTakeInterrupt) {
-        this.#wantsInterruptWindow = false;
-        return { kind: 'interruptWindow' };
-      }
-      if (this.#canTakeNmi()) {
-        const exit = this.#takeNmi();
-        if (exit) return exit;
-        record = 0;
-      }
-      if (this.#retired >= budget) return BUDGET_SPENT;
-      try {
-        if (record === 0) {
-          record = isTarget ? 0 : this.#engine.code.jumps.atRip();
-          if (record === 0) record = this.#lookup(isTarget);
-          if (this.#retired === 0 && view.getUint16(record + L.R_HANDLER, true) === L.HANDLER_BREAKPOINT) {
-            const isFirst = view.getInt32(L.RIP, true) === startLow && view.getInt32(L.RIP + 4, true) === startHigh;
-            if (isFirst) record += L.RECORD_SIZE;
-          }
-        }
-        isTarget = false;
-        if (this.#engine.wantsSample) this.#engine.sample(this.#modes.current, () => this.#locateRip());
-        const isStepping = (this.state.systemFlags & TF) !== 0;
-        const isWatching = this.#breakpoints.isActive;
-        if (isWatching) this.#checkInstructionBreakpoint();
-        const { activity } = this.state;
-        const isWaiting = (activity & SHADOWS) !== 0 && (this.#wantsInterruptWindow || (activity & ACTIVITY_NMI_PENDING) !== 0);
-        const slice = isStepping || isWatching || isWatched || isWaiting ? 1 : Math.min(budget - this.#retired, this.#engine.slice);
-        view.setInt32(L.REMAINING, slice, true);
-        this.#slice = slice;
-        this.mmu.isBatched = slice > 1;
-        const next = this.#engine.run(record, slice);
-        if (slice === 1) this.mmu.finishWatched();
-        this.mmu.isBatched = false;
-        isWatched = false;
-        const retired = this.#inSlice();
-        this.#slice = 0;
-        this.#retired += retired;
-        const reason = next === 0 ? view.getInt32(L.STOP_REASON, true) : 0;
-        // RF and shadows are what the host's SYSCALL has left there, if that came last.
-        if (retired > 0 && reason !== L.STOP_NEWS) this.#clearShadows();
-        if (next !== 0) {
-          record = next;
-          this.#setRipTo(next);
-          if (isStepping || isWatching) {
-            const exit = this.#raiseDebugTrap(isStepping);
-            if (exit) return exit;
-            record = 0;
-          }
-          continue;
-        }
-        record = 0;
-        if (reason === L.STOP_LOOKUP) {
-          isTarget = true;
-          continue;
-        }
-        if (reason === L.STOP_NEWS) continue;
-        const stopped = view.getInt32(L.STOP_RECORD, true);
-        this.state.copy(L.RIP, stopped + L.R_RIP);
-        if (reason === L.STOP_SYSTEM) {
-          const generation = view.getInt32(L.JUMP_GENERATION, true);
-          const exit = this.#system(stopped, isStepping);
-          if (exit) return exit;
-          record = this.#recordBehind(stopped, generation);
-          continue;
-        }
-        if (reason === L.STOP_BREAKPOINT) return { kind: 'breakpoint' };
-        let fault = this.#pending;
-        this.#pending = undefined;
-        if (fault === WATCHED) {
-          isWatched = true;
-          record = stopped;
-          continue;
-        }
-        if (reason === L.STOP_EXCEPTION) {
-          const vector = view.getInt32(L.STOP_DETAIL, true);
-          fault = new Fault(vector, hasErrorCode(vector) ? view.getInt32(L.ARGS, true) : undefined);
-        }
-        throw fault ?? new Error('bug: the loop stopped for no reason');
-      } catch (fault) {
-        if (!(fault instanceof Fault)) throw fault;
-        record = 0;
-        const exit = this.raise(fault);
-        if (exit) return exit;
-        // A handler that faults on its own first instruction for ever must not hold the host.
-        if (this.#retired !== retiredBefore) deliveries = 0;
-        retiredBefore = this.#retired;
-        if (++deliveries > MAX_IDLE_DELIVERIES) return BUDGET_SPENT;
-      }
-    }
-  }
-
-  /** The record behind a system instruction's; 0 when that changed the mode, a mapping (another jump generation) or RIP. */
-  #recordBehind(record: number, generation: number): number {
-    const { words } = this.state;
-    const next = (record + L.R_RIP_NEXT) >> 2;
-    const isBehind = words[L.RIP >> 2] === words[next] && words[(L.RIP >> 2) + 1] === words[next + 1];
-    return isBehind && words[L.JUMP_GENERATION >> 2] === generation ? record + L.RECORD_SIZE : 0;
-  }
-
-  #locateRip(): { rip: bigint; maddr: number } | undefined {
-    const { rip } = this;
-    const translation = this.translate(rip, 'execute');
-    return translation.ok ? { rip, maddr: translation.maddr } : undefined;
-  }
-
-  #clearShadows(): void {
-    if (this.state.activity & SHADOWS) this.state.activity &= ~SHADOWS;
-    if (this.state.systemFlags & (1 << 16)) this.state.systemFlags &= ~(1 << 16);
-  }
-
-  #setRipTo(record: number): void {
-    // The lookup pseudo record stands for RIP itself.
-    if (this.#view.getUint16(record + L.R_HANDLER, true) !== L.HANDLER_LOOKUP) this.state.copy(L.RIP, record + L.R_RIP);
-  }
-
-  #lookup(isTarget: boolean): number {
-    const rip = this.rip;
-    const isUser = this.cpl === 3;
-    const { current: mode, codeBase, codeLimit } = this.#modes;
-    const linear = BigInt.asUintN(mode.code === 64 ? 64 : 32, rip + codeBase);
-    if (mode.code !== 64 && rip > BigInt(codeLimit)) throw new Fault(GP, 0);
-    const locate = (vaddr: bigint): number => {
-      const found = this.mmu.locate(vaddr, 'execute', isUser);
-      if (!this.mmu.isGlobal(vaddr, 'execute', isUser)) this.#engine.code.jumps.noteLocalCode();
-      return found;
-    };
-    const maddr = locate(linear);
-    if (maddr >= this.memory.size) throw new Fault(GP, 0);
-    return this.#engine.code.lookup(rip, maddr, mode, isTarget, () => {
-      const next = (linear & ~0xfffn) + 4096n;
-      return locate(BigInt.asUintN(mode.code === 64 ? 64 : 32, next));
-    });
-  }
-
-  /** The host performs a SYSCALL within the loop (host_syscall.ts); not 0: that may go on. */
-  #hostSyscall(length: number): number {
-    this.mmu.isBatched = false;
-    this.host.syscall!(length);
-    this.mmu.isBatched = this.#slice > 1;
-    return this.#isStopRequested || this.#wantsInterruptWindow || this.#canTakeNmi() ? 0 : 1;
-  }
-
-  #system(record: number, isStepping: boolean): Exit | undefined {
-    const insn = this.#engine.code.blocks.insns.get(record);
-    if (!insn) throw new Error('bug: a system instruction without its decoded form');
-    const result = systemFunctions[this.#view.getInt32(L.STOP_DETAIL, true)]!(this, insn);
-    if (typeof result === 'object') return result;
-    if (result === undefined || result === 'shadow' || result === 'stackShadow') {
-      this.state.advance(insn.length, this.#modes.current.code === 64);
-    }
-    this.#retired++;
-    this.state.systemFlags &= ~(result === 'keepRf' ? 0 : 1 << 16);
-    const shadow = result === 'shadow' ? ACTIVITY_STI : result === 'stackShadow' ? ACTIVITY_MOV_SS : 0;
-    this.state.activity = (this.state.activity & ~SHADOWS) | shadow;
-    const isTrapped = result === 'switched' ? (this.state.systemFlags & TF) !== 0 : isStepping;
-    return result === 'stackShadow' ? undefined : this.#raiseDebugTrap(isTrapped);
-  }
-
-  #miss(low: number, high: number, descriptor: number, record: number): number {
-    try {
-      const base = this.#view.getUint8(record + L.R_BASE);
-      const isStack = this.#view.getUint8(record + L.R_SEGMENT) === SS_INDEX && (base === 32 || base === 40);
-      return this.mmu.miss(low, high, descriptor, isStack);
-    } catch (fault) {
-      this.#stopWith(fault, record);
-      return 0;
-    }
-  }
-
-  #helper(helper: number, record: number): number {
-    try {
-      helpers[helper]!(this, record, this.#engine.code.blocks.insns.get(record));
-      return 0;
-    } catch (fault) {
-      this.#stopWith(fault, record);
-      return 1;
-    }
-  }
-
-  /** A fault inside generated code stops the loop; anything else is a bug of ours and goes up through it. */
-  #stopWith(fault: unknown, record: number): void {
-    if (!(fault instanceof Fault || fault instanceof NestedFault || fault === WATCHED)) throw fault;
-    this.#pending = fault as Fault | NestedFault | typeof WATCHED;
-    this.#view.setInt32(L.STOP_RECORD, record, true);
-    this.#view.setInt32(L.STOP_REASON, L.STOP_PENDING, true);
-  }
-
-  /** Raises an exception at RIP: an Exit when it is intercepted, else it is delivered through the IDT. */
-  raise(fault: Fault): Exit | undefined {
-    return interceptException(this, fault) ?? deliverException(this, fault);
-  }
-
-  /** The trap after an instruction that began with TF set or met a data breakpoint: RIP is behind it. */
-  #raiseDebugTrap(isStepping: boolean): Exit | undefined {
-    const dr6 = (isStepping ? DR6_BS : 0) | this.#breakpoints.hits;
-    this.#breakpoints.hits = 0;
-    return dr6 === 0 ? undefined : this.raise(new Fault(DB, undefined, undefined, dr6));
-  }
-
-  /** Instruction breakpoints are faults, unless RFLAGS.RF holds them off for one instruction. */
-  #checkInstructionBreakpoint(): void {
-    this.#breakpoints.hits = 0;
-    if (this.state.systemFlags & RF) return;
-    const linear = BigInt.asUintN(this.#modes.current.code === 64 ? 64 : 32, this.rip + this.#modes.codeBase);
-    const dr6 = this.#breakpoints.atInstruction(linear);
-    if (dr6 !== 0) throw new Fault(DB, undefined, undefined, dr6);
+    return this.#loop.run(budget);
   }
 }

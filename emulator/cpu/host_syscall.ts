@@ -8,7 +8,7 @@ import { R11, RCX } from './interface.ts';
 import { pushIsKnown, pushRecord } from './jump_cache.ts';
 import * as L from './layout.ts';
 import { MemoryFlags } from './memory_flags.ts';
-import { ACTIVITY_MOV_SS, ACTIVITY_STI } from './state.ts';
+import { SHADOWS } from './state.ts';
 import { SYSTEM_SYSCALL } from './system/syscall.ts';
 import { FunctionBody, type ImportedFunction } from './wasm_writer.ts';
 
@@ -53,9 +53,7 @@ export function hostSyscallFunction(syscallIndex: number): FunctionBody {
   load(L.FLAGS_REST).i32(~RF).op('i32.and').tee(rest);
   f.mem('i32.store', L.FLAGS_REST);
   f.i32(0);
-  load(L.ACTIVITY)
-    .i32(~(ACTIVITY_STI | ACTIVITY_MOV_SS))
-    .op('i32.and');
+  load(L.ACTIVITY).i32(~SHADOWS).op('i32.and');
   f.mem('i32.store', L.ACTIVITY);
   f.i32(0);
   new MemoryFlags(f).image();

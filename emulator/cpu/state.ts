@@ -50,6 +50,8 @@ export const ACTIVITY_STI = 1,
   ACTIVITY_MOV_SS = 2,
   ACTIVITY_NMI_BLOCKED = 4,
   ACTIVITY_NMI_PENDING = 8;
+/** What holds interrupts back for one instruction. */
+export const SHADOWS = ACTIVITY_STI | ACTIVITY_MOV_SS;
 
 /** The offsets that an access outside 64-bit mode may use; none when the segment is unusable or cannot be read. */
 export function boundsOf({ attributes, limit }: Segment): { low: number; high: number } {
