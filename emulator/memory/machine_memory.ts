@@ -78,6 +78,7 @@ export class MachineMemory implements Slots {
   flushFrameInTlbs: (mfn: number) => void = () => {};
 
   private readonly ascending: boolean;
+  /** Where the next frame is looked for: behind the last, so that a saved domain finds its own free for long. */
   private cursor: number;
 
   constructor(ram: PhysicalMemory, options: MachineMemoryOptions = {}) {
@@ -180,20 +181,28 @@ export class MachineMemory implements Slots {
   }
 
   private findFree(): number {
-    const step = this.ascending ? 1 : -1;
-    for (; this.isFrame(this.cursor); this.cursor += step) {
-      if (this.owner[this.cursor] === OWNER_FREE) return this.cursor;
-    }
-    return -1;
+    if (this.freeCount === 0) return -1;
+    let mfn = this.cursor;
+    while (this.owner[mfn] !== OWNER_FREE) mfn = this.behind(mfn);
+    this.cursor = this.behind(mfn);
+    return mfn;
+  }
+
+  /** The frame that is looked at after `mfn`. */
+  private behind(mfn: number): number {
+    return (mfn + (this.ascending ? 1 : this.frameCount - 1)) % this.frameCount;
   }
 
   private findFreeRun(count: number): number {
     const runs = Math.floor(this.frameCount / count);
+    const next = this.ascending ? Math.ceil(this.cursor / count) : Math.floor((this.cursor + 1) / count) - 1 + runs;
     for (let i = 0; i < runs; i++) {
-      const first = (this.ascending ? i : runs - 1 - i) * count;
+      const first = ((this.ascending ? next + i : next - i) % runs) * count;
       let size = 0;
       while (size < count && this.owner[first + size] === OWNER_FREE) size++;
-      if (size === count) return first;
+      if (size < count) continue;
+      this.cursor = this.behind(this.ascending ? first + count - 1 : first);
+      return first;
     }
     return -1;
   }
@@ -226,7 +235,6 @@ export class MachineMemory implements Slots {
     this.setM2p(mfn, INVALID_M2P_ENTRY);
     this.bytes.fill(0, mfn * PAGE_SIZE, (mfn + 1) * PAGE_SIZE);
     this.written(mfn * PAGE_SIZE, PAGE_SIZE);
-    if (this.ascending ? mfn < this.cursor : mfn > this.cursor) this.cursor = mfn;
   }
 
   /** The frame changes hands with its content. Only its allocation refers to it, and no TLB may know it any more. */

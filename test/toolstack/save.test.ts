@@ -251,13 +251,31 @@ function crcBytes(bytes: Uint8Array): Uint8Array {
   return header!.subarray(12, 16);
 }
 
+t.test('frames that are free again are the last to be given away', (t) => {
+  const host = new TestHost();
+  const file = join(folder, 'beside');
+  host.create('a');
+  host.run();
+  for (const other of ['b', 'c']) {
+    host.ask('save', { domain: 'a', file });
+    host.create(other);
+    host.run();
+    t.match(host.ask('restore', { file }), { domid: 1 }, `a goes on beside ${other}`);
+    host.run();
+  }
+  t.equal(checkInvariants(host.toolstack.machine.memory), undefined);
+  t.end();
+});
+
 t.test('what cannot be is refused', (t) => {
   const host = new TestHost();
   const file = join(folder, 'whole');
   host.create('a');
   host.run();
   host.ask('save', { domain: 'a', file });
-  host.create('b');
+  host.create('gone', 'memory=24');
+  host.ask('destroy', { domain: 'gone' });
+  host.create('b', 'memory=16');
   const refusal = /^a cannot go on here: its guest has machine frame 0x[0-9a-f]+, which is in use here$/;
   t.throws(() => host.ask('restore', { file }), { message: refusal });
   const large = new TestHost();
