@@ -14,35 +14,31 @@ import { findPageOwner, mayActOn, mayMapFrom } from './page_owner.ts';
 
 type UpdateErrno = 'EINVAL' | 'EPERM' | 'EBUSY' | 'EACCES' | 'ENOMEM' | 'ENOSYS';
 
-/** Domids of the page tables' and of the frames' owner, from `foreigndom`. */
-interface Owners {
-  readonly table: number;
-  readonly frames: number;
+/** Whose page tables are meant by the upper half of `foreigndom`. */
+function findTableOwner({ host, domain }: Call, upper: number): number | 'ESRCH' | 'EINVAL' {
+  if (upper === 0) return domain.id;
+  const owner = host.domains.get(upper - 1);
+  if (owner === undefined) return 'ESRCH';
+  return owner !== domain && owner.vcpus.length === 0 && !owner.isInitial ? 'EINVAL' : owner.id;
 }
 
-function findOwners(call: Call, foreigndom: number): Owners | 'ESRCH' | 'EINVAL' {
-  const { host, domain } = call;
-  let table = domain.id;
-  if (foreigndom >>> 16 !== 0) {
-    table = (foreigndom >>> 16) - 1;
-    const owner = host.domains.get(table);
-    if (owner === undefined) return 'ESRCH';
-    if (owner !== domain && owner.vcpus.length === 0 && !owner.isInitial) return 'EINVAL';
-  }
-  const frames = findPageOwner(host, domain, foreigndom & 0xffff);
-  return frames === undefined ? 'ESRCH' : { table, frames };
-}
-
-/** Of the mmu_update that runs. */
-let owners: Owners;
+/** Of the mmu_update that runs: domids of the page tables' and of the frames' owner. */
+let tableOwner: number;
+let frameOwner: number;
 const PTR = abi.mmu_update_t.offset.ptr >> 2;
 const VAL = abi.mmu_update_t.offset.val >> 2;
 
 const mmuUpdate = implement(abi.mmu_update, {
-  begin(call, { foreigndom }) {
-    const found = findOwners(call, foreigndom);
+  begin(call, registers) {
+    const found = findTableOwner(call, registers.foreigndom >>> 16);
     if (typeof found === 'string') return found;
-    owners = found;
+    const frames = findPageOwner(call.host, call.domain, registers.foreigndom & 0xffff);
+    if (frames === undefined) {
+      countDone(call, registers, 0);
+      return 'ESRCH';
+    }
+    tableOwner = found;
+    frameOwner = frames;
   },
   each(call, element) {
     const low = structWords[PTR]! >>> 0;
@@ -64,13 +60,13 @@ const mmuUpdate = implement(abi.mmu_update, {
 
 function updateTable(call: Call, maddr: number, preservesAd: boolean): UpdateErrno | undefined {
   const { memory } = call.host;
-  if (!mayMapFrom(call.domain, owners.frames) || !mayActOn(call.domain, owners.table)) return 'EPERM';
+  if (!mayMapFrom(call.domain, frameOwner) || !mayActOn(call.domain, tableOwner)) return 'EPERM';
   const mfn = Math.floor(maddr / PAGE_SIZE);
-  if (!memory.getPage(mfn, owners.table)) return 'EINVAL';
+  if (!memory.getPage(mfn, tableOwner)) return 'EINVAL';
   let outcome: UpdateErrno | undefined = 'EINVAL';
   if (isLivePageTable(memory, mfn)) {
-    const isAllowed = memory.type[mfn] === PGT_l1_page_table || owners.frames === owners.table;
-    if (isAllowed) outcome = updateEntry(memory, maddr, structWords[VAL]!, structWords[VAL + 1]!, owners.frames, preservesAd);
+    const isAllowed = memory.type[mfn] === PGT_l1_page_table || frameOwner === tableOwner;
+    if (isAllowed) outcome = updateEntry(memory, maddr, structWords[VAL]!, structWords[VAL + 1]!, frameOwner, preservesAd);
   } else if (getPageType(memory, mfn, PGT_writable_page) === undefined) {
     memory.view.setInt32(maddr, structWords[VAL]!, true);
     memory.view.setInt32(maddr + 4, structWords[VAL + 1]!, true);
@@ -84,8 +80,8 @@ function updateTable(call: Call, maddr: number, preservesAd: boolean): UpdateErr
 
 function updateMachphys(call: Call, mfn: number, pfn: bigint): UpdateErrno | undefined {
   const { memory } = call.host;
-  if (owners.table !== call.domain.id || !mayMapFrom(call.domain, owners.frames)) return 'EPERM';
-  if (!memory.getPage(mfn, owners.frames)) return 'EINVAL';
+  if (tableOwner !== call.domain.id || !mayMapFrom(call.domain, frameOwner)) return 'EPERM';
+  if (!memory.getPage(mfn, frameOwner)) return 'EINVAL';
   memory.setM2p(mfn, pfn);
   memory.putPage(mfn);
   return undefined;
