@@ -106,7 +106,7 @@ t.test('what npm packs is enough, and a difference shows both answers and fails'
 
 t.test("a user's mistake is one line, status 1", async (t) => {
   for (const [args, message] of [
-    [['conform', 'nobody'], /the suite has no guest 'nobody'; it has cpu, /],
+    [['conform', 'nobody'], /the suite has no guest 'nobody'; it has batches, cpu, /],
     [['conform', 'version', '--filter', '('], /--filter .* Give a regular expression/],
     [['conform', 'version', '--filter', 'no such text'], /no check matches/],
     [['conform', '--as', 'dom1'], /Allowed choices are domU, dom0/],
