@@ -105,7 +105,7 @@ export class CodeCache implements CodePages {
         this.#view.setInt32(L.LINK_FROM, 0, true);
         return around.record;
       }
-      block = around && this.#split(around.block, around.record, rip, maddr);
+      block = around && this.split(around.block, around.record, rip, maddr);
     }
     block ??= this.#decode(rip, maddr, mode, secondPage);
     if (isTarget) block.isTarget = true;
@@ -142,7 +142,7 @@ export class CodeCache implements CodePages {
   }
 
   /** Makes the rest of a block from `record` on one of its own, into which the first part falls through. */
-  #split(block: CodeBlock, record: number, rip: bigint, maddr: number): CodeBlock {
+  split(block: CodeBlock, record: number, rip: bigint, maddr: number): CodeBlock {
     const index = (record - block.record) / L.RECORD_SIZE;
     const tail = new CodeBlock(rip, block.modeKey, maddr, record);
     tail.end = block.end;
@@ -179,7 +179,7 @@ export class CodeCache implements CodePages {
     const present = this.#startingAt(rip, maddr, mode.key);
     if (present) return present;
     const around = this.#around(rip, maddr, mode.key);
-    return around ? this.#split(around.block, around.record, rip, maddr) : this.#decode(rip, maddr, mode, () => 0);
+    return around ? this.split(around.block, around.record, rip, maddr) : this.#decode(rip, maddr, mode, () => 0);
   }
 
   /** The next jump to a block finds it; so does the branch that asked for it, if it may have a link. */

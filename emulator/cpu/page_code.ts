@@ -20,7 +20,6 @@ export class PageCode {
   /** RIP of the page's start. */
   #low = 0;
   #high = 0;
-  /** By offset, the record of the instruction there, or 0. */
   readonly #recordAt = new Int32Array(PAGE_SIZE);
   readonly #marks = new Uint8Array(PAGE_SIZE);
   /** By offset, which of the blocks starts there, or -1. */
@@ -50,6 +49,11 @@ export class PageCode {
   /** What stands at an offset is none of it. */
   exclude(offset: number): void {
     this.#recordAt[offset] = 0;
+  }
+
+  /** Of the instruction at an offset, or 0. */
+  recordAt(offset: number): number {
+    return this.#recordAt[offset]!;
   }
 
   /** Blocks in order of their addresses, about `limit` instructions at most. `roots`: where branches go, first. */

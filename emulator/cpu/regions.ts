@@ -41,7 +41,11 @@ interface Part {
 
 interface EmittedPart extends Part {
   readonly functionIndex: number;
+  readonly exportName: string;
 }
+
+/** By place in a module: the same names make V8 know what the exports look like. */
+const exportNames: string[] = [];
 
 /** A WebAssembly module, which lives as long as one of its regions does. */
 interface RegionModule {
@@ -92,6 +96,8 @@ export class Regions {
   #inPeriod = 0;
   #regions = new Set<Region>();
   readonly #pageCode: PageCode;
+  /** By offset in a page, which of its blocks lies there, or -1. */
+  readonly #holder = new Int16Array(PAGE_SIZE);
   readonly #writer: RegionWriter;
   readonly #modules = new ModuleWriter();
   /** By the id of the shape: its template, once it was asked for. */
@@ -179,28 +185,17 @@ export class Regions {
 
   /** Translates what the interpreter knows of a page; execution is at an offset in it. */
   #translate(page: CodePage, known: readonly CodeBlock[], at: number): void {
-    const { rip, maddr, mode } = page;
+    const { rip, maddr } = page;
     const code = this.#pageCode;
     code.start(page.low, page.high, known);
     if (this.#code.blocks.hasBreakpoints) {
       for (let offset = 0; offset < PAGE_SIZE; offset++) if (this.#code.blocks.isBreakpoint(rip + BigInt(offset))) code.exclude(offset);
     }
     const roots: number[] = [];
-    const starts = new Map<number, CodeBlock>();
-    for (const block of known) {
-      const offset = block.start - maddr;
-      starts.set(offset, block);
-      if (block.isTarget) roots.push(offset);
-    }
+    for (const block of known) if (block.isTarget) roots.push(block.start - maddr);
     const found = code.findBlocks(roots.length > 0 ? roots : [at], MAX_INSNS);
     if (found.length === 0) return;
-    // Every block of a region starts one of the interpreter's.
-    for (const block of found) {
-      const { offset } = block;
-      const { record, isEntry } = starts.get(offset) ?? this.#code.blockAt(rip + BigInt(offset), maddr + offset, mode);
-      block.record = record;
-      block.isEntry = isEntry;
-    }
+    this.#startBlocks(page, known, found);
     const groupAt = new Int16Array(PAGE_SIZE).fill(-1);
     const parts = code.group(found, SMALL).map((blocks, i): { members: CodeBlock[]; blocks: RegionBlock[] } => {
       for (const { offset, next } of blocks) groupAt.fill(i, offset, next);
@@ -211,6 +206,30 @@ export class Regions {
       parts.filter((part) => !this.#isThere(part)),
       page,
     );
+  }
+
+  /** Every block of a region starts one of the interpreter's. */
+  #startBlocks({ rip, maddr, mode }: CodePage, known: readonly CodeBlock[], found: readonly RegionBlock[]): void {
+    const blocks = [...known];
+    const holder = this.#holder.fill(-1);
+    for (let i = 0; i < blocks.length; i++) holder.fill(i, blocks[i]!.start - maddr, blocks[i]!.end - maddr);
+    for (const block of found) {
+      const { offset } = block;
+      const record = this.#pageCode.recordAt(offset);
+      const around = holder[offset]! < 0 ? undefined : blocks[holder[offset]!]!;
+      let start = around;
+      if (around?.record !== record) {
+        const isInside = around !== undefined && around.record < record && record < around.record + around.instructions * L.RECORD_SIZE;
+        const at = rip + BigInt(offset);
+        start = isInside ? this.#code.split(around, record, at, maddr + offset) : this.#code.blockAt(at, maddr + offset, mode);
+        if (isInside) {
+          holder.fill(blocks.length, offset, start.end - maddr);
+          blocks.push(start);
+        }
+      }
+      block.record = start!.record;
+      block.isEntry = start!.isEntry;
+    }
   }
 
   /** Whether a live region is just this. */
@@ -225,12 +244,14 @@ export class Regions {
     if (parts.length === 0) return;
     this.#makeRoom(parts.length);
     let hasCalls = false;
-    const emitted = parts.map((part): EmittedPart => {
+    const emitted = parts.map((part, i): EmittedPart => {
       const functionIndex = this.#freeIndices.pop()!;
+      exportNames[i] ??= `r${i}`;
+      const exportName = exportNames[i];
       this.#writer.write(part.blocks, functionIndex, page);
       if (this.#writer.hasCalls) hasCalls = true;
-      this.#modules.add(this.#writer.body, `r${functionIndex}`);
-      return { members: part.members, blocks: part.blocks, functionIndex };
+      this.#modules.add(this.#writer.body, exportName);
+      return { members: part.members, blocks: part.blocks, functionIndex, exportName };
     });
     const bytes = this.#modules.finish({
       imports: hasCalls ? regionImports : NO_IMPORTS,
@@ -246,13 +267,13 @@ export class Regions {
   #install(emitted: readonly EmittedPart[], compiled: WebAssembly.Module, size: number, isWanted = true): void {
     const { exports } = new WebAssembly.Instance(compiled, { e: this.#imports });
     const module: RegionModule = { size, regions: 0 };
-    for (const { members, blocks, functionIndex } of emitted) {
+    for (const { members, blocks, functionIndex, exportName } of emitted) {
       if (!isWanted || members.some((block) => !this.#code.isAlive(block))) {
         this.#freeIndices.push(functionIndex);
         continue;
       }
       for (const block of members) if (block.region) this.drop(block.region);
-      this.#table.set(functionIndex, exports[`r${functionIndex}`]);
+      this.#table.set(functionIndex, exports[exportName]);
       const region: Region = { functionIndex, blocks: members, module, instructions: instructionsOf(blocks) };
       for (const block of members) block.region = region;
       for (const { record, entry } of blocks) if (entry >= 0) this.#enterAt(record, functionIndex, entry);
