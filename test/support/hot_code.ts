@@ -14,8 +14,8 @@ const TARGET = JUMP + 0x800;
 /** More samples than a page of short blocks needs. */
 const VISITS = 40;
 const NOP = 0x90;
-/** SYSCALL: only the interpreter runs it, so that a block ends before it. */
-const END = [0x0f, 0x05];
+/** CLAC: only the interpreter runs it, so that a block ends before it. */
+const END = [0x0f, 0x01, 0xca];
 
 function writeJump({ memory }: CpuCore): void {
   memory.bytes.set([0xff, 0x24, 0x25, ...new Uint8Array(Uint32Array.of(TARGET).buffer)], JUMP);
