@@ -70,3 +70,42 @@ t.test('more hot code than may live at once: the oldest goes, all of it runs', (
   t.ok(liveRegions <= 512, `${liveRegions} regions`);
   t.end();
 });
+
+/** `body` in a loop whose RDI goes up by 8 a round, until it comes to a page that is absent. */
+function walkUntilFault(engine: 'interpret' | 'translate', body: readonly number[]): { stops: string[]; translated: bigint } {
+  const cpu = makeBareCpu({ cpl: 0, engine });
+  const absent = 0x400000n;
+  const table = Number(cpu.cr3) + 0x2000;
+  cpu.memory.view.setBigUint64(table + 8 * Number(absent >> 21n), 0n, true);
+  const round = [...body, 0x48, 0x83, 0xc7, 0x08]; // add rdi, 8
+  loadCode(cpu, [...round, 0xeb, 256 - round.length - 2]); // jmp back
+  cpu.gpr[0] = 0x7fff_ffff_ffff_f000n;
+  cpu.gpr[1] = 0x8000_0000n;
+  cpu.gpr[7] = absent - 8n * 30_000n;
+  const stops: string[] = [];
+  for (let kind = 'budget'; kind === 'budget'; ) {
+    kind = cpu.run(stops.length % 2 === 0 ? 9001 : 13).kind;
+    const registers = [0, 1, 2, 7].map((number) => cpu.gpr[number]!.toString(16));
+    stops.push(`${kind} at ${cpu.rip.toString(16)} after ${cpu.instructions}: flags ${cpu.rflags.toString(16)}, ${registers}`);
+  }
+  return { stops, translated: cpu.statistics().translatedInstructions };
+}
+
+t.test('flags are right wherever they can be seen, also those that nothing in the region reads', (t) => {
+  for (const [what, body] of Object.entries({
+    'an access between two additions': [0x01, 0xc8, 0x8b, 0x17, 0x01, 0xc1], // add eax, ecx; mov edx, [rdi]; add ecx, eax
+    'replaced before the access': [0x48, 0x01, 0xc8, 0x31, 0xca, 0x8b, 0x17], // add rax, rcx; xor edx, ecx; mov edx, [rdi]
+    'replaced behind what leaves them alone': [0x29, 0xc1, 0x8d, 0x50, 0x01, 0x66, 0x01, 0xc8, 0x8b, 0x17], // sub; lea; add ax, cx; mov
+    'an addition from memory': [0x01, 0xc8, 0x03, 0x0f, 0x31, 0xd2], // add eax, ecx; add ecx, [rdi]; xor edx, edx
+    'a carry that INC keeps': [0x48, 0x01, 0xc0, 0xff, 0xc1, 0x8b, 0x17, 0xff, 0xc9], // add rax, rax; inc ecx; mov edx, [rdi]; dec ecx
+    'a shift by CL, which may be 0': [0x01, 0xc8, 0xd3, 0xe2, 0x8b, 0x17, 0x28, 0xe1], // add eax, ecx; shl edx, cl; mov; sub cl, ah
+    'a shift by 1 that a comparison replaces': [0xd1, 0xe0, 0x39, 0xc8, 0x8a, 0x17, 0x83, 0xd0, 0x00], // shl; cmp; mov dl; adc eax, 0
+    'operands that are also the result': [0x01, 0xc0, 0x8b, 0x17, 0xf7, 0xd9, 0x8b, 0x17], // add eax, eax; mov; neg ecx; mov
+  })) {
+    const expected = walkUntilFault('interpret', body);
+    const { stops, translated } = walkUntilFault('translate', body);
+    t.strictSame(stops, expected.stops, what);
+    t.ok(translated > 50_000n, `${what}: ${translated} instructions translated`);
+  }
+  t.end();
+});
