@@ -138,6 +138,8 @@ t.test('top -b', async (t) => {
       memory_kib: Number(memory),
       max_memory_kib: Number(maxmem),
       max_vcpus: Number(vcpus),
+      nets: 0,
+      net_counts: [0, 0],
       vbds: 0,
       vbd_counts: [0, 0, 0, 0],
       vcpu_loads: [],
