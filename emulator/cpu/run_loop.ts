@@ -144,11 +144,12 @@ export class RunLoop {
         this.#slice = slice;
         this.#cpu.mmu.isBatched = slice > 1;
         const next = this.#engine.run(record, slice);
-        if (slice === 1) this.#cpu.mmu.finishWatched();
         this.#cpu.mmu.isBatched = false;
         isWatched = false;
         const retired = this.#inSlice();
         this.#slice = 0;
+        // What an instruction accesses it does before it counts.
+        if (slice === 1) this.#cpu.mmu.finishWatched();
         this.#retired += retired;
         const reason = next === 0 ? view.getInt32(L.STOP_REASON, true) : 0;
         // RF and shadows are what the host's SYSCALL has left there, if that came last.
