@@ -5,7 +5,7 @@
  * mode of the processor has its own, so that a change of mode and back forgets nothing.
  */
 import * as L from './layout.ts';
-import type { Generation, Parked } from './parked.ts';
+import { type Generation, type Parked, Touched } from './parked.ts';
 import type { FunctionBody } from './wasm_writer.ts';
 
 /** An entry: RIP (8 bytes), record (4), generation (4). */
@@ -60,7 +60,7 @@ function isCurrent(f: FunctionBody): FunctionBody {
 }
 
 /** So many entries are kept for a processor that is not on; others that it had are known again unless somebody took their places. */
-const MAX_TOUCHED = 1024;
+const MAX_PARKED = 1024;
 
 export class JumpCache {
   readonly #view: DataView;
@@ -69,9 +69,8 @@ export class JumpCache {
   #modes = new Map<number, Generation>();
   #mode = -1;
   #isFresh = true;
-  /** Where entries were put, as indices of words, since everything was forgotten. */
-  readonly #touched = new Int32Array(MAX_TOUCHED);
-  #touchedCount = 0;
+  /** Where entries were put since everything was forgotten. */
+  #touched = new Touched();
   /** Counts how often all was forgotten for all processors. */
   #epoch = 0;
   #current: Generation = { number: 0, isGlobal: true };
@@ -98,7 +97,7 @@ export class JumpCache {
 
   /** Mappings have changed; `keepsGlobal`: not the global ones. */
   forget(keepsGlobal = false): void {
-    if (!keepsGlobal) this.#touchedCount = 0;
+    if (!keepsGlobal) this.#touched.clear();
     for (const generation of this.#modes.values()) {
       if (keepsGlobal && generation.isGlobal) continue;
       generation.number = ++this.#last;
@@ -115,36 +114,27 @@ export class JumpCache {
 
   /** Everything goes to where it is kept. Another processor follows: first `resume` if it may have been here, then `reenter`. */
   park(parked: Parked): void {
-    const words = this.#words;
-    parked.jumps.size = 0;
-    for (let i = this.#touchedCount - 1; i >= 0; i--) {
-      const entry = this.#touched[i]!;
-      if (words[entry + GENERATION / 4] === 0) continue;
-      parked.jumps.add(words, entry);
-      words[entry + GENERATION / 4] = 0;
-    }
-    this.#touchedCount = 0;
+    const touched = this.#touched;
+    if (touched.count > MAX_PARKED) touched.collect(this.#words, GENERATION / 4, 0, MAX_PARKED);
+    else touched.save(this.#words);
+    parked.jumps.clear();
     parked.modes.clear();
-    this.#swapModes(parked);
+    this.#swap(parked);
     parked.jumpEpoch = this.#epoch;
   }
 
   /** What was kept is known again, but for records of blocks that were dropped (code_cache.ts): those look for themselves here. */
   resume(parked: Parked): void {
     if (parked.jumpEpoch !== this.#epoch) return;
+    this.#swap(parked);
     const words = this.#words;
-    const { words: kept, size } = parked.jumps;
-    for (let i = 0; i < size; i += 5) {
-      const entry = kept[i]!;
-      const handler = words[(kept[i + 1 + RECORD / 4]! + L.R_HANDLER) / 4]! & 0xffff;
-      if (handler === L.HANDLER_GOTO) continue;
-      words[entry] = kept[i + 1]!;
-      words[entry + 1] = kept[i + 2]!;
-      words[entry + 2] = kept[i + 3]!;
-      words[entry + 3] = kept[i + 4]!;
-      this.#touched[this.#touchedCount++] = entry;
+    const { entries, count } = this.#touched;
+    for (let i = 0; i < count; i++) {
+      this.#touched.restore(i, words);
+      const entry = entries[i]!;
+      const handler = words[(words[entry + RECORD / 4]! + L.R_HANDLER) / 4]! & 0xffff;
+      if (handler === L.HANDLER_GOTO) words[entry + GENERATION / 4] = 0;
     }
-    this.#swapModes(parked);
   }
 
   /** The mode is that of before, the processor another. */
@@ -152,9 +142,11 @@ export class JumpCache {
     this.enterMode(this.#mode, this.#isFresh);
   }
 
-  #swapModes(parked: Parked): void {
-    const { modes } = parked;
+  #swap(parked: Parked): void {
+    const { jumps, modes } = parked;
+    parked.jumps = this.#touched;
     parked.modes = this.#modes;
+    this.#touched = jumps;
     this.#modes = modes;
   }
 
@@ -189,7 +181,7 @@ export class JumpCache {
     view.setInt32(entry + 4, high, true);
     view.setInt32(entry + RECORD, record, true);
     view.setInt32(entry + GENERATION, view.getInt32(L.JUMP_GENERATION, true), true);
-    if (this.#touchedCount < MAX_TOUCHED) this.#touched[this.#touchedCount++] = entry / 4;
+    this.#touched.add(entry / 4);
   }
 
   /** The record is no longer a block's. */

@@ -7,7 +7,7 @@ import type { Access } from './interface.ts';
 import * as L from './layout.ts';
 import type { CodePages } from './mmu.ts';
 import type { PageBits } from './page_walk.ts';
-import type { Parked } from './parked.ts';
+import { type Parked, Touched } from './parked.ts';
 
 const SETS = [L.TLB_USER, L.TLB_SUPERVISOR, L.TLB_OPEN];
 const KIND_COUNT = L.TLB_SET_SIZE / L.TLB_KIND_SIZE;
@@ -19,25 +19,9 @@ const FLAG_GLOBAL = 1,
 const WORDS = L.TLB_ENTRY_SIZE / 4;
 const KIND_WORDS = L.TLB_KIND_SIZE / 4;
 const SET_WORDS = L.TLB_SET_SIZE / 4;
-const MAX_TOUCHED = 4096;
 /** Entries of a kind, global or not, that are kept for a processor which is not on: the last ones. */
 const MAX_PARKED = 512;
 const NONE = -1;
-
-/** Entries filled with translations of one kind, global or not, since the last flush of those; when they are more than fit: any. */
-class Touched {
-  readonly entries = new Int32Array(MAX_TOUCHED);
-  count = 0;
-
-  get isTooMany(): boolean {
-    return this.count > MAX_TOUCHED;
-  }
-
-  add(entry: number): void {
-    if (this.count < MAX_TOUCHED) this.entries[this.count] = entry;
-    this.count++;
-  }
-}
 
 /** Compared, as a table by name would cost a search each time. */
 function kindOf(access: Access): number {
@@ -48,8 +32,11 @@ export class Tlb {
   readonly #words: Int32Array;
   /** Sets that have had entries since everything was flushed, by the words' index of their start. */
   readonly #live = new Set<number>();
-  readonly #local = new Touched();
-  readonly #global = new Touched();
+  /** Filled with translations of one kind since the last flush of those. */
+  #local = new Touched();
+  #global = new Touched();
+  /** Something of what was resumed must not come back another time: what was kept of it is more than is there. */
+  #isDirty = false;
   /** 4 MiB and 1 GiB regions of linear addresses where large pages were seen. */
   #large = new Set<number>();
   #huge = new Set<number>();
@@ -105,9 +92,10 @@ export class Tlb {
       this.#empty(this.#local, isGlobalToo);
       if (isGlobalToo) this.#empty(this.#global, true);
     }
-    this.#local.count = 0;
+    this.#local.clear();
     if (!isGlobalToo) return;
-    this.#global.count = 0;
+    this.#global.clear();
+    this.#isDirty = false;
     this.#live.clear();
     this.#large.clear();
     this.#huge.clear();
@@ -116,32 +104,34 @@ export class Tlb {
 
   /** Everything goes, most of it to where it is kept. */
   park(parked: Parked): void {
-    parked.tlb.size = 0;
+    parked.local.clear();
+    parked.global.clear();
     parked.large.clear();
     parked.huge.clear();
     if (this.#local.isTooMany || this.#global.isTooMany) return this.flush(true);
-    this.#move(this.#local, parked);
-    this.#move(this.#global, parked);
+    this.#save(this.#local);
+    this.#save(this.#global);
     this.#live.clear();
-    this.#swapRegions(parked);
+    this.#swap(parked);
+    this.#isDirty = false;
   }
 
-  #move(touched: Touched, { tlb }: Parked): void {
+  #save(touched: Touched): void {
     const words = this.#words;
     const { entries, count } = touched;
-    for (let i = count - 1; i >= 0; i--) {
-      const entry = entries[i]!;
-      if (words[entry] === EMPTY) continue;
-      if (count - i <= MAX_PARKED) tlb.add(words, entry);
-      words[entry] = EMPTY;
-    }
-    touched.count = 0;
+    if (this.#isDirty || count > MAX_PARKED) return touched.collect(words, 0, EMPTY, MAX_PARKED);
+    touched.save(words);
+    for (let i = 0; i < count; i++) words[entries[i]!] = EMPTY;
   }
 
-  #swapRegions(parked: Parked): void {
-    const { large, huge } = parked;
+  #swap(parked: Parked): void {
+    const { local, global, large, huge } = parked;
+    parked.local = this.#local;
+    parked.global = this.#global;
     parked.large = this.#large;
     parked.huge = this.#huge;
+    this.#local = local;
+    this.#global = global;
     this.#large = large;
     this.#huge = huge;
     this.#lastLarge = NONE;
@@ -152,24 +142,32 @@ export class Tlb {
    * frame), nor stores to those that hold code now.
    */
   resume(parked: Parked, code: CodePages, flushedAt: Float64Array | undefined): void {
+    this.#swap(parked);
+    this.#restore(this.#local, code, flushedAt, parked.frameFlushes);
+    this.#restore(this.#global, code, flushedAt, parked.frameFlushes);
+  }
+
+  #restore(touched: Touched, code: CodePages, flushedAt: Float64Array | undefined, frameFlushes: number): void {
     const words = this.#words;
-    const { frameFlushes } = parked;
-    const { words: kept, size } = parked.tlb;
-    for (let i = 0; i < size; i += 5) {
-      const entry = kept[i]!;
-      const low = kept[i + 1]!;
+    const { entries, count } = touched;
+    let live = NONE;
+    for (let i = 0; i < count; i++) {
+      const entry = entries[i]!;
+      touched.restore(i, words);
       const kind = ((entry * 4 - L.TLB_USER) / L.TLB_KIND_SIZE) | 0;
-      const frame = (((low + kept[i + 3]!) >>> 0) - L.RAM) / 4096;
-      if (flushedAt !== undefined && flushedAt[frame]! > frameFlushes) continue;
-      if (kind % KIND_COUNT === WRITE_KIND && code.isCodePage(frame)) continue;
-      words[entry] = low;
-      words[entry + 1] = kept[i + 2]!;
-      words[entry + 2] = kept[i + 3]!;
-      words[entry + 3] = kept[i + 4]!;
-      this.#live.add((L.TLB_USER + ((kind / KIND_COUNT) | 0) * L.TLB_SET_SIZE) / 4);
-      (kept[i + 4]! & FLAG_GLOBAL ? this.#global : this.#local).add(entry);
+      const set = (kind / KIND_COUNT) | 0;
+      if (set !== live) {
+        live = set;
+        this.#live.add((L.TLB_USER + set * L.TLB_SET_SIZE) / 4);
+      }
+      const isForWrites = kind - set * KIND_COUNT === WRITE_KIND;
+      if (flushedAt === undefined && !isForWrites) continue;
+      const frame = (((words[entry]! + words[entry + 2]!) >>> 0) - L.RAM) >>> 12;
+      const isGone = (flushedAt !== undefined && flushedAt[frame]! > frameFlushes) || (isForWrites && code.isCodePage(frame));
+      if (!isGone) continue;
+      words[entry] = EMPTY;
+      this.#isDirty = true;
     }
-    this.#swapRegions(parked);
   }
 
   /** Empties the entries, if what is there now is not global, or whatever it is. */
@@ -184,6 +182,7 @@ export class Tlb {
   /** A linear page, and the whole of the large page that it may belong to. */
   flushPage(low: number, high: number): void {
     const words = this.#words;
+    this.#isDirty = true;
     const pageLow = low & ~0xfff;
     const region = low >>> 30;
     if (this.#large.has(largeRegion(low, high)) || this.#huge.has(hugeRegion(low, high)))
@@ -215,6 +214,7 @@ export class Tlb {
       if (words[entry] !== EMPTY) entries[kept++] = entry;
     }
     touched.count = kept;
+    touched.saved = 0;
   }
 
   #wipe(isGone: (entry: number) => boolean): void {

@@ -64,6 +64,17 @@ class Processors {
     this.on = processor;
   }
 
+  flushFrame(frame: number): this {
+    this.cpu.flushTlbFrame(frame / 4096);
+    return this;
+  }
+
+  /** The first one does something, and the second one is on again. */
+  visit(act: (cpu: CpuCore) => void): void {
+    act(this.turnTo(0).cpu);
+    this.turnTo(1);
+  }
+
   /** An entry of the processor's window, in memory alone. */
   map(processor: number, page: number, entry: bigint): this {
     this.cpu.memory.view.setBigUint64(ROOTS[processor]! + 0x3000 + 8 * page, entry, true);
@@ -126,6 +137,10 @@ t.test('what a processor finds when it is on again', (t) => {
     ['the other flushed its frame', ({ cpu }) => cpu.flushTlbFrame(FRAMES[0]! / 4096), false],
     ['a snapshot was loaded', ({ cpu }) => cpu.restore(cpu.snapshot()), false],
     ['it flushed its own itself', (p) => p.turnTo(0).cpu.flushTlb(), false],
+    ['it did, and left once more', (p) => p.visit((cpu) => cpu.flushTlb()), false],
+    ['it flushed the page, and left once more', (p) => p.visit((cpu) => cpu.flushTlbPage(BigInt(WINDOW))), false],
+    ['it flushed the frame, and left once more', (p) => p.visit((cpu) => cpu.flushTlbFrame(FRAMES[0]! / 4096)), false],
+    ['its frame was flushed, and it came and left once more', (p) => p.flushFrame(FRAMES[0]!).visit(() => {}), false],
     ['it loaded CR3 itself', (p) => (p.turnTo(0).cpu.cr3 = rootOf(0)), false],
     ['its registers were loaded anew', (p) => p.load(0), false],
     [
