@@ -73,6 +73,9 @@ export class JumpCache {
   #touched = new Touched();
   /** Counts how often all was forgotten for all processors. */
   #epoch = 0;
+  /** Counts blocks that were dropped; what is kept of the present processor is as of `#dropsKept`. */
+  #drops = 0;
+  #dropsKept = 0;
   #current: Generation = { number: 0, isGlobal: true };
   #last = 0;
 
@@ -115,12 +118,13 @@ export class JumpCache {
   /** Everything goes to where it is kept. Another processor follows: first `resume` if it may have been here, then `reenter`. */
   park(parked: Parked): void {
     const touched = this.#touched;
-    if (touched.count > MAX_PARKED) touched.collect(this.#words, GENERATION / 4, 0, MAX_PARKED);
+    if (touched.count > MAX_PARKED || this.#drops !== this.#dropsKept) touched.collect(this.#words, GENERATION / 4, 0, MAX_PARKED);
     else touched.save(this.#words);
     parked.jumps.clear();
     parked.modes.clear();
     this.#swap(parked);
     parked.jumpEpoch = this.#epoch;
+    parked.drops = this.#dropsKept = this.#drops;
   }
 
   /** What was kept is known again, but for records of blocks that were dropped (code_cache.ts): those look for themselves here. */
@@ -129,8 +133,10 @@ export class JumpCache {
     this.#swap(parked);
     const words = this.#words;
     const { entries, count } = this.#touched;
+    for (let i = 0; i < count; i++) this.#touched.restore(i, words);
+    this.#dropsKept = parked.drops;
+    if (parked.drops === this.#drops) return;
     for (let i = 0; i < count; i++) {
-      this.#touched.restore(i, words);
       const entry = entries[i]!;
       const handler = words[(words[entry + RECORD / 4]! + L.R_HANDLER) / 4]! & 0xffff;
       if (handler === L.HANDLER_GOTO) words[entry + GENERATION / 4] = 0;
@@ -186,6 +192,7 @@ export class JumpCache {
 
   /** The record is no longer a block's. */
   remove(rip: bigint, record: number): void {
+    this.#drops++;
     const entry = entryOf(Number(BigInt.asIntN(32, rip)), Number(BigInt.asIntN(32, rip >> 32n)));
     if (this.#view.getInt32(entry + RECORD, true) === record) this.#view.setInt32(entry + GENERATION, 0, true);
   }

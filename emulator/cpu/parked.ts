@@ -98,8 +98,9 @@ export class Parked {
   jumps = new Touched();
   /** By the modes' keys. */
   modes = new Map<number, Generation>();
-  /** JumpCache's count of when all was forgotten, when it was parked. */
+  /** JumpCache's counts of when all was forgotten and of dropped blocks, when it was parked. */
   jumpEpoch = -1;
+  drops = 0;
   /** Contexts' counts of flushes of everything, and of single frames, then. */
   epoch = -1;
   frameFlushes = 0;
