@@ -12,28 +12,6 @@ unsigned char data[4][PAGE_SIZE] __attribute__((aligned(4096)));
 unsigned char window[8][PAGE_SIZE] __attribute__((aligned(4096)));
 unsigned char batch[2 * PAGE_SIZE] __attribute__((aligned(4096)));
 struct gnttab_map_grant_ref map_op;
-static char line[80];
-
-/* "name 17" */
-const char *numbered(const char *name, long number)
-{
-    char digits[24], *end = digits + sizeof(digits), *to = line;
-    unsigned long value = number < 0 ? -(unsigned long)number : (unsigned long)number;
-
-    *--end = 0;
-    do
-        *--end = '0' + value % 10;
-    while (value /= 10);
-    if (number < 0)
-        *--end = '-';
-    while (*name)
-        *to++ = *name++;
-    *to++ = ' ';
-    while (*end)
-        *to++ = *end++;
-    *to = 0;
-    return line;
-}
 
 void tell(const char *what, long answer, int status)
 {
@@ -59,7 +37,7 @@ void grant_page(grant_ref_t ref, uint16_t flags, const volatile void *page)
 
 unsigned int flags_of(grant_ref_t ref)
 {
-    return v1[ref].flags;
+    return ref < sizeof(table_pages) / sizeof(*v1) ? v1[ref].flags : 0;
 }
 
 long map_at(domid_t dom, grant_ref_t ref, uint32_t flags, uint64_t where)

@@ -1,5 +1,6 @@
 /* What the parts of this guest share: its grant table, the pages that it grants, the window where they are mapped. */
 #pragma once
+#include "numbered.h"
 #include "paging.h"
 #include "trap.h"
 #include <xen/grant_table.h>
@@ -20,7 +21,6 @@ extern unsigned char batch[2 * PAGE_SIZE];      /* the second page is not there 
 
 /* "what -> 0, status -1", or the errno alone. */
 void tell(const char *what, long answer, int status);
-const char *numbered(const char *name, long number);
 
 void grant(grant_ref_t ref, uint16_t flags, domid_t domid, uint64_t frame);
 void grant_page(grant_ref_t ref, uint16_t flags, const volatile void *page);    /* to ourselves */

@@ -4,6 +4,7 @@
  * may do most of what a domU may not, so there only the calls without privilege are asked.
  */
 #include "event.h"
+#include "numbered.h"
 #include "paging.h"
 #include "ports.h"
 #include <xen/grant_table.h>
@@ -20,28 +21,6 @@
 static unsigned char page[2 * PAGE_SIZE] __attribute__((aligned(4096)));
 static unsigned char info_page[PAGE_SIZE] __attribute__((aligned(4096)));
 static unsigned char spare[PAGE_SIZE] __attribute__((aligned(4096)));         /* its frame comes and goes */
-static char line[64];
-
-/* "name 17" */
-static const char *numbered(const char *name, long number)
-{
-    char digits[24], *end = digits + sizeof(digits), *to = line;
-    unsigned long value = number < 0 ? -(unsigned long)number : (unsigned long)number;
-
-    *--end = 0;
-    do
-        *--end = '0' + value % 10;
-    while (value /= 10);
-    if (number < 0)
-        *--end = '-';
-    while (*name)
-        *to++ = *name++;
-    *to++ = ' ';
-    while (*end)
-        *to++ = *end++;
-    *to = 0;
-    return line;
-}
 
 static void *zeroed(void)
 {
