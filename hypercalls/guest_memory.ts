@@ -103,8 +103,15 @@ export function copyToGuest(
   return seek(host, vaddr, displacement) && copy(host, 'write', source, offset, size);
 }
 
-/** Whether an access of `size` bytes is some words of one page. */
-const isWordsOfPage = (size: number): boolean => (size & 3) === 0 && size <= PAGE_SIZE - (low & (PAGE_SIZE - 1));
+/** Where the words of one page at a vaddr in halves and `displacement` (below 2^31) lie; -1: they are none, or may not be accessed. */
+function placeWords(host: Host, vaddrLow: number, vaddrHigh: number, displacement: number, size: number, access: 'read' | 'write'): number {
+  const at = (vaddrLow + displacement) | 0;
+  const atHigh = at >>> 0 < displacement ? (vaddrHigh + 1) | 0 : vaddrHigh;
+  const isOfPv = host.current.domain.type === 'pv';
+  if ((size & 3) !== 0 || (at & (PAGE_SIZE - 1)) + size > PAGE_SIZE || (isOfPv && !isGuestHigh(atHigh))) return -1;
+  const maddr = host.cpu.place(at, atHigh, access, isOfPv);
+  return maddr < host.memory.bytes.length ? maddr : -1;
+}
 
 /** Two words at a time, as copyWords. */
 function moveWords(from: DataView, start: number, to: DataView, at: number, size: number): void {
@@ -118,10 +125,8 @@ function moveWords(from: DataView, start: number, to: DataView, at: number, size
 
 /** Fills the struct of call.ts from a vaddr in halves and `displacement`. */
 export function readStruct(host: Host, vaddrLow: number, vaddrHigh: number, displacement: number, size: number): boolean {
-  if (!seekHalves(host, vaddrLow, vaddrHigh, displacement)) return false;
-  if (!isWordsOfPage(size)) return copy(host, 'read', structBytes, 0, size);
-  const maddr = place(host, 'read');
-  if (maddr < 0) return false;
+  const maddr = placeWords(host, vaddrLow, vaddrHigh, displacement, size, 'read');
+  if (maddr < 0) return seekHalves(host, vaddrLow, vaddrHigh, displacement) && copy(host, 'read', structBytes, 0, size);
   moveWords(host.memory.view, maddr, structView, 0, size);
   return true;
 }
@@ -129,10 +134,8 @@ export function readStruct(host: Host, vaddrLow: number, vaddrHigh: number, disp
 /** Copies the struct's bytes `[start, end)` to where they belong in the guest's at a vaddr in halves and `displacement`. */
 export function writeStruct(host: Host, vaddrLow: number, vaddrHigh: number, displacement: number, start: number, end: number): boolean {
   const size = end - start;
-  if (!seekHalves(host, vaddrLow, vaddrHigh, displacement + start)) return false;
-  if (!isWordsOfPage(size)) return copy(host, 'write', structBytes, start, size);
-  const maddr = place(host, 'write');
-  if (maddr < 0) return false;
+  const maddr = placeWords(host, vaddrLow, vaddrHigh, displacement + start, size, 'write');
+  if (maddr < 0) return seekHalves(host, vaddrLow, vaddrHigh, displacement + start) && copy(host, 'write', structBytes, start, size);
   moveWords(structView, start, host.memory.view, maddr, size);
   host.memory.written(maddr, size);
   return true;
