@@ -83,7 +83,7 @@ t.test('what every row gets for free', (t) => {
 
 /** `npm run soak` goes on where this ends. */
 const CALLS = quickOr(100_000, 1_000_000);
-const SECONDS = quickOr(10, 60);
+const SECONDS = quickOr(10, Number.POSITIVE_INFINITY);
 
 t.test('hostile calls of two domains: no throw, only declared errnos, and the books add up after each thousand', (t) => {
   const seed = Number(process.env.FUZZ_SEED ?? 20261122);
