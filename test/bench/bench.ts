@@ -7,6 +7,7 @@ import { asJson, type Figure, type Group, printTable } from './figure.ts';
 import { benchBoot } from './groups/boot.ts';
 import { benchCpu } from './groups/cpu.ts';
 import { benchHost, DOMAIN_MEMORY_RUN, memoryOfDomain } from './groups/host.ts';
+import { benchHotness } from './groups/hotness.ts';
 import { benchHypercall, HYPERCALL_RUN, runCalls } from './groups/hypercall.ts';
 import { benchInterpreter } from './groups/interpreter.ts';
 import { benchMemory, MEMORY_RUN, memoryAfterLongRun } from './groups/memory.ts';
@@ -21,6 +22,7 @@ const groups: Readonly<Record<string, readonly [title: string, Group]>> = {
   hypercall: ['hypercalls of a PV64 guest', benchHypercall],
   host: ['a host of several domains', benchHost],
   translate: ['code that turns hot', benchTranslate],
+  hotness: ['when code is hot', benchHotness],
   scheduler: ['Credit2 alone', benchScheduler],
   memory: ['memory of the engine', benchMemory],
 };

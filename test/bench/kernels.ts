@@ -23,10 +23,10 @@ export const QEMU_IS_MISSING = 'qemu-system-x86_64 is not installed: no ratios (
 const fileOf = ({ image }: Kernel): string => `test/bench/kernels/${image}.elf`;
 
 /** The CPU is at the kernel's first instruction; boot takes its exceptions itself. */
-export function loadKernel(kernel: Kernel, rounds: number, engine: EngineKind): CpuCore {
+export function loadKernel(kernel: Kernel, rounds: number, engine: EngineKind, hotness?: number): CpuCore {
   const isBoot = kernel.image === 'boot';
   const intercepts = isBoot ? { exceptions: 0, softwareInterrupts: false } : {};
-  const cpu = makeBareCpu({ cpl: 0, memorySize: 64 << 20, engine, intercepts });
+  const cpu = makeBareCpu({ cpl: 0, memorySize: 64 << 20, engine, intercepts, ...(hotness !== undefined && { hotness }) });
   cpu.rip = loadSegments(readFileSync(fileOf(kernel)), cpu.memory.bytes);
   cpu.gpr[7] = BigInt(kernel.number);
   cpu.gpr[6] = BigInt(rounds);
@@ -37,8 +37,9 @@ export function runHere(
   kernel: Kernel,
   rounds: number,
   engine: EngineKind,
+  hotness?: number,
 ): Run & { readonly instructions: number; readonly cpu: CpuCore } {
-  const cpu = loadKernel(kernel, rounds, engine);
+  const cpu = loadKernel(kernel, rounds, engine, hotness);
   const start = performance.now();
   let exit = cpu.run(1e9);
   while (exit.kind === 'budget') exit = cpu.run(1e9);
