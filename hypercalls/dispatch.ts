@@ -2,7 +2,7 @@
  * Number -> row -> decoded arguments -> handler -> RAX. The trap layer calls `dispatch` on a PV64 guest kernel's SYSCALL
  * (and on VMCALL of a PVH guest); which families there are is all.ts's business.
  */
-import { RAX } from '../emulator/cpu/interface.ts';
+import { R8, R9, R10, RAX, RDI, RDX, RSI } from '../emulator/cpu/interface.ts';
 import type { Host } from '../emulator/host.ts';
 import type { Timeline } from '../emulator/timeline/timeline.ts';
 import type { Vcpu } from '../emulator/vcpu.ts';
@@ -15,38 +15,31 @@ import { formatCall, nameOfCall } from './trace.ts';
 
 const MAX_ARGUMENTS = 6;
 const ARGUMENT_WORDS = 2 * MAX_ARGUMENTS;
-/** Where the halves of the argument registers are. */
-const RDI = 2 * 7,
-  RSI = 2 * 6,
-  RDX = 2 * 2,
-  R10 = 2 * 10,
-  R8 = 2 * 8,
-  R9 = 2 * 9;
 
 /** Two registers at once, and none in a loop: V8 looks at a typed array's bounds once for all that is written out. */
 function takeArguments(words: Int32Array, count: number): void {
   const to = registerWords;
-  to[0] = words[RDI]!;
-  to[1] = words[RDI + 1]!;
-  to[2] = words[RSI]!;
-  to[3] = words[RSI + 1]!;
+  to[0] = words[2 * RDI]!;
+  to[1] = words[2 * RDI + 1]!;
+  to[2] = words[2 * RSI]!;
+  to[3] = words[2 * RSI + 1]!;
   if (count <= 2) return;
-  to[4] = words[RDX]!;
-  to[5] = words[RDX + 1]!;
-  to[6] = words[R10]!;
-  to[7] = words[R10 + 1]!;
+  to[4] = words[2 * RDX]!;
+  to[5] = words[2 * RDX + 1]!;
+  to[6] = words[2 * R10]!;
+  to[7] = words[2 * R10 + 1]!;
   if (count <= 4) return;
-  to[8] = words[R8]!;
-  to[9] = words[R8 + 1]!;
-  to[10] = words[R9]!;
-  to[11] = words[R9 + 1]!;
+  to[8] = words[2 * R8]!;
+  to[9] = words[2 * R8 + 1]!;
+  to[10] = words[2 * R9]!;
+  to[11] = words[2 * R9 + 1]!;
 }
 
 /** What is left to do goes where the call has its arguments. */
 function giveBack(words: Int32Array, count: number): void {
   [RDI, RSI, RDX, R10, R8, R9].slice(0, count).forEach((register, i) => {
-    words[register] = registerWords[2 * i]!;
-    words[register + 1] = registerWords[2 * i + 1]!;
+    words[2 * register] = registerWords[2 * i]!;
+    words[2 * register + 1] = registerWords[2 * i + 1]!;
   });
 }
 

@@ -2,8 +2,10 @@
  * One run of the CPU for `emu_start`, and what becomes of everything that ends it: hooks are called, the instruction goes
  * on, or an error code comes back. The guest never sees an exception: there is a hook for it or the run ends.
  */
+
 import { Fault } from '../cpu/fault.ts';
 import type { CpuCore, Exit, InstructionExit, MemoryAccess, NestedFaultExit } from '../cpu/index.ts';
+import { RAX, RBX, RCX, RDX } from '../cpu/interface.ts';
 import { NestedFault } from '../cpu/nested.ts';
 import { Accesses } from './accesses.ts';
 import { type Block, Blocks } from './blocks.ts';
@@ -15,10 +17,6 @@ import type { GuestMemory } from './memory.ts';
 import { performPort } from './ports.ts';
 import { isLongCode } from './segments.ts';
 
-const RAX = 0,
-  RCX = 1,
-  RDX = 2,
-  RBX = 3;
 const PF = 14,
   UD = 6;
 /** Instructions between looks at the clock, and without one. */

@@ -1,5 +1,7 @@
 /** IN, OUT, INS and OUTS performed for the CPU, with the program's hooks behind the ports. */
+
 import type { CpuCore, DecodedInstruction, SegmentName } from '../cpu/index.ts';
+import { RAX, RCX, RDI, RDX, RSI } from '../cpu/interface.ts';
 import { fromBytes, toBytes } from './registers.ts';
 import { isLongCode } from './segments.ts';
 
@@ -10,11 +12,6 @@ export interface Ports {
   isRedirected(): boolean;
 }
 
-const RAX = 0,
-  RCX = 1,
-  RDX = 2,
-  RSI = 6,
-  RDI = 7;
 const DF = 0x400n;
 
 const mask = (size: number): bigint => (1n << BigInt(8 * size)) - 1n;

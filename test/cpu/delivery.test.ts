@@ -1,7 +1,9 @@
 // Exceptions and interrupts through the IDT, and single stepping: one claim a row.
+
 import t from 'tap';
 import type { Exit } from '../../emulator/cpu/exit.ts';
 import type { CpuCore } from '../../emulator/cpu/index.ts';
+import { R11, RAX, RCX, RDI, RSP } from '../../emulator/cpu/interface.ts';
 import { loadCode } from '../support/bare_cpu.ts';
 import { gate, PageTables, read64, write64 } from '../support/tables.ts';
 import {
@@ -25,11 +27,6 @@ import {
   NP,
   PF,
   POPF,
-  R11,
-  RAX,
-  RCX,
-  RDI,
-  RSP,
   RSP0,
   RSP1,
   refuse,

@@ -1,6 +1,8 @@
 // System instructions: who may execute them, what the host sees of them, what they do: one claim a row.
+
 import t from 'tap';
 import type { CpuCore } from '../../emulator/cpu/index.ts';
+import { R11, RAX, RBX, RCX, RDI, RDX, RSI, RSP } from '../../emulator/cpu/interface.ts';
 import { loadCode, makeBareCpu } from '../support/bare_cpu.ts';
 import { P, PageTables, RW, read64, write64 } from '../support/tables.ts';
 import {
@@ -23,15 +25,7 @@ import {
   POPF,
   PUSHF,
   perform,
-  R11,
-  RAX,
-  RBX,
-  RCX,
-  RDI,
   RDMSR,
-  RDX,
-  RSI,
-  RSP,
   refuse,
   runOne,
   STACK,

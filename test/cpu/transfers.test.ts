@@ -1,6 +1,8 @@
 // Segments and descriptor tables, and the transfers through them: one claim a row.
+
 import t from 'tap';
 import type { CpuCore } from '../../emulator/cpu/index.ts';
+import { RAX, RCX, RDI, RSP } from '../../emulator/cpu/interface.ts';
 import { descriptor, read64, write64 } from '../support/tables.ts';
 import {
   CODE,
@@ -14,11 +16,7 @@ import {
   makeKernel,
   NP,
   perform,
-  RAX,
-  RCX,
-  RDI,
   RETFQ,
-  RSP,
   RSP0,
   refuse,
   runOne,

@@ -5,19 +5,13 @@
  * what the real CPU ended with: instructions, flags, and hashes of the rest.
  */
 import { gunzipSync } from 'node:zlib';
+import { R14, RAX, RBP, RBX, RCX, RDI, RSI } from '../../emulator/cpu/interface.ts';
 import type { Row } from '../../emulator/cpu/row.ts';
 import { CODE_ADDRESS, inputState, type MachineState, makeRandom, WINDOW_ADDRESS } from './vectors.ts';
 
 export const MAX_PROGRAM = 250;
 /** Memory operands lie around RBP, the stack below them. */
 const BASE = WINDOW_ADDRESS + 192;
-const RAX = 0,
-  RCX = 1,
-  RBX = 3,
-  RBP = 5,
-  RSI = 6,
-  RDI = 7,
-  R14 = 14;
 const WRITABLE = [0, 1, 2, 3, 6, 7, 8, 9, 10, 11, 12, 13, 14];
 const MAX_DEPTH = 40;
 

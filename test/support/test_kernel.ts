@@ -6,14 +6,6 @@ import type { SegmentName } from '../../emulator/cpu/interface.ts';
 import { freshBareCpu, loadCode } from './bare_cpu.ts';
 import { descriptor, gate, write64 } from './tables.ts';
 
-export const RAX = 0,
-  RCX = 1,
-  RDX = 2,
-  RBX = 3,
-  RSP = 4,
-  RSI = 6,
-  RDI = 7,
-  R11 = 11;
 export const DB = 1,
   UD = 6,
   DF = 8,

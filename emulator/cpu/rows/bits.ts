@@ -1,14 +1,11 @@
 /** BT BTS BTR BTC, BSF BSR, BSWAP, XADD, CMPXCHG, CMPXCHG8B/16B (SDM 2A-2B). */
+
 import type { Builder, Operand } from '../builder.ts';
 import { ZF } from '../flags.ts';
+import { RAX, RBX, RCX, RDX } from '../interface.ts';
 import type { Value } from '../ir.ts';
 import { type RowSource, row } from '../row.ts';
 import type { Size } from '../shape.ts';
-
-const RAX = 0,
-  RCX = 1,
-  RDX = 2,
-  RBX = 3;
 
 type Change = ((q: Builder, value: Value, mask: Value) => Value) | undefined;
 

@@ -1,15 +1,14 @@
 /** CLC STC CMC CLD STD LAHF SAHF, LOOPcc and JRCXZ, LEAVE (SDM 2A-2B). */
+
 import type { Builder } from '../builder.ts';
 import { AF, CF, DF, OF, PF, SF, ZF } from '../flags.ts';
+import { RAX, RBP, RCX } from '../interface.ts';
 import type { Value } from '../ir.ts';
 import { FLAGS_REST } from '../layout.ts';
 import { type RowSource, row } from '../row.ts';
 import { branchIf } from './branch.ts';
 import { setStackPointer, stackPtr } from './stack.ts';
 
-const RAX = 0,
-  RCX = 1,
-  RBP = 5;
 const LOW_FLAGS = CF | PF | AF | ZF | SF;
 const CC_ZERO = 4;
 

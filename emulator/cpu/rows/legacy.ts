@@ -2,10 +2,12 @@
  * Rare instructions that are simplest as a program: POP to memory, ENTER, and what only 32-bit code has (PUSHA, POPA,
  * BOUND, the decimal adjustments, SALC) (SDM 2A-2B). Performed by the system unit.
  */
+
 import type { CpuCore } from '../cpu.ts';
 import type { Insn } from '../decoder.ts';
 import { BR, DE, Fault } from '../fault.ts';
 import { AF, CF, OF, PF, SF, ZF } from '../flags.ts';
+import { RAX, RSP } from '../interface.ts';
 import { type RowSource, row } from '../row.ts';
 import { SS_INDEX } from '../state.ts';
 import { defineSystem, type SystemFunction } from '../system/index.ts';
@@ -15,8 +17,6 @@ import {
   memoryOffset,
   moveStack,
   pushAll,
-  RAX,
-  RSP,
   readAt,
   readMemory,
   readStack,

@@ -1,14 +1,13 @@
 /** MUL, IMUL, DIV, IDIV and the sign extensions of the accumulator (SDM 2A). */
+
 import type { Builder } from '../builder.ts';
 import { DE } from '../fault.ts';
 import { HELPER_DIV, HELPER_IDIV } from '../helpers.ts';
+import { RAX, RDX } from '../interface.ts';
 import type { Value } from '../ir.ts';
 import { ARGS } from '../layout.ts';
 import { type RowSource, row } from '../row.ts';
 import type { Size } from '../shape.ts';
-
-const RAX = 0,
-  RDX = 2;
 
 /** Upper 64 bits of the unsigned product, from 32-bit halves. */
 function highProduct(q: Builder, a: Value, b: Value): Value {

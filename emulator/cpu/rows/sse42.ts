@@ -1,17 +1,15 @@
 /** SSE4.2 (SDM 1 12.12): string comparison, PCMPGTQ and CRC32; and POPCNT. */
+
 import type { Builder } from '../builder.ts';
 import { ZF } from '../flags.ts';
 import { defineHelper } from '../helpers.ts';
+import { RAX, RCX, RDX } from '../interface.ts';
 import { ARGS } from '../layout.ts';
 import { type RowSource, row } from '../row.ts';
 import type { Size } from '../shape.ts';
 import { stringHelper } from '../string_compare.ts';
 import { op, xmmBinary } from './sse_integer.ts';
 import { splat, xmmRm } from './sse_operands.ts';
-
-const RAX = 0,
-  RCX = 1,
-  RDX = 2;
 
 /** Memory operands may lie anywhere. Explicit lengths are RAX and RDX, or EAX and EDX without REX.W. */
 function compareStrings(lengths: 'explicit' | 'implicit', result: 'index' | 'mask'): (q: Builder) => void {

@@ -1,5 +1,7 @@
 /** Moves of XMM registers, whole and in parts, and between them and general registers (SDM 1 10.4.1.1, 11.4.1.1, 11.4.2). */
+
 import type { Builder } from '../builder.ts';
+import { RDI } from '../interface.ts';
 import type { Value } from '../ir.ts';
 import { type RowSource, row } from '../row.ts';
 import { lanes, low64, merge64, range, storeVector, xmmRm, zeroVector } from './sse_operands.ts';
@@ -71,7 +73,6 @@ const signs =
 
 /** MASKMOV: stores the bytes whose mask byte has its top bit set, at DS:RDI. `operands` runs once the place is accessible. */
 export function maskedStore(q: Builder, size: 8 | 16, operands: () => { bytes: Value; mask: Value }): void {
-  const RDI = 7;
   const offset = q.get(RDI, q.shape.addressSize);
   const ptr = q.ptr(q.linear(q.shape.segment, offset, size), size, 'rw');
   const { bytes, mask } = operands();

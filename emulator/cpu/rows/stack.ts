@@ -1,9 +1,10 @@
 /** The stack as lowered code uses it: RSP, ESP or SP by the stack's size, SS as segment (SDM 1 6.2). */
+
 import type { Builder } from '../builder.ts';
+import { RSP } from '../interface.ts';
 import type { Value } from '../ir.ts';
 import type { Size } from '../shape.ts';
 
-const RSP = 4;
 const SS = 2;
 
 export function stackPointer(q: Builder): Value {

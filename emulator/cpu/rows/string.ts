@@ -2,17 +2,14 @@
  * MOVS STOS LODS SCAS CMPS and XLAT (SDM 2A-2B). One execution is one iteration; with REP it runs itself again while its
  * count lasts, so every iteration counts as an instruction and a fault leaves the registers of the iterations before it.
  */
+
 import type { Builder } from '../builder.ts';
 import { DF } from '../flags.ts';
+import { RAX, RBX, RCX, RDI, RSI } from '../interface.ts';
 import type { Value } from '../ir.ts';
 import { FLAGS_REST } from '../layout.ts';
 import { type RowSource, row } from '../row.ts';
 
-const RAX = 0,
-  RCX = 1,
-  RBX = 3,
-  RSI = 6,
-  RDI = 7;
 const ES = 0;
 
 function step(q: Builder): Value {

@@ -3,13 +3,15 @@
  * 4.9), in real mode without checks. Task switches and virtual-8086 mode are not supported. As on AMD, REX.W does not
  * widen a far pointer in memory: it is m16:16 or m16:32.
  */
+
 import type { CpuCore } from '../cpu.ts';
 import type { Insn } from '../decoder.ts';
 import { Fault, GP, NP, SS, Unsupported } from '../fault.ts';
 import { AC, ARITHMETIC, DF, ID, IF, IOPL_SHIFT, NT, RF, TF } from '../flags.ts';
+import { RSP } from '../interface.ts';
 import { ACTIVITY_NMI_BLOCKED, CS_INDEX, SS_INDEX } from '../state.ts';
 import { defineSystem, type SystemResult } from './index.ts';
-import { isCanonical, moveStack, pushAll, RSP, readMemory, readStack, stackImage } from './operand.ts';
+import { isCanonical, moveStack, pushAll, readMemory, readStack, stackImage } from './operand.ts';
 import {
   checkStack,
   checkTarget,

@@ -3,14 +3,16 @@
  * checks, stack switch by privilege or IST and the frame (legacy_delivery.ts has the other modes), and what becomes of a
  * fault on the way (double and triple fault).
  */
+
 import type { CpuCore } from '../cpu.ts';
 import type { Exit } from '../exit.ts';
 import { BP, DB, DE, DOUBLE_FAULT, Fault, GP, MC, NMI, NP, OF_VECTOR, PF_VECTOR, SS, TS } from '../fault.ts';
 import { IF, NT, RF, TF } from '../flags.ts';
+import { RSP } from '../interface.ts';
 import * as L from '../layout.ts';
 import { ACTIVITY_MOV_SS, ACTIVITY_STI, ATTR_DB, ATTR_L, CS_INDEX, SS_INDEX } from '../state.ts';
 import { deliverProtected, deliverReal } from './legacy_delivery.ts';
-import { isCanonical, RSP, stackImage } from './operand.ts';
+import { isCanonical, stackImage } from './operand.ts';
 import {
   checkTarget,
   codeOf,

@@ -2,14 +2,16 @@
  * IN, OUT, INS and OUTS: who may use a port (IOPL, then the TSS's I/O permission bitmap, SDM 1 19.5), then the host's
  * intercept. A CPU whose host intercepts no ports has none: reads give ones, writes go nowhere.
  */
+
 import type { CpuCore } from '../cpu.ts';
 import type { Insn } from '../decoder.ts';
 import type { InterceptedInstruction } from '../exit.ts';
 import { Fault, GP } from '../fault.ts';
 import { DF, IOPL_SHIFT } from '../flags.ts';
+import { RAX, RCX, RDI, RDX, RSI } from '../interface.ts';
 import { ATTR_P, ES_INDEX, TR_INDEX } from '../state.ts';
 import { defineSystem, intercepted, type SystemFunction, type SystemResult } from './index.ts';
-import { getRegister, RAX, RCX, RDI, RDX, RSI, readAt, setRegister, sizeMask, writeAt } from './operand.ts';
+import { getRegister, readAt, setRegister, sizeMask, writeAt } from './operand.ts';
 import { isRealMode } from './segments.ts';
 
 const TSS_IO_BASE = 102;

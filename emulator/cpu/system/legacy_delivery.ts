@@ -2,12 +2,13 @@
  * Delivery of an event outside long mode: through real mode's vector table (SDM 3A 21.1.4), or through a 16- or 32-bit
  * interrupt or trap gate (SDM 3A 6.12). Task gates are not supported. interrupts.ts decides what is delivered.
  */
+
 import type { CpuCore } from '../cpu.ts';
 import { Fault, GP, NP, Unsupported } from '../fault.ts';
 import { AC, IF, NT, RF, TF } from '../flags.ts';
+import { RSP } from '../interface.ts';
 import { CS_INDEX, SS_INDEX } from '../state.ts';
 import type { CpuEvent } from './interrupts.ts';
-import { RSP } from './operand.ts';
 import {
   checkTarget,
   codeOf,

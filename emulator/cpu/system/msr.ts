@@ -6,10 +6,11 @@
 import { CR0_PG, CR4_PCE, CR4_TSD, EFER_LMA, EFER_LME, EFER_NXE, EFER_SCE } from '../control_registers.ts';
 import type { CpuCore } from '../cpu.ts';
 import { Fault, GP } from '../fault.ts';
+import { RAX, RBX, RCX, RDX } from '../interface.ts';
 import * as L from '../layout.ts';
 import { FS_INDEX, GS_INDEX } from '../state.ts';
 import { defineSystem, intercepted } from './index.ts';
-import { isCanonical, RAX, RBX, RCX, RDX, setRegister } from './operand.ts';
+import { isCanonical, setRegister } from './operand.ts';
 import { segmentBase } from './segments.ts';
 
 const MSR_TSC = 0x10,

@@ -2,21 +2,14 @@
  * Operands of instructions that the system unit performs: general registers by size, memory under its segment's checks,
  * and the stack. Everything that can fault here does so before it changes anything.
  */
+
 import type { CpuCore } from '../cpu.ts';
 import type { Insn } from '../decoder.ts';
 import { AC_VECTOR, Fault, GP, SS } from '../fault.ts';
+import { RSP } from '../interface.ts';
 import * as L from '../layout.ts';
 import { SS_INDEX } from '../state.ts';
 import { currentStack, pushOnto } from './stack.ts';
-
-export const RAX = 0,
-  RCX = 1,
-  RDX = 2,
-  RBX = 3,
-  RSP = 4,
-  RSI = 6,
-  RDI = 7,
-  R11 = 11;
 
 const sizeMasks = Array.from({ length: 9 }, (_, size) => (1n << BigInt(size * 8)) - 1n);
 export const sizeMask = (size: number): bigint => sizeMasks[size]!;

@@ -4,9 +4,9 @@
  */
 import type { CpuCore } from '../cpu.ts';
 import { Fault, SS, TS } from '../fault.ts';
-import type { Segment } from '../interface.ts';
+import { RSP, type Segment } from '../interface.ts';
 import { ATTR_DB, ATTR_L, boundsOf, CS_INDEX, isWritable, SS_INDEX, TR_INDEX } from '../state.ts';
-import { RSP, sizeMask, stackImage } from './operand.ts';
+import { sizeMask, stackImage } from './operand.ts';
 import {
   codeOf,
   type Descriptor,

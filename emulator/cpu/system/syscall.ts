@@ -7,10 +7,11 @@ import type { CpuCore } from '../cpu.ts';
 import type { Insn } from '../decoder.ts';
 import { Fault, GP, UD } from '../fault.ts';
 import { IF, RF } from '../flags.ts';
+import { R11, RCX, RDX, RSP } from '../interface.ts';
 import * as L from '../layout.ts';
 import { CS_INDEX, FS_INDEX, GS_INDEX, SS_INDEX } from '../state.ts';
 import { defineSystem, type SystemFunction, type SystemResult } from './index.ts';
-import { getRegister, isCanonical, R11, RCX, RDX, RSP, setRegister } from './operand.ts';
+import { getRegister, isCanonical, setRegister } from './operand.ts';
 import { isLongMode, isRealMode, segmentBase } from './segments.ts';
 
 const CODE64 = 0xa09b,
