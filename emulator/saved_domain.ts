@@ -100,6 +100,8 @@ function treesOf({ xenstore }: Machine, id: number, uuid: string): string[] {
   return [domainPath(id), `/vm/${uuid}`, `/libxl/${id}`, ...kinds.map((kind) => `${backends}/${kind}/${id}`)];
 }
 
+const ELSEWHERE = 'restore it before others are made, such as in a host of its own';
+
 /** Why it cannot go on here, undefined: it can. */
 export function refusalOf(machine: Machine, saved: SavedDomain, disks: readonly Disk[]): string | undefined {
   const { memory, domains } = machine;
@@ -112,11 +114,12 @@ export function refusalOf(machine: Machine, saved: SavedDomain, disks: readonly 
   const changed = saved.disks.find(({ sectors }, i) => disks[i]?.sectors !== sectors);
   if (changed !== undefined) return `its disk ${changed.name} had ${changed.sectors} sectors, and ${changed.path} has not`;
   const present = domains.get(id);
-  if (present !== undefined) return `its guest knows itself as domain ${id}, and here that is ${present.name}`;
+  if (present !== undefined) return `its guest knows itself as domain ${id}, and here that is ${present.name}; ${ELSEWHERE}`;
   const taken = findTaken(memory, frames);
   if (taken !== undefined) {
-    const frame = `its guest has machine frame 0x${taken.toString(16)}`;
-    return memory.isFrame(taken) ? `${frame}, which is in use here` : `${frame}, and this host has no memory there`;
+    const frame = `its guest knows machine frame 0x${taken.toString(16)} as its own`;
+    if (!memory.isFrame(taken)) return `${frame}, and this host has no memory there; give it more`;
+    return `${frame}, and here ${domains.get(memory.owner[taken]!)?.name ?? 'ring -1'} has it; ${ELSEWHERE}`;
   }
   if (memory.freeCount < frames.mfns.length + RING_FRAMES) return 'the host has no memory left for its own tables';
   return undefined;

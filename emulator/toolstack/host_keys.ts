@@ -75,7 +75,10 @@ function wrong(what: string): never {
   throw new Wrong(what);
 }
 
-const text = (value: unknown): string => (typeof value === 'string' ? value : wrong('write text in quotes'));
+function text(value: unknown): string {
+  if (typeof value !== 'string') return wrong('write text in quotes');
+  return value.includes('\0') ? wrong('leave out the character of code 0') : value;
+}
 
 /** In tables and paths, and never to be mistaken for a domid. */
 function name(value: unknown): string {

@@ -112,9 +112,8 @@ export class Toolstack {
   /** Builds the domain, and lets it run unless it shall stay paused. */
   create(given: DomainDescription, isPaused = false): Domain {
     const description = { ...given, vif: given.vif.map((net, i) => withMac(net, given.name, i)) };
-    const { name, kernel, ramdisk, maxvcpus = description.vcpus } = description;
+    const { name, kernel, ramdisk } = description;
     this.refuseTakenName(name);
-    if (description.cap > 100 * maxvcpus) throw new ToolstackError(capRange(maxvcpus), ERROR_INVAL);
     this.#refuseTooMuchMemory(name, description.memory);
     const image = this.files.read(kernel, 'kernel');
     const ramdiskBytes = ramdisk === undefined ? undefined : this.files.read(ramdisk, 'ramdisk');
@@ -293,8 +292,9 @@ export class Toolstack {
     const { weight, cap } = change;
     if (weight !== undefined && !(weight >= 1 && weight <= 65535))
       throw new ToolstackError('Cpu weight out of range, valid values are within range from 1 to 65535', ERROR_INVAL);
-    if (cap !== undefined && !(cap >= 0 && cap <= 100 * domain.vcpus.length))
-      throw new ToolstackError(capRange(domain.vcpus.length), ERROR_INVAL);
+    const most = 100 * domain.vcpus.length;
+    if (cap !== undefined && !(cap >= 0 && cap <= most))
+      throw new ToolstackError(`Cpu cap out of range, valid range is from 0 to ${most} for specified number of vcpus`, ERROR_INVAL);
     this.scheduling.adjust(domain, change);
   }
 
@@ -324,5 +324,3 @@ export class Toolstack {
     for (const { domain } of this.records) this.destroy(domain.id);
   }
 }
-
-const capRange = (vcpus: number): string => `Cpu cap out of range, valid range is from 0 to ${100 * vcpus} for specified number of vcpus`;

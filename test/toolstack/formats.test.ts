@@ -51,6 +51,9 @@ const listFlags: readonly (readonly [command: string, flags: Flags])[] = [
   ['xl list -v', { verbose: true }],
   ['xl list -c', { cpupool: true }],
   ['xl list -n', { numa: true }],
+  ['xl list -Z', { context: true }],
+  ['xl list -c -v', { cpupool: true, verbose: true }],
+  ['xl list -n -v -c -Z', { numa: true, verbose: true, cpupool: true, context: true }],
 ];
 
 t.test('list', async (t) => {

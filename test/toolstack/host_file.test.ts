@@ -82,6 +82,15 @@ const mistakes: readonly (readonly [claim: string, text: string, message: RegExp
   ['more memory than the host',    `[host]\nmemory = "64M"\n${domain}memory = "65M"\n`, /^h\.toml:6: memory: up to here the domains have 65M, and \[host\] memory is 64M; give the host more$/],
   ['cores and topology',           '[host]\ncores = 2\ntopology = { sockets = 2 }\n', /^h\.toml:2: cores and topology say the same; leave one of them out$/],
   ['a topology that is none',      '[host]\ntopology = { socket = 1 }\n',  /^h\.toml:2: topology = .*: write \{ sockets = 1/],
+  ['fewer vCPUs at most',          `${domain}vcpus = 4\nmaxvcpus = 2\n`,    /^h\.toml:5: maxvcpus = 2: it has 4 vcpus; give at least so many$/],
+  ['a cap above its vCPUs',        `${domain}cap = 101\n`,                 /^h\.toml:4: cap = 101: give at most 100, 100 for each vCPU$/],
+  ['text with a NUL',              `${domain}cmdline = "\\u0000"\n`,       /^h\.toml:4: cmdline = "\\u0000": leave out the character of code 0$/],
+  ['a table within a line',        'host = { memory = 1 }\n',              /^h\.toml:1: memory = 1: give from 4M to 3G$/],
+  ['a key with dots',              '\nhost.cores = 0\n',                   /^h\.toml:2: cores = 0: give/],
+  ['a table within a table',       '[host]\n[host.topology]\nsockets = 0', /^h\.toml:2: topology = \{"sockets":0\}: write/],
+  ['domains within a list',        'domain = [\n{ name = "a", kernel = "k" }, # ]\n{ name = "b",\tkernel = "k", cap = -1 }]', /^h\.toml:3: cap = -1: give/],
+  ['a key behind a long text',     `${domain}cmdline = """\ncap = -1\n"""\n'cap' = -1\n`, /^h\.toml:7: cap = -1: give/],
+  ['headers of another kind',      '[[host]]\n',                           /^h\.toml:1: host is a table; write \[host\]/],
 ];
 
 t.test('a mistake is told with file, line, key, value and what to do', (t) => {

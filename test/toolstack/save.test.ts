@@ -236,7 +236,7 @@ t.test('what the toolstack keeps of it goes along', (t) => {
     t.throws(() => one.ask('restore', { file }), { message: 'Domain with name "a" already exists.' });
     one.ask('rename', { domain: 'a', to: 'b' });
     t.throws(() => one.ask('restore', { file }), {
-      message: 'a cannot go on here: its guest knows itself as domain 1, and here that is b',
+      message: /^a cannot go on here: its guest knows itself as domain 1, and here that is b; restore it before others are made, /,
     });
     one.toolstack.destroy(1);
     t.equal(checkInvariants(one.toolstack.machine.memory), undefined);
@@ -276,13 +276,14 @@ t.test('what cannot be is refused', (t) => {
   host.create('gone', 'memory=24');
   host.ask('destroy', { domain: 'gone' });
   host.create('b', 'memory=16');
-  const refusal = /^a cannot go on here: its guest has machine frame 0x[0-9a-f]+, which is in use here$/;
+  const refusal = /^a cannot go on here: its guest knows machine frame 0x[0-9a-f]+ as its own, and here b has it; restore it before /;
   t.throws(() => host.ask('restore', { file }), { message: refusal });
   const large = new TestHost();
   large.create('large', 'memory=24');
   large.ask('save', { domain: 'large', file: join(folder, 'large') });
   t.throws(() => new TestHost('4M').ask('restore', { file: join(folder, 'large') }), {
-    message: /^large cannot go on here: its guest has machine frame 0x[0-9a-f]+, and this host has no memory there$/,
+    message:
+      /^large cannot go on here: its guest knows machine frame 0x[0-9a-f]+ as its own, and this host has no memory there; give it more$/,
   });
   host.create('end', 'kernel=poweroff');
   host.run();

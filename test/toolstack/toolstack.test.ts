@@ -103,7 +103,7 @@ t.test('domains come and go', (t) => {
     message: /^d: memory = 128M, and the host has \d+M left; give it less, or destroy another$/,
   });
   t.throws(() => host.create('d', 'disk=["img.none"]'), { message: 'img.none: there is no such disk' });
-  t.throws(() => host.create('d', 'cap=500'), { message: /^Cpu cap out of range, valid range is from 0 to 100 / });
+  t.throws(() => host.create('d', 'cap=500'), { message: 'd.cfg: cap = 500: give at most 100, 100 for each vCPU' });
   t.same(
     host.toolstack.records.map(({ domain }) => domain.name),
     ['b', 'c'],

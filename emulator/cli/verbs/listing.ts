@@ -11,12 +11,20 @@ export function stateOf({ running, blocked, paused, shutdown, shutdown_reason, d
   return [running ? 'r' : '-', blocked ? 'b' : '-', paused ? 'p' : '-', shutdown ? 's' : '-', reason, dying ? 'd' : '-'].join('');
 }
 
-function listRow(domain: ListedDomain, columns: { verbose: boolean; cpupool: boolean; numa: boolean }): string {
+interface ListColumns {
+  readonly verbose: boolean;
+  readonly context: boolean;
+  readonly cpupool: boolean;
+  readonly numa: boolean;
+}
+
+function listRow(domain: ListedDomain, { verbose, context, cpupool, numa }: ListColumns): string {
   const { name, domid, memory_kib, vcpus, cpu_time, uuid, shutdown_reason } = domain;
   const memory = Math.floor(memory_kib / 1024);
   const row = `${pad(name, -40)} ${pad(domid, 5)} ${pad(memory, 5)} ${pad(vcpus, 5)}     ${stateOf(domain)}  ${seconds(cpu_time, 8)}`;
-  const verbose = columns.verbose ? ` ${uuid} ${pad(shutdown_reason?.toString(16) ?? '-', 8)} ${pad('-', 16)}` : '';
-  return row + verbose + (columns.cpupool ? pad('Pool-0', 16) : '') + (columns.numa ? ' all' : '');
+  const reason = verbose ? ` ${uuid} ${pad(shutdown_reason?.toString(16) ?? '-', 8)}` : '';
+  const label = verbose || context ? ` ${pad('-', 16)}` : '';
+  return row + reason + label + (cpupool ? pad('Pool-0', 16) : '') + (numa ? ' all' : '');
 }
 
 const list: Verb = {
@@ -26,6 +34,7 @@ const list: Verb = {
   flags: [
     ['-l, --long', 'with all that they were made from, as JSON'],
     ['-v, --verbose', 'with UUIDs and why they shut down'],
+    ['-Z, --context', 'with their security labels, which none has'],
     ['-c, --cpupool', 'with their CPU pools'],
     ['-n, --numa', 'with their NUMA nodes'],
   ],
@@ -35,10 +44,12 @@ const list: Verb = {
       return { data, text: `${JSON.stringify(data, null, 4)}\n` };
     }
     const domains = (await client.ask('list', { domain })) as ListedDomain[];
-    const columns = { verbose: flags.verbose === true, cpupool: flags.cpupool === true, numa: flags.numa === true };
+    const isSet = (name: keyof ListColumns): boolean => flags[name] === true;
+    const columns = { verbose: isSet('verbose'), context: isSet('context'), cpupool: isSet('cpupool'), numa: isSet('numa') };
     const head = [
       'Name                                        ID   Mem VCPUs\tState\tTime(s)',
       columns.verbose ? '   UUID                            Reason-Code\tSecurity Label' : '',
+      columns.context && !columns.verbose ? '   Security Label' : '',
       columns.cpupool ? '         Cpupool' : '',
       columns.numa ? ' NODE Affinity' : '',
     ].join('');

@@ -91,7 +91,7 @@ const LIVE_COLUMNS: readonly Column[] = [
 const header = (columns = COLUMNS): string => [pad('NAME', NAME_WIDTH), ...columns.map(([name, width]) => pad(name, width))].join(' ');
 
 function rowsOf(at: Moment, flags: Flags, columns = COLUMNS): string[] {
-  const domains = [...at.now.domains].sort((a, b) => (a.name < b.name ? -1 : 1));
+  const domains = [...at.now.domains].sort((a, b) => (a.name.toLowerCase() < b.name.toLowerCase() ? -1 : 1));
   return domains.flatMap((domain, i) => {
     const name = flags.fullName === true ? domain.name : domain.name.slice(0, NAME_WIDTH);
     const row = [pad(name, NAME_WIDTH), ...columns.map(([, width, value]) => pad(value(domain, at), width))].join(' ');
