@@ -41,11 +41,14 @@ const DRIFT_STEP = 23;
 /** V8 changes a WebAssembly function's tier on entry only, so the loop returns now and then. */
 const SLICE = 1_000_000;
 
+/** Of all CPUs: decoding leaves nothing in it but shapes. */
+let decoder: Decoder | undefined;
+
 export class Engine {
   readonly buffer: ArrayBuffer;
   readonly view: DataView;
   readonly ram: Uint8Array;
-  readonly decoder = new Decoder(rows);
+  readonly decoder: Decoder;
   readonly code: CodeCache;
   readonly #loop: Loop;
   readonly regions: Regions;
@@ -67,19 +70,21 @@ export class Engine {
     this.#hotness = hotness ?? SAMPLE_INSTRUCTIONS;
     this.#kind = kind;
     this.#clock = clock;
+    decoder ??= new Decoder(rows);
+    this.decoder = decoder;
     const memoryPages = Math.ceil(L.RAM / L.WASM_PAGE) + memorySize / L.WASM_PAGE;
     const memory = new WebAssembly.Memory({ initial: memoryPages, maximum: memoryPages });
     this.buffer = memory.buffer;
     this.view = new DataView(this.buffer);
     this.ram = new Uint8Array(this.buffer, L.RAM, memorySize);
     const table = new WebAssembly.Table({ element: 'anyfunc', initial: L.TABLE_SIZE });
-    const { dispatch, saveFlags } = makeDispatcher(memory, memoryPages, table);
+    const { dispatch } = makeDispatcher(memory, memoryPages, table);
     const { miss, split, helper, syscall, protectFrame } = calls;
-    const imports = { memory, table, dispatch, saveFlags, miss, split, helper };
+    const imports = { memory, table, dispatch, miss, split, helper };
     const hot = hotTemplates();
     const templates = new Templates(table, memoryPages, imports, hot);
     this.#loop = makeLoop(memoryPages, { ...imports, syscall }, hot);
-    const { view, ram, decoder } = this;
+    const { view, ram } = this;
     this.code = new CodeCache({
       view,
       ram,
@@ -95,7 +100,7 @@ export class Engine {
       code: this.code,
       templates,
       table,
-      imports,
+      imports: { ...imports, saveFlags: this.#loop.saveFlags },
       memoryPages,
       isAsync: asyncCompilation ?? false,
     });

@@ -29,13 +29,13 @@ export type HotTemplate = readonly [first: Lowered, second?: Lowered];
 
 interface Dispatcher {
   dispatch(from: number): number;
-  /** Puts regions' flags into memory (lazy_flags.ts). */
-  saveFlags: unknown;
 }
 
 export interface Loop {
   /** Runs from a record for at most `count` instructions (> 0); leaves REMAINING, and STOP_* when it returns 0 instead of the next record. */
   run(record: number, count: number): number;
+  /** Puts regions' flags into memory (lazy_flags.ts). */
+  saveFlags: unknown;
 }
 
 export function makeDispatcher(memory: WebAssembly.Memory, memoryPages: number, table: WebAssembly.Table): Dispatcher {
@@ -44,8 +44,6 @@ export function makeDispatcher(memory: WebAssembly.Memory, memoryPages: number, 
     indirect: [],
     memoryPages,
     functions: [
-      { body: flagAuxFunction(), export: 'flagAux' },
-      { body: saveFlagsFunction(0), export: 'saveFlags' },
       { body: dispatchFunction(), export: 'dispatch' },
       { body: lookupFunction(), export: 'lookup' },
       { body: breakpointFunction(), export: 'breakpoint' },

@@ -77,6 +77,9 @@ const MAX_INSNS = 800;
 const NO_IMPORTS: readonly ImportedFunction[] = [],
   NO_SIGNATURES: readonly Signature[] = [];
 
+/** Of all CPUs with the same shapes. */
+const regionTemplates = new WeakMap<Decoder, (RegionTemplate | undefined)[]>();
+
 export class Regions {
   readonly #view: DataView;
   readonly #decoder: Decoder;
@@ -101,7 +104,7 @@ export class Regions {
   readonly #writer: RegionWriter;
   readonly #modules = new ModuleWriter();
   /** By the id of the shape: its template, once it was asked for. */
-  readonly #regionTemplates: (RegionTemplate | undefined)[] = [undefined];
+  readonly #regionTemplates: (RegionTemplate | undefined)[];
   /** Places in the function table. */
   readonly #freeIndices = Array.from({ length: L.MAX_REGIONS }, (_, i) => L.FIRST_REGION + L.MAX_REGIONS - 1 - i);
   translations = 0;
@@ -131,6 +134,8 @@ export class Regions {
     this.#imports = options.imports;
     this.#memoryPages = options.memoryPages;
     this.#isAsync = options.isAsync;
+    this.#regionTemplates = regionTemplates.get(options.decoder) ?? [undefined];
+    regionTemplates.set(options.decoder, this.#regionTemplates);
     const { buffer } = options.view;
     this.#pageCode = new PageCode(buffer as ArrayBuffer, (record) => this.#templateOf(record));
     this.#writer = new RegionWriter(this.#pageCode, buffer as ArrayBuffer);
@@ -189,7 +194,9 @@ export class Regions {
     const code = this.#pageCode;
     code.start(page.low, page.high, known);
     if (this.#code.blocks.hasBreakpoints) {
-      for (let offset = 0; offset < PAGE_SIZE; offset++) if (this.#code.blocks.isBreakpoint(rip + BigInt(offset))) code.exclude(offset);
+      for (let offset = 0; offset < PAGE_SIZE; offset++) {
+        if (code.recordAt(offset) !== 0 && this.#code.blocks.isBreakpoint(rip + BigInt(offset))) code.exclude(offset);
+      }
     }
     const roots: number[] = [];
     for (const block of known) if (block.isTarget) roots.push(block.start - maddr);

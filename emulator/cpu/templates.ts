@@ -1,6 +1,6 @@
 /**
  * Templates: rows lowered for one shape, cached by shape, compiled to handlers in batches on first need. A template's
- * index is its handler's place in the function table.
+ * index is its handler's place in the function table. What does not depend on the CPU all CPUs of the process share.
  */
 import { Builder } from './builder.ts';
 import { handlerImports } from './emitter.ts';
@@ -19,6 +19,39 @@ export function lower(shape: Shape): readonly Op[] {
   return builder.ops;
 }
 
+/** What is made of a shape, by its key. */
+interface Template {
+  readonly ops: readonly Op[];
+  readonly body: FunctionBody;
+  /** The body's bytes as characters. */
+  readonly code: string;
+}
+const loweredShapes = new Map<number, readonly Op[]>();
+const templates = new Map<number, Template>();
+
+function opsOf(shape: Shape, key: number): readonly Op[] {
+  let ops = loweredShapes.get(key);
+  if (!ops) {
+    ops = lower(shape);
+    loweredShapes.set(key, ops);
+  }
+  return ops;
+}
+
+function templateOf(shape: Shape, key: number): Template {
+  let template = templates.get(key);
+  if (!template) {
+    const ops = opsOf(shape, key);
+    const body = emitHandler(shape, ops);
+    template = { ops, body, code: String.fromCharCode(...body.encode()) };
+    templates.set(key, template);
+  }
+  return template;
+}
+
+/** Modules of the hot templates' handlers, by the list of those, then by the size of memory. */
+const hotModules = new WeakMap<readonly HotTemplate[], Map<number, WebAssembly.Module>>();
+
 export class Templates {
   readonly #indices = new Map<number, number>();
   /** The same by the shape itself: decoding makes the same object of the same shape. */
@@ -26,7 +59,6 @@ export class Templates {
   /** Shapes whose handlers come out the same share one. */
   readonly #byCode = new Map<string, number>();
   readonly #ending = new Set<number>();
-  readonly #ops = new Map<number, readonly Op[]>();
   /** Pairs that run as one: by both indices (0 for any conditional branch), the pair's; and the index of its first by the pair's. */
   readonly #pairs = new Map<number, number>();
   /** Conditional branches that can be any, with their masks (sequence_flags.ts). */
@@ -55,7 +87,11 @@ export class Templates {
       }
       this.#next = index + 1;
     });
-    this.compile();
+    const modules = hotModules.get(hot) ?? new Map<number, WebAssembly.Module>();
+    hotModules.set(hot, modules);
+    const module = modules.get(memoryPages) ?? this.#build();
+    modules.set(memoryPages, module);
+    this.#install(module);
     for (const [index, first] of this.#firsts) table.set(index, table.get(first));
   }
 
@@ -81,13 +117,7 @@ export class Templates {
 
   /** The lowered form of a shape. */
   ops(shape: Shape): readonly Op[] {
-    const key = shapeKey(shape);
-    let ops = this.#ops.get(key);
-    if (!ops) {
-      ops = lower(shape);
-      this.#ops.set(key, ops);
-    }
-    return ops;
+    return opsOf(shape, shapeKey(shape));
   }
 
   get count(): number {
@@ -108,9 +138,7 @@ export class Templates {
     const key = shapeKey(shape);
     const present = this.#indices.get(key);
     if (present !== undefined) return present;
-    const ops = this.ops(shape);
-    const body = emitHandler(shape, ops);
-    const code = String.fromCharCode(...body.encode());
+    const { ops, body, code } = templateOf(shape, key);
     let index = this.#byCode.get(code);
     if (index === undefined) {
       index = this.#next++;
@@ -129,10 +157,16 @@ export class Templates {
 
   /** Compiles what `index` has newly handed out, as one module. */
   compile(): void {
-    if (this.#pending.length === 0) return;
+    if (this.#pending.length > 0) this.#install(this.#build());
+  }
+
+  #build(): WebAssembly.Module {
     const functions = this.#pending.map(({ index, body }) => ({ body, export: `h${index}` }));
-    const bytes = buildModule({ imports: handlerImports, indirect: [], memoryPages: this.#memoryPages, functions });
-    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes), { e: this.#imports });
+    return new WebAssembly.Module(buildModule({ imports: handlerImports, indirect: [], memoryPages: this.#memoryPages, functions }));
+  }
+
+  #install(module: WebAssembly.Module): void {
+    const { exports } = new WebAssembly.Instance(module, { e: this.#imports });
     for (const { index } of this.#pending) this.#table.set(index, exports[`h${index}`]);
     this.#pending = [];
   }
