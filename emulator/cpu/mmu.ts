@@ -9,15 +9,17 @@ import { ACCESS_ALIGN_CHECK, ACCESS_ALIGN_SHIFT, ACCESS_READ, ACCESS_STACK, ACCE
 import { AC_VECTOR, Fault, GP, PF_VECTOR, SS } from './fault.ts';
 import type { Access, Translation, WalkStep } from './interface.ts';
 import * as L from './layout.ts';
+import { PAGE_SIZE } from './layout.ts';
 import { type AccessListener, type MemoryAccess, NestedFault, type NestedPaging, WATCHED } from './nested.ts';
 import { PageWalk, PF_RSVD, PTE_D, PTE_RW, PTE_US, toLinear } from './page_walk.ts';
 import type { Parked } from './parked.ts';
 import { Tlb } from './tlb.ts';
 
-/** What the MMU needs of the code cache: which pages hold decoded code, and to drop it before a store. */
+/** What the MMU needs of the code cache: which pages hold decoded code, to drop it before a store, and where jumps go. */
 export interface CodePages {
   isCodePage(frame: number): boolean;
   invalidate(maddr: number, size: number): void;
+  readonly jumps: { forget(): void };
 }
 
 export class Mmu {
@@ -125,8 +127,8 @@ export class Mmu {
   /** Where a guest-physical page lies; -1 when the nested tables refuse the access. */
   #hostPage(page: number, access: Access): number {
     if (!this.#nested) return page;
-    const nested = this.#nested.translate(page / 4096);
-    return nested?.[access] ? nested.frame * 4096 : -1;
+    const nested = this.#nested.translate(page / PAGE_SIZE);
+    return nested?.[access] ? nested.frame * PAGE_SIZE : -1;
   }
 
   // The TLB
@@ -174,30 +176,40 @@ export class Mmu {
     return isUser ? L.TLB_USER : this.#walker.hasSmap && this.#walker.isOpen ? L.TLB_OPEN : L.TLB_SUPERVISOR;
   }
 
+  /** A page fault leaves no translation of its page behind, which may be why there is one (SDM 3A 4.10.4.1). */
+  #forgetFaulting(low: number, high: number, access: Access): void {
+    this.#walker.forget();
+    const wasFetched = this.#tlb.flushPage(low, high);
+    if (wasFetched || access === 'execute') this.#code.jumps.forget();
+  }
+
   /** The frame's maddr behind a linear page, filling the TLB; throws the access's Fault. */
   #page(low: number, high: number, access: Access, isUser: boolean, isStack: boolean, size = 1): number {
     const walker = this.#walker;
     if (!isCanonical(high) && walker.hasCanonical) throw new Fault(isStack ? SS : GP, 0);
     let page = walker.walk(low, high, access, isUser, true);
-    if (page < 0) throw new Fault(PF_VECTOR, walker.errorCode, toLinear(low, high));
+    if (page < 0) {
+      this.#forgetFaulting(low, high, access);
+      throw new Fault(PF_VECTOR, walker.errorCode, toLinear(low, high));
+    }
     let isWritable = true;
     if (this.#nested) {
-      const nested = this.#nested.translate(page / 4096);
+      const nested = this.#nested.translate(page / PAGE_SIZE);
       if (!nested?.[access]) {
         throw walker.nestedFault(BigInt(page) + BigInt(low & 0xfff), toLinear(low, high), access, size, false);
       }
       isWritable = nested.write;
       if (nested.watched && access !== 'execute') {
         this.#isWatched = true;
-        return nested.frame * 4096;
+        return nested.frame * PAGE_SIZE;
       }
-      page = nested.frame * 4096;
+      page = nested.frame * PAGE_SIZE;
     }
     if (page >= this.#ramSize) return page;
     if (this.#breakpoints.isActive && this.#breakpoints.watchesPage(toLinear(low, high))) return page;
     const { entryFlags, isGlobal, pageBits } = walker;
     const set = this.#setOf(isUser);
-    const isCode = this.#code.isCodePage(page / 4096);
+    const isCode = this.#code.isCodePage(page / PAGE_SIZE);
     const tlb = this.#tlb;
     if (access === 'write') {
       if (!isCode) tlb.fill(low, high, set, 'write', page, isGlobal, pageBits);
@@ -225,7 +237,7 @@ export class Mmu {
     const align = 1 << ((descriptor >> ACCESS_ALIGN_SHIFT) & 7);
     if (low & (align - 1)) throw new Fault(GP, 0);
     const offset = low & 0xfff;
-    const firstSize = Math.min(size, 4096 - offset);
+    const firstSize = Math.min(size, PAGE_SIZE - offset);
     const first = this.#page(low, high, access, isUser, stack, firstSize);
     let second = -1;
     if (firstSize < size) {
@@ -243,7 +255,7 @@ export class Mmu {
       if (this.#flushes !== flushes) return this.miss(low, high, descriptor, isStack, true);
     }
     if (second < 0 && first < this.#ramSize && !watched) {
-      if (access === 'write' && this.#code.isCodePage(first / 4096)) this.#code.invalidate(first + offset, size);
+      if (access === 'write' && this.#code.isCodePage(first / PAGE_SIZE)) this.#code.invalidate(first + offset, size);
       return L.RAM + first + offset;
     }
     const scratch = access === 'write' ? L.SCRATCH_WRITE : L.SCRATCH;
@@ -288,7 +300,7 @@ export class Mmu {
 
   #scatter(from: number, maddr: number, size: number): void {
     if (maddr + size > this.#ramSize) return;
-    if (this.#code.isCodePage((maddr / 4096) | 0)) this.#code.invalidate(maddr, size);
+    if (this.#code.isCodePage((maddr / PAGE_SIZE) | 0)) this.#code.invalidate(maddr, size);
     this.#bytes.copyWithin(L.RAM + maddr, from, from + size);
   }
 
@@ -359,7 +371,7 @@ export class Mmu {
     if (this.#isWatched && !this.#report('write', this.#watchedAt(vaddr, bytes.length, 'write'), bytes.slice())) return;
     for (const [maddr, from, count] of pieces) {
       if (maddr + count > this.#ramSize) continue;
-      if (this.#code.isCodePage((maddr / 4096) | 0)) this.#code.invalidate(maddr, count);
+      if (this.#code.isCodePage((maddr / PAGE_SIZE) | 0)) this.#code.invalidate(maddr, count);
       this.#bytes.set(bytes.subarray(from, from + count), L.RAM + maddr);
     }
   }
@@ -370,7 +382,7 @@ export class Mmu {
     this.#isWatched = false;
     for (let offset = 0; offset < size; ) {
       const at = BigInt.asUintN(this.isNarrow ? 32 : 64, vaddr + BigInt(offset));
-      const count = Math.min(size - offset, 4096 - Number(at & 0xfffn));
+      const count = Math.min(size - offset, PAGE_SIZE - Number(at & 0xfffn));
       pieces.push([this.locate(at, access, isUser, isStack, count), offset, count]);
       offset += count;
     }

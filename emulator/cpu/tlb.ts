@@ -5,13 +5,15 @@
  */
 import type { Access } from './interface.ts';
 import * as L from './layout.ts';
+import { PAGE_SIZE } from './layout.ts';
 import type { CodePages } from './mmu.ts';
 import type { PageBits } from './page_walk.ts';
 import { type Parked, Touched } from './parked.ts';
 
 const SETS = [L.TLB_USER, L.TLB_SUPERVISOR, L.TLB_OPEN];
 const KIND_COUNT = L.TLB_SET_SIZE / L.TLB_KIND_SIZE;
-const WRITE_KIND = L.TLB_WRITE / L.TLB_KIND_SIZE;
+const WRITE_KIND = L.TLB_WRITE / L.TLB_KIND_SIZE,
+  FETCH_KIND = L.TLB_FETCH / L.TLB_KIND_SIZE;
 const EMPTY = 1;
 const FLAG_GLOBAL = 1,
   FLAG_LARGE = 2;
@@ -179,26 +181,29 @@ export class Tlb {
     }
   }
 
-  /** A linear page, and the whole of the large page that it may belong to. */
-  flushPage(low: number, high: number): void {
+  /** A linear page, and the whole of the large page that it may belong to; whether the page itself was known for fetches. */
+  flushPage(low: number, high: number): boolean {
     const words = this.#words;
     this.#isDirty = true;
     const pageLow = low & ~0xfff;
     const region = low >>> 30;
-    if (this.#large.has(largeRegion(low, high)) || this.#huge.has(hugeRegion(low, high)))
-      this.#wipe((entry) => (words[entry + 3]! & FLAG_LARGE) !== 0 && words[entry + 1] === high && words[entry]! >>> 30 === region);
+    let wasFetched = false;
     for (const set of SETS) {
-      const first = entryOf(set, 0, low);
-      for (let entry = first; entry < first + SET_WORDS; entry += KIND_WORDS) {
-        if (words[entry] === pageLow && words[entry + 1] === high) words[entry] = EMPTY;
+      for (let kind = 0, entry = entryOf(set, 0, low); kind < KIND_COUNT; kind++, entry += KIND_WORDS) {
+        if (words[entry] !== pageLow || words[entry + 1] !== high) continue;
+        words[entry] = EMPTY;
+        if (kind === FETCH_KIND) wasFetched = true;
       }
     }
+    if (this.#large.has(largeRegion(low, high)) || this.#huge.has(hugeRegion(low, high)))
+      this.#wipe((entry) => (words[entry + 3]! & FLAG_LARGE) !== 0 && words[entry + 1] === high && words[entry]! >>> 30 === region);
+    return wasFetched;
   }
 
   /** Whatever leads to a frame; false when there are too many entries to look at: flush all. Lists only what is left from now on. */
   flushFrame(frame: number): boolean {
     if (this.#local.isTooMany || this.#global.isTooMany) return false;
-    const page = (L.RAM + frame * 4096) | 0;
+    const page = (L.RAM + frame * PAGE_SIZE) | 0;
     this.#emptyFrame(this.#local, page);
     this.#emptyFrame(this.#global, page);
     return true;
@@ -225,7 +230,7 @@ export class Tlb {
   /** No store may reach a frame any more without being seen. */
   protectFrame(frame: number): void {
     const words = this.#words;
-    const page = (L.RAM + frame * 4096) | 0;
+    const page = (L.RAM + frame * PAGE_SIZE) | 0;
     for (const set of this.#live) {
       const start = set + L.TLB_WRITE / 4;
       for (let entry = start; entry < start + KIND_WORDS; entry += WORDS) {

@@ -245,6 +245,37 @@ t.test('what drops a translation', (t) => {
   t.end();
 });
 
+t.test('a page fault drops what is known of its page (SDM 3A 4.10.4.1)', (t) => {
+  const fault = `#14(7) ${PAGE.toString(16)}`;
+  for (const engine of engineKinds) {
+    const claim = (name: string): string => `${engine}: ${name}`;
+    const { cpu, tables } = longCpu(engine, 3);
+    const runAt = (rip: bigint): bigint => {
+      cpu.rip = rip;
+      t.same(cpu.run(1), { kind: 'budget' });
+      return cpu.gpr[RAX]! & 0xffn;
+    };
+    for (const number of [1, 2]) cpu.memory.bytes.set([0xb0, number], FRAME + (number - 1) * 4096); // mov al, number
+    tables.map(PAGE, FRAME, P | US);
+    t.same([load(cpu), runAt(PAGE)], [0xb0n, 1n]);
+    write64(cpu, tables.entry(PAGE, 1), BigInt(FRAME + 4096) | P | US);
+    t.equal(run(cpu, STORE8, 0n), fault);
+    t.equal(runAt(PAGE), 2n, claim('a store: fetches'));
+    cpu.gpr[RBX] = PAGE + 1n;
+    t.equal(load(cpu), 2n, claim('a store: loads'));
+    cpu.gpr[RBX] = PAGE;
+
+    tables.change(PAGE, 2, RW, 0n);
+    write64(cpu, tables.entry(PAGE, 1), BigInt(FRAME) | P | RW | US);
+    t.equal(load(cpu), 0xb0n);
+    t.equal(run(cpu, STORE8, 0n), fault);
+    write64(cpu, tables.entry(PAGE, 2), read64(cpu, tables.entry(PAGE, 2)) | RW);
+    run(cpu, STORE8, 0n);
+    t.equal(run(cpu, STORE8, 9n), 'budget', claim('what tables above it said does not make the fault come again'));
+  }
+  t.end();
+});
+
 /** INVPCID with its descriptor in RAM. */
 function invpcid(cpu: CpuCore, type: bigint, pcid: bigint, vaddr: bigint): string {
   write64(cpu, 0x6_0000, pcid, vaddr);
