@@ -9,9 +9,8 @@ import type { Disk } from '../hypercalls/block/disk.ts';
 import { ConsoleRing } from '../hypercalls/console/ring.ts';
 import { connectToHost, type HostChannel } from '../hypercalls/event_channel/ports.ts';
 import { type Capture, NetBackend, type SavedInterface } from '../hypercalls/net/backend.ts';
-import { populateInterface } from '../hypercalls/net/device_tree.ts';
+import { pathsOfInterface, populateInterface } from '../hypercalls/net/device_tree.ts';
 import type { Networks } from '../hypercalls/net/network.ts';
-import { devicePaths } from '../hypercalls/xenbus/device_nodes.ts';
 import { type SavedRing, XenstoreRing } from '../hypercalls/xenstore/ring.ts';
 import type { XenStore } from '../hypercalls/xenstore/store.ts';
 import type { Domain } from './domain.ts';
@@ -159,7 +158,7 @@ export class HostEnds {
     });
     this.#interfaces = saved.interfaces.map(({ mac, bridge, ...state }, handle) => {
       const wiring = { network: networks.find(bridge), capture: captures[handle] };
-      return { mac, bridge, backend: new NetBackend(host, domain, wiring, xenstore, devicePaths(domain.id, 'vif', handle), state) };
+      return { mac, bridge, backend: new NetBackend(host, domain, wiring, xenstore, pathsOfInterface(domain.id, handle), state) };
     });
   }
 

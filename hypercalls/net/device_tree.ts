@@ -1,5 +1,5 @@
 /** The nodes that xl 4.17 makes for each network interface of a domain; read off a real one (`xenstore-ls -fp`). */
-import { type DevicePaths, populateDevice } from '../xenbus/device_nodes.ts';
+import { type DevicePaths, devicePaths, populateDevice } from '../xenbus/device_nodes.ts';
 import type { XenStore } from '../xenstore/store.ts';
 
 export interface InterfaceNodes {
@@ -19,3 +19,6 @@ export function populateInterface(store: XenStore, domid: number, { handle, mac,
     backend: { script: '/etc/xen/scripts/vif-bridge', mac, bridge, handle, type: 'vif', 'hotplug-status': '' },
   });
 }
+
+/** Where the two ends of an interface have their nodes. */
+export const pathsOfInterface = (domid: number, handle: number): DevicePaths => devicePaths(domid, 'vif', handle);
