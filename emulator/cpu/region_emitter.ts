@@ -60,58 +60,54 @@ export function leaveToNext(frame: Frame, insn: RegionInsn): void {
   leaveTo(frame, low | 0, carries ? (insn.ripHigh + 1) | 0 : insn.ripHigh);
 }
 
-export function loadGpr({ f, gpr }: Frame): void {
+/** Registers of a kind: where they lie in the register file, their size, and the opcodes that load and store one. */
+interface Registers {
+  readonly place: number;
+  readonly size: number;
+  readonly load: number;
+  readonly store: number;
+}
+const gprs: Registers = { place: L.GPR, size: 8, load: 0x29, store: 0x37 },
+  xmms: Registers = { place: L.XMM, size: 16, load: 0xfd00, store: 0xfd0b };
+
+/** Registers to their locals. */
+function loadRegisters({ f }: Frame, { place, size, load }: Registers, locals: Int32Array): void {
   const { code } = f;
   const bytes = code.reserve(16 * ACCESS_BYTES);
   let at = code.length;
   for (let number = 0; number < 16; number++) {
-    const local = gpr[number]!;
+    const local = locals[number]!;
     if (local < 0) continue;
     bytes[at++] = OPCODE.i32;
     bytes[at++] = 0;
-    at = putAccess(bytes, at, OPCODE.i64Load, L.GPR + 8 * number);
+    at = putAccess(bytes, at, load, place + size * number);
     bytes[at++] = OPCODE.set;
     at = putUnsigned(bytes, at, local);
   }
   code.length = at;
 }
 
-export function loadXmm({ f, xmm }: Frame): void {
-  for (let number = 0; number < 16; number++) {
-    const local = xmm[number]!;
-    if (local < 0) continue;
-    f.i32(0)
-      .mem('v128.load', L.XMM + 16 * number)
-      .set(local);
-  }
-}
-
 /** Puts those of the registers back that are bits of `which`. */
-export function storeGpr({ f, gpr }: Frame, which: number): void {
+function storeRegisters({ f }: Frame, { place, size, store }: Registers, locals: Int32Array, which: number): void {
   const { code } = f;
   const bytes = code.reserve(16 * ACCESS_BYTES);
   let at = code.length;
   for (let number = 0; number < 16; number++) {
-    const local = gpr[number]!;
+    const local = locals[number]!;
     if (local < 0 || ((which >> number) & 1) === 0) continue;
     bytes[at++] = OPCODE.i32;
     bytes[at++] = 0;
     bytes[at++] = OPCODE.get;
     at = putUnsigned(bytes, at, local);
-    at = putAccess(bytes, at, OPCODE.i64Store, L.GPR + 8 * number);
+    at = putAccess(bytes, at, store, place + size * number);
   }
   code.length = at;
 }
 
-export function storeXmm({ f, xmm }: Frame, which: number): void {
-  for (let number = 0; number < 16; number++) {
-    const local = xmm[number]!;
-    if (local < 0 || ((which >> number) & 1) === 0) continue;
-    f.i32(0)
-      .get(local)
-      .mem('v128.store', L.XMM + 16 * number);
-  }
-}
+export const loadGpr = (frame: Frame): void => loadRegisters(frame, gprs, frame.gpr);
+export const loadXmm = (frame: Frame): void => loadRegisters(frame, xmms, frame.xmm);
+export const storeGpr = (frame: Frame, which: number): void => storeRegisters(frame, gprs, frame.gpr, which);
+export const storeXmm = (frame: Frame, which: number): void => storeRegisters(frame, xmms, frame.xmm, which);
 
 const ALL = -1;
 
@@ -147,8 +143,6 @@ const OPCODE = {
   if: 0x04,
   end: 0x0b,
   i32Add: 0x6a,
-  i64Load: 0x29,
-  i64Store: 0x37,
   i64Add: 0x7c,
   i64And: 0x83,
   i64Or: 0x84,
@@ -166,11 +160,13 @@ const loads = [0x31, 0x33, 0x35, 0x29],
 const STEP_BYTES = 32,
   ACCESS_BYTES = 16;
 
-/** Puts a load or store of the register file at a place; its address, 0, is pushed. */
+/** Puts a load or store of the register file at a place; its address, 0, is pushed. An opcode may be two bytes. */
 function putAccess(bytes: Uint8Array, place: number, opcode: number, offset: number): number {
-  bytes[place] = opcode;
-  bytes[place + 1] = 0;
-  return putUnsigned(bytes, place + 2, offset);
+  let at = place;
+  if (opcode > 0xff) bytes[at++] = opcode >> 8;
+  bytes[at++] = opcode;
+  bytes[at++] = 0;
+  return putUnsigned(bytes, at, offset);
 }
 
 /** Cuts what is pushed to a size. */
