@@ -2,6 +2,7 @@
  * Which page tables a set of mappings needs, in which frames, and their entries. Tables take consecutive pfns, the L4
  * first: by level downwards in a domU (libxenguest), each L1 before the tables that name it in the initial domain (Xen).
  */
+import { PAGE_SIZE } from '../emulator/memory/machine_memory.ts';
 export interface Mapping {
   readonly vaddr: bigint;
   readonly pages: number;
@@ -18,7 +19,6 @@ export interface TableFrame {
 
 /** Bytes that one table of the level covers. */
 const COVERS = [0, 2 ** 21, 2 ** 30, 2 ** 39, 2 ** 48] as const;
-const PAGE = 4096;
 
 export class PageTablePlan {
   readonly order: 'domU' | 'initial';
@@ -34,7 +34,7 @@ export class PageTablePlan {
   add(mapping: Mapping, pfn: number): void {
     this.mappings.push(mapping);
     const first = Number(mapping.vaddr & 0xffff_ffff_ffffn);
-    const last = first + mapping.pages * PAGE - 1;
+    const last = first + mapping.pages * PAGE_SIZE - 1;
     let next = pfn;
     const need = (level: 1 | 2 | 3 | 4, vaddr: number) => {
       const index = Math.floor(vaddr / COVERS[level]);
@@ -65,7 +65,7 @@ export class PageTablePlan {
       visit(parent.pfn, index % 512, pfn, parent.level);
     }
     for (const mapping of this.mappings) {
-      const first = Number(mapping.vaddr & 0xffff_ffff_ffffn) / PAGE;
+      const first = Number(mapping.vaddr & 0xffff_ffff_ffffn) / PAGE_SIZE;
       for (let i = 0; i < mapping.pages; i++) {
         const table = this.byPlace.get(`1:${Math.floor((first + i) / 512)}`)!;
         visit(table.pfn, (first + i) % 512, mapping.pfn + i, 1);

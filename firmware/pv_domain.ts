@@ -98,7 +98,7 @@ export function buildPvDomain(memory: MachineMemory, domain: Domain, file: Uint8
 }
 
 function vaddrOf(image: KernelImage, pfn: number): bigint {
-  return BigInt.asUintN(64, image.virtBase + BigInt(pfn) * 4096n);
+  return BigInt.asUintN(64, image.virtBase + BigInt(pfn * PAGE_SIZE));
 }
 
 /** The domain's memory by pseudo-physical address. */

@@ -6,6 +6,7 @@
  *   initial  kernel, ramdisk*, p2m*, start_info, page tables, boot stack, pad to 4 MiB
  * * behind the padding, and not in the first mapping, when the image has MOD_START_PFN or INIT_P2M.
  */
+import { PAGE_SIZE } from '../emulator/memory/machine_memory.ts';
 import { ImageError } from './image_error.ts';
 import { hex, isGuestRange, type KernelImage } from './kernel_image.ts';
 import { type Mapping, PageTablePlan } from './page_table_plan.ts';
@@ -37,13 +38,12 @@ export interface LayoutOptions {
   readonly isInitial: boolean;
 }
 
-const PAGE = 4096;
 /** Room behind the boot stack that a guest may count on. */
 const PADDING = 512 * 1024;
 const MAPPING_ALIGN = 4 * 1024 * 1024;
 
 function pagesOf(size: number): number {
-  return Math.ceil(size / PAGE);
+  return Math.ceil(size / PAGE_SIZE);
 }
 
 export function layoutPv(image: KernelImage, options: LayoutOptions): PvLayout | ImageError {
@@ -52,7 +52,7 @@ export function layoutPv(image: KernelImage, options: LayoutOptions): PvLayout |
   const isP2mOutside = image.p2mBase !== undefined && isP2mBaseUsable(image.p2mBase, image.virtBase, isInitial);
   const isRamdiskOutside = image.notes.hasUnmappedRamdisk === true;
   const kernelPfn = Number((image.virtStart - image.virtBase) >> 12n);
-  if (image.virtEnd - image.virtBase > BigInt(memoryPages) * 4096n) return tooSmall(image, options);
+  if (image.virtEnd - image.virtBase > BigInt(memoryPages * PAGE_SIZE)) return tooSmall(image, options);
 
   let next = pagesOf(Number(image.virtEnd - image.virtBase));
   const take = (pages: number) => {
@@ -75,7 +75,7 @@ export function layoutPv(image: KernelImage, options: LayoutOptions): PvLayout |
 
   const mappedPages = mapping.pages;
   if (mappedPages > memoryPages) return tooSmall(image, options);
-  const end = image.virtBase + BigInt(mappedPages) * 4096n;
+  const end = image.virtBase + BigInt(mappedPages * PAGE_SIZE);
   if (!isGuestRange(image.virtBase, end)) {
     return new ImageError(`its first mapping ${hex(image.virtBase)}-${hex(end)} reaches where Xen itself is`, 'link it lower');
   }
@@ -84,7 +84,7 @@ export function layoutPv(image: KernelImage, options: LayoutOptions): PvLayout |
   if (isInitial && !isRamdiskOutside) next += pagesOf(options.ramdiskSize);
   if (isRamdiskOutside) ramdiskPfn = take(pagesOf(options.ramdiskSize));
 
-  let p2mVaddr = image.virtBase + BigInt(p2mPfn) * 4096n;
+  let p2mVaddr = image.virtBase + BigInt(p2mPfn * PAGE_SIZE);
   const firstP2mPfn = next;
   if (isP2mOutside) {
     p2mVaddr = image.p2mBase!;
@@ -129,12 +129,12 @@ function isP2mBaseUsable(p2mBase: bigint, virtBase: bigint, isInitial: boolean):
 /** The smallest mapping, up to a 4 MiB border, with room for its own tables, the boot stack and the padding. */
 function growMapping(virtBase: bigint, allocated: number, order: PageTablePlan['order']): Mapping {
   const base = Number(virtBase & 0xffff_ffff_ffffn);
-  const needed = (tableFrames: number) => base + (allocated + tableFrames + 1) * PAGE + PADDING;
+  const needed = (tableFrames: number) => base + (allocated + tableFrames + 1) * PAGE_SIZE + PADDING;
   for (let tableFrames = 0; ; ) {
     const border = needed(tableFrames) / MAPPING_ALIGN;
     // libxenguest goes on to the next border even from right on one.
     const end = (order === 'domU' ? Math.floor(border) + 1 : Math.ceil(border)) * MAPPING_ALIGN;
-    const mapping: Mapping = { vaddr: virtBase, pages: (end - base) / PAGE, pfn: 0 };
+    const mapping: Mapping = { vaddr: virtBase, pages: (end - base) / PAGE_SIZE, pfn: 0 };
     const trial = new PageTablePlan(order);
     trial.add(mapping, 0);
     if (needed(trial.frames.length) <= end) return mapping;

@@ -4,9 +4,9 @@
  * where Xen answers -EFAULT; what lay before the bad page has then been copied, as Xen does.
  */
 import type { Host } from '../emulator/host.ts';
+import { PAGE_SIZE } from '../emulator/memory/machine_memory.ts';
 import { structBytes, structView } from './call.ts';
 
-const PAGE_SIZE = 4096;
 /** Up to here a loop is faster than a view of the bytes. */
 const SMALL = 128;
 /** A vaddr's halves: no bigint is computed with. */

@@ -10,7 +10,7 @@ import { toDecodedInstruction } from './decoded_instruction.ts';
 import { Engine, type EngineKind } from './engine.ts';
 import type { Exit } from './exit.ts';
 import { Fault, hasErrorCode, NMI } from './fault.ts';
-import { IF } from './flags.ts';
+import { IF, RF } from './flags.ts';
 import type {
   Access,
   Cpu,
@@ -27,6 +27,7 @@ import type {
 } from './interface.ts';
 import { R11, RCX } from './interface.ts';
 import * as L from './layout.ts';
+import { PAGE_SIZE } from './layout.ts';
 import { Mmu } from './mmu.ts';
 import { ModeTracker } from './mode.ts';
 import type { AccessListener, NestedPaging } from './nested.ts';
@@ -126,7 +127,7 @@ export class CpuCore implements Cpu {
       bytes: ram,
       view: new DataView(buffer, L.RAM, memorySize),
       written: (maddr, size) => {
-        for (let frame = Math.floor(maddr / 4096); frame * 4096 < maddr + size; frame++) {
+        for (let frame = Math.floor(maddr / PAGE_SIZE); frame * PAGE_SIZE < maddr + size; frame++) {
           if (code.isCodePage(frame)) code.invalidate(maddr, size);
         }
       },
@@ -432,7 +433,7 @@ export class CpuCore implements Cpu {
 
   advance(size: number): void {
     this.state.advance(size, this.#modes.current.code === 64);
-    this.state.systemFlags &= ~(1 << 16);
+    this.state.systemFlags &= ~RF;
     this.state.activity &= ~SHADOWS;
     this.#loop.instructions++;
   }

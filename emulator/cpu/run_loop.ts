@@ -221,7 +221,7 @@ export class RunLoop {
 
   #clearShadows(): void {
     if (this.#state.activity & SHADOWS) this.#state.activity &= ~SHADOWS;
-    if (this.#state.systemFlags & (1 << 16)) this.#state.systemFlags &= ~(1 << 16);
+    if (this.#state.systemFlags & RF) this.#state.systemFlags &= ~RF;
   }
 
   #setRipTo(record: number): void {
@@ -265,7 +265,7 @@ export class RunLoop {
       this.#state.advance(insn.length, this.#modes.current.code === 64);
     }
     this.#retired++;
-    this.#state.systemFlags &= ~(result === 'keepRf' ? 0 : 1 << 16);
+    this.#state.systemFlags &= ~(result === 'keepRf' ? 0 : RF);
     const shadow = result === 'shadow' ? ACTIVITY_STI : result === 'stackShadow' ? ACTIVITY_MOV_SS : 0;
     this.#state.activity = (this.#state.activity & ~SHADOWS) | shadow;
     const isTrapped = result === 'switched' ? (this.#state.systemFlags & TF) !== 0 : isStepping;

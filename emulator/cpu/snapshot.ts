@@ -5,8 +5,7 @@
  */
 import type { CpuContext, PhysicalMemory } from './interface.ts';
 import * as L from './layout.ts';
-
-const PAGE_SIZE = 4096;
+import { PAGE_SIZE } from './layout.ts';
 
 export interface MemorySnapshot {
   /** Bytes of RAM in all. */

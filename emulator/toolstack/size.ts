@@ -1,8 +1,8 @@
 /** Sizes of memory as people write them. */
+import { PAGE_SIZE } from '../memory/machine_memory.ts';
+
 const MIB = 1024 * 1024;
 const UNITS: Readonly<Record<string, number>> = { K: 1024, M: MIB, G: 1024 * MIB };
-const PAGE_SIZE = 4096;
-
 export const MIN_MEMORY = 4 * MIB;
 export const MAX_MEMORY = 3 * UNITS.G!;
 

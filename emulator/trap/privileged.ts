@@ -2,7 +2,6 @@
  * Privileged instructions of a PV64 guest, performed after the #GP that they raise at CPL 3 (xen:arch/x86/pv/emul-priv-op.c).
  * Exactly those that Xen performs: HLT, INVLPG, LMSW, SWAPGS and the rest stay #GP for the guest.
  */
-
 import { copyFromGuest } from '../../hypercalls/guest_memory.ts';
 import { readDebugRegister, writeDebugRegister } from '../../hypercalls/pv_cpu/debug_registers.ts';
 import { loadActiveTable } from '../../hypercalls/pv_cpu/mode.ts';
@@ -11,6 +10,7 @@ import { CR0_TS, PV_CR0, type PvVcpu, pvVcpu } from '../../hypercalls/pv_cpu/sta
 import { setArchCr2 } from '../../hypercalls/pv_cpu/vcpu_info.ts';
 import { type DecodedInstruction, RAX, RBX, RCX, RDX } from '../cpu/interface.ts';
 import { guestNs } from '../guest_time.ts';
+import { PAGE_SIZE } from '../memory/machine_memory.ts';
 import { pvCr3, setKernelTable } from '../memory/pv_cr3.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { inject, RFLAGS_RF, RFLAGS_TF } from './bounce.ts';
@@ -37,7 +37,7 @@ export function fetchInstruction(host: TrapHost): DecodedInstruction | undefined
   const { cpu } = host;
   const cs = cpu.getSegment('cs');
   const rip = cs.attributes & SEGMENT_L ? cpu.rip : BigInt.asUintN(32, cs.base + cpu.rip);
-  const inPage = Math.min(15, 4096 - Number(rip & 0xfffn));
+  const inPage = Math.min(15, PAGE_SIZE - Number(rip & 0xfffn));
   let size = copyFromGuest(host, rip, code, 0, inPage) ? inPage : 0;
   if (size > 0 && size < 15 && copyFromGuest(host, rip + BigInt(size), code, size, 15 - size)) size = 15;
   return size === 0 ? undefined : cpu.decode(code.subarray(0, size));

@@ -3,6 +3,7 @@
  * long as the bytes are the same.
  */
 import type { CpuCore, DecodedInstruction } from '../cpu/index.ts';
+import { PAGE_SIZE } from '../cpu/layout.ts';
 
 export interface Block {
   readonly size: number;
@@ -85,7 +86,7 @@ export class Blocks {
     const { bytes } = this.#cpu.memory;
     const found = this.#cpu.translate(address, 'execute');
     if (!found.ok) return new Uint8Array();
-    const room = 4096 - (found.maddr % 4096);
+    const room = PAGE_SIZE - (found.maddr % PAGE_SIZE);
     const first = bytes.subarray(found.maddr, found.maddr + Math.min(size, room));
     if (size <= room) return first;
     return Uint8Array.of(...first, ...this.#bytes(address + BigInt(room), size - room));

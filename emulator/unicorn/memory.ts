@@ -3,6 +3,7 @@
  * of the CPU's RAM from its first use on. The CPU asks here where pages lie (cpu/nested.ts).
  */
 import type { CpuCore, NestedPage, NestedPaging } from '../cpu/index.ts';
+import { PAGE_SIZE } from '../cpu/layout.ts';
 import { constants as uc } from './constants.ts';
 import { Failure } from './errors.ts';
 
@@ -157,13 +158,13 @@ export class GuestMemory implements NestedPaging {
     const { memory } = this.#cpu!;
     const recycled = this.#free.pop();
     const frame = recycled ?? this.#used++;
-    if ((frame + 1) * 4096 > memory.size) {
+    if ((frame + 1) * PAGE_SIZE > memory.size) {
       this.#used--;
       throw new Failure(uc.ERR_NOMEM);
     }
     if (recycled !== undefined) {
-      memory.bytes.fill(0, frame * 4096, (frame + 1) * 4096);
-      memory.written(frame * 4096, 4096);
+      memory.bytes.fill(0, frame * PAGE_SIZE, (frame + 1) * PAGE_SIZE);
+      memory.written(frame * PAGE_SIZE, PAGE_SIZE);
     }
     this.#frames.set(gfn, frame);
     return frame;
@@ -191,8 +192,8 @@ export class GuestMemory implements NestedPaging {
     for (let from = 0; from < size; ) {
       const at = address + BigInt(from);
       const offset = Number(at & (PAGE - 1n));
-      const count = Math.min(size - from, 4096 - offset);
-      visit(this.#frameOf(Number(at / PAGE)) * 4096 + offset, from, count);
+      const count = Math.min(size - from, PAGE_SIZE - offset);
+      visit(this.#frameOf(Number(at / PAGE)) * PAGE_SIZE + offset, from, count);
       from += count;
     }
   }

@@ -4,6 +4,7 @@
  * The guest can write anything there, so every index is read once and believed only if it can be.
  */
 import type { PhysicalMemory } from '../../emulator/cpu/interface.ts';
+import { PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
 
 /** struct xencons_interface. */
 // biome-ignore format: a table
@@ -17,8 +18,6 @@ const xencons_interface = {
 } as const;
 const IN_SIZE = 1024;
 const OUT_SIZE = 2048;
-const PAGE_SIZE = 4096;
-
 export class ConsoleRing {
   readonly #memory: PhysicalMemory;
   readonly #base: number;

@@ -5,6 +5,7 @@
  */
 import type { Domain } from '../../emulator/domain.ts';
 import type { Host } from '../../emulator/host.ts';
+import { PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
 import { EVTCHN_2L_NR_CHANNELS } from '../abi/event_channel.ts';
 import { shared_info, vcpu_info } from '../abi/xen.ts';
@@ -36,7 +37,7 @@ function testAndClearBit(host: Host, base: number, bit: number): boolean {
   return ((old >> (bit & 7)) & 1) !== 0;
 }
 
-const sharedInfo = (domain: Domain): number => domain.sharedInfoMfn * 4096;
+const sharedInfo = (domain: Domain): number => domain.sharedInfoMfn * PAGE_SIZE;
 
 function select(host: Host, vcpu: Vcpu, port: number): void {
   if (!testAndSetBit(host, vcpu.vcpuInfoMaddr + PENDING_SEL, port >> 6)) markEventsPending(host, vcpu);

@@ -1,4 +1,5 @@
 /** GNTTABOP_cache_flush: an address range in a page of one's own, or mapped from another domain. Caches here are always clean. */
+import { PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
 import { GNTTAB_CACHE_CLEAN, GNTTAB_CACHE_INVAL } from '../abi/grant_table.ts';
 import type { Call } from '../call.ts';
 import { grantTable } from './table.ts';
@@ -9,8 +10,6 @@ interface FlushArgs {
   readonly length: number;
   readonly op: number;
 }
-
-const PAGE_SIZE = 4096;
 const OPERATIONS = GNTTAB_CACHE_CLEAN | GNTTAB_CACHE_INVAL;
 
 /** `firstRef`: where in the owner's table the search for the grant begins. */

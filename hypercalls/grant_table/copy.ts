@@ -3,6 +3,7 @@
  * one element of a batch to the next that uses it (xen:common/grant_table.c gnttab_copy).
  */
 import type { Domain } from '../../emulator/domain.ts';
+import { PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
 import { PGT_writable_page } from '../../emulator/memory/page_type.ts';
 import { getPageType, putPageAndType } from '../../emulator/memory/page_types.ts';
 import { defineSlot } from '../../emulator/slot.ts';
@@ -15,8 +16,6 @@ import { takeFrame } from './entry_access.ts';
 
 const { source: SOURCE, dest: DEST, len: LEN, flags: FLAGS } = gnttab_copy.offset;
 const { u: U, domid: DOMID, offset: OFFSET } = gnttab_copy_ptr.offset;
-const PAGE_SIZE = 4096;
-
 /** A source or destination of the running batch. */
 class Buffer {
   readonly isReadonly: boolean;

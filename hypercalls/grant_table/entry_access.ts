@@ -4,7 +4,7 @@
  * so each thing is read once.
  */
 import type { Domain } from '../../emulator/domain.ts';
-import type { MachineMemory } from '../../emulator/memory/machine_memory.ts';
+import { type MachineMemory, PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
 import { frameOf } from '../../emulator/memory/p2m.ts';
 import {
   GTF_permit_access,
@@ -83,9 +83,9 @@ export interface NamedPage {
 /** The page that an entry names, which is no transitive one. */
 export function namedPage({ view }: MachineMemory, table: GrantTable, ref: number): NamedPage {
   const maddr = table.entry(ref);
-  if (table.version === 1) return { gfn: view.getUint32(maddr + V1.frame, true), start: 0, length: 4096, isSubPage: false };
+  if (table.version === 1) return { gfn: view.getUint32(maddr + V1.frame, true), start: 0, length: PAGE_SIZE, isSubPage: false };
   const gfn = readFrame(view, maddr + FULL.frame);
-  if (!(view.getUint16(maddr + FULL.flags, true) & GTF_sub_page)) return { gfn, start: 0, length: 4096, isSubPage: false };
+  if (!(view.getUint16(maddr + FULL.flags, true) & GTF_sub_page)) return { gfn, start: 0, length: PAGE_SIZE, isSubPage: false };
   const start = view.getUint16(maddr + SUB.page_off, true) & START_MASK;
   return { gfn, start, length: view.getUint16(maddr + SUB.length, true), isSubPage: true };
 }

@@ -5,7 +5,7 @@
  */
 import type { Domain } from '../../emulator/domain.ts';
 import type { Host } from '../../emulator/host.ts';
-import type { MachineMemory } from '../../emulator/memory/machine_memory.ts';
+import { type MachineMemory, PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
 import { defineSlot, NotSavable } from '../../emulator/slot.ts';
 import { grant_entry_v1, grant_entry_v2_full_page } from '../abi/grant_table.ts';
 import { ActiveEntry, type GrantedPage } from './active_entry.ts';
@@ -13,7 +13,6 @@ import { ActiveEntry, type GrantedPage } from './active_entry.ts';
 /** xl's and Xen's default. */
 const MAX_GRANT_FRAMES = 64;
 const INITIAL_FRAMES = 1;
-const PAGE_SIZE = 4096;
 const STATUS_SIZE = 2;
 const STATUS_PER_FRAME = PAGE_SIZE / STATUS_SIZE;
 /** Frames of entries of version 2 whose status words fill a frame. */

@@ -26,7 +26,7 @@ export function seedGrant(host: Host, domain: Domain, ref: number, mapper: Domai
   const isMapped = admit(memory, table, ref, active, mapper.id, false, true) && holdOwnFrame(memory, domain, mfn) === undefined;
   if (!isMapped) throw new Error(`bug: frame 0x${mfn.toString(16)} cannot be granted to domain ${mapper.id}`);
   active.domid = mapper.id;
-  active.page = { mfn, start: 0, length: 4096, isSubPage: false, through: undefined };
+  active.page = { mfn, start: 0, length: PAGE_SIZE, isSubPage: false, through: undefined };
   active.pin(GNTMAP_host_map, 1);
   const mappings = maptrack.of(mapper);
   mappings.set(mappings.take(0), { granter: domain, ref, flags: GNTMAP_host_map });

@@ -1,8 +1,7 @@
 /** GNTTABOP_set_version: another layout for a table that is not in use, but for its first entries, which are kept. */
-
 import type { Domain } from '../../emulator/domain.ts';
 import type { Host } from '../../emulator/host.ts';
-import type { MachineMemory } from '../../emulator/memory/machine_memory.ts';
+import { type MachineMemory, PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
 import { placeOf, unplaceFrame } from '../../emulator/memory/p2m.ts';
 import {
   GNTTAB_NR_RESERVED_ENTRIES,
@@ -46,7 +45,7 @@ export function setVersion(host: Host, domain: Domain, version: number): Version
   }
   for (const mfn of table.frames) {
     memory.frameBytes(mfn).fill(0);
-    memory.written(mfn * 4096, 4096);
+    memory.written(mfn * PAGE_SIZE, PAGE_SIZE);
   }
   table.version = version;
   for (const [ref, entry] of kept.entries()) writeEntry(memory, table, ref, entry);

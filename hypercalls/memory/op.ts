@@ -3,6 +3,7 @@
  * here. What is for translated guests or for the toolstack is refused as Xen refuses it, in the order of its checks.
  */
 import type { Domain } from '../../emulator/domain.ts';
+import { PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
 import { p2m } from '../../emulator/memory/p2m.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import { E820_ENTRY_SIZE, E820_RAM, E820MAX, MEMOP_CMD_MASK, MEMOP_EXTENT_SHIFT, memory_op, XENMEM_RDM_ALL } from '../abi/memory.ts';
@@ -25,7 +26,7 @@ export const memoryMap = defineSlot<Domain, { entries: readonly E820Entry[] }>((
 
 /** As xl does: RAM from 0 for all the pages that the domain may have. */
 export function setMemoryMap(domain: Domain, pages: number): void {
-  memoryMap.of(domain).entries = [{ address: 0n, size: BigInt(pages) * 4096n, type: E820_RAM }];
+  memoryMap.of(domain).entries = [{ address: 0n, size: BigInt(pages * PAGE_SIZE), type: E820_RAM }];
 }
 
 /** By number or as DOMID_SELF. */
@@ -134,7 +135,7 @@ const handlers: HandlersOf<typeof memory_op.params, typeof memory_op.body> = {
     if (typeof domain === 'string') return domain;
     if (domain.type === 'pvh') return p2m.of(domain).maxGfn;
     if (domain.sharedInfoMfn < 0) return 0;
-    const pfns = call.host.memory.view.getBigUint64(domain.sharedInfoMfn * 4096 + MAX_PFN, true);
+    const pfns = call.host.memory.view.getBigUint64(domain.sharedInfoMfn * PAGE_SIZE + MAX_PFN, true);
     return BigInt.asIntN(64, pfns === 0n ? 0n : pfns - 1n);
   },
 

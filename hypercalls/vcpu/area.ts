@@ -1,6 +1,7 @@
 /** Areas of guest memory that a vCPU registered by vaddr and that ring -1 keeps up to date, whatever page tables are loaded. */
 import type { Host } from '../../emulator/host.ts';
 import { findL1Entry } from '../../emulator/memory/guest_walk.ts';
+import { PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
 import { copyToGuest } from '../guest_memory.ts';
 
@@ -18,7 +19,7 @@ export function writeArea(host: Host, vcpu: Vcpu, vaddr: bigint, bytes: Uint8Arr
     const found = findL1Entry(host.memory, vcpu, at);
     if (found === undefined || (found.entry & PRESENT_AND_WRITABLE) !== PRESENT_AND_WRITABLE) return;
     const inPage = Number(at & 0xfffn);
-    const size = Math.min(bytes.length - done, 4096 - inPage);
+    const size = Math.min(bytes.length - done, PAGE_SIZE - inPage);
     const maddr = Number(found.entry & FRAME_MASK) + inPage;
     host.memory.bytes.set(bytes.subarray(done, done + size), maddr);
     host.memory.written(maddr, size);

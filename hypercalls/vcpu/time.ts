@@ -6,6 +6,7 @@
 import type { Domain } from '../../emulator/domain.ts';
 import { guestNow, guestNs } from '../../emulator/guest_time.ts';
 import type { Host } from '../../emulator/host.ts';
+import { PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
 import { shared_info, vcpu_info, vcpu_time_info } from '../abi/xen.ts';
@@ -77,7 +78,7 @@ function copyTimeInfo(host: Host, vcpu: Vcpu): void {
 /** Writes the wall clock: once when the domain is built, and whenever somebody sets the clock. */
 export function writeWallClock(host: Host, domain: Domain): void {
   const { view } = host.memory;
-  const base = domain.sharedInfoMfn * 4096;
+  const base = domain.sharedInfoMfn * PAGE_SIZE;
   const { wc_version, wc_sec, wc_nsec, wc_sec_hi } = shared_info.offset;
   const seconds = host.clock.wallClockAtStart / 1_000_000_000n;
   view.setUint32(base + wc_sec, Number(seconds & 0xffff_ffffn), true);

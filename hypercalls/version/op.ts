@@ -1,5 +1,6 @@
 /** XENVER_*: what Debian 12's Xen 4.17 says of itself, to the letter, so that a guest sees no difference. */
 import type { Domain } from '../../emulator/domain.ts';
+import { PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import { XENFEAT, xen_version } from '../abi/version.ts';
 import { VMASST_TYPE } from '../abi/xen_calls.ts';
@@ -62,7 +63,7 @@ const version = implement(xen_version, {
   changeset: () => ({ text: '' }),
   platform_parameters: () => ({ virt_start: HYPERVISOR_VIRT_START }),
   get_features: (call, { submap_idx }) => (submap_idx === 0 ? { submap: featuresOf(call.domain) } : 'EINVAL'),
-  pagesize: (call) => (call.args[1] === 0n ? 4096 : 'EINVAL'),
+  pagesize: (call) => (call.args[1] === 0n ? PAGE_SIZE : 'EINVAL'),
   guest_handle: (call) => (copyToGuest(call.host, call.args[1]!, domainHandle.of(call.domain)) ? undefined : 'EFAULT'),
   commandline: (call) => (copyToGuest(call.host, call.args[1]!, call.domain.isInitial ? EMPTY : DENIED) ? undefined : 'EFAULT'),
   build_id(call) {

@@ -5,6 +5,7 @@
  * what cannot be ends the connection, as xenstored does.
  */
 import type { PhysicalMemory } from '../../emulator/cpu/interface.ts';
+import { PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
 import { Connection, type Message, type SavedConnection } from './connection.ts';
 import type { XenStore } from './store.ts';
 import {
@@ -18,7 +19,6 @@ import {
   xsd_sockmsg_size,
 } from './wire.ts';
 
-const PAGE_SIZE = 4096;
 /** So many messages may wait for the guest to read them before its next request is taken. */
 const MAX_OUTSTANDING = 20;
 /** Watch events beyond this many waiting bytes are lost: the guest does not read. */
