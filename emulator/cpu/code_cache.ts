@@ -8,6 +8,7 @@ import { JumpCache } from './jump_cache.ts';
 import * as L from './layout.ts';
 import { PAGE_SIZE } from './layout.ts';
 import type { CodePages } from './mmu.ts';
+import type { Place } from './parked.ts';
 import type { Regions } from './regions.ts';
 import type { Templates } from './templates.ts';
 
@@ -24,11 +25,13 @@ export class CodeCache implements CodePages {
   /** By frame, every block with bytes there. */
   #byFrame = new Map<number, CodeBlock[]>();
   readonly #isCode: Uint8Array;
+  /** Counts frames that began to hold code. */
+  protections = 0;
   /** The second tier, when there is one. */
   regions: Regions | undefined;
 
-  constructor(options: BlockDecoderOptions & { readonly protect: (frame: number) => void }) {
-    this.jumps = new JumpCache(options.view);
+  constructor(options: BlockDecoderOptions & { readonly home: Place; readonly protect: (frame: number) => void }) {
+    this.jumps = new JumpCache(options.view, options.home);
     this.blocks = new BlockDecoder(options);
     this.#view = options.view;
     this.#templates = options.templates;
@@ -215,6 +218,7 @@ export class CodeCache implements CodePages {
       else this.#byFrame.set(frame, [block]);
       if (this.#isCode[frame] === 1) continue;
       this.#isCode[frame] = 1;
+      this.protections++;
       this.#protect(frame);
     }
   }

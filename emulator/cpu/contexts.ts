@@ -1,18 +1,19 @@
 /**
- * Processors that take turns on one engine: the registers of one go out, those of another come in, and with them what each
- * has in the TLB and the jump cache (parked.ts), if nothing has become of that meanwhile. A processor's own flushes happen
+ * Processors that take turns on one engine. Each has a place (parked.ts), where its registers and what it has in the TLB and
+ * the jump cache are while another one is on, if nothing has become of that meanwhile. A processor's own flushes happen
  * while it is on and meet what is there; those of all processors and of single frames are noted here.
  */
 import type { Breakpoints } from './breakpoints.ts';
-import type { CodeCache } from './code_cache.ts';
-import type { CpuContext } from './interface.ts';
+import type { Engine } from './engine.ts';
 import * as L from './layout.ts';
 import type { Mmu } from './mmu.ts';
-import { Parked } from './parked.ts';
+import type { ModeTracker } from './mode.ts';
+import { type Owner, Place } from './parked.ts';
 
 /** The CPU's reactions to registers that changed all at once. */
 export interface ContextCalls {
   configureBreakpoints(): void;
+  configureMmu(): void;
   /** Control registers and mode are others. */
   reconfigure(): void;
   /** No translation and no decoded jump of the processor that is on may be used. */
@@ -27,55 +28,85 @@ const DR7 = L.SYSTEM + 8 * L.SYS_DR7;
 const GONE = -1;
 
 export class Contexts {
-  readonly #bytes: Uint8Array;
-  /** The part of `#bytes` that a context is. */
+  readonly #words: Int32Array;
+  /** The part of memory that a context is. */
   readonly #present: Uint8Array;
-  readonly #view: DataView;
+  readonly #engine: Engine;
   readonly #mmu: Mmu;
-  readonly #code: CodeCache;
+  readonly #modes: ModeTracker;
   readonly #breakpoints: Breakpoints;
   readonly #calls: ContextCalls;
-  /** What is kept, of contexts that are not on but have been. */
-  readonly #parked = new WeakMap<CpuContext, Parked>();
+  readonly #places: Place[];
+  /** The one of the processor that is on. */
+  #place: Place;
+  /** Where the next one without a place gets it, if all are taken. */
+  #hand = 0;
   /** Counts what makes all useless that is kept, and flushes of single frames. */
   #epoch = 0;
   #frameFlushes = 0;
   /** The last flush of each frame; undefined: there was none yet. */
   #flushedAt: Float64Array | undefined;
 
-  constructor(view: DataView, mmu: Mmu, code: CodeCache, breakpoints: Breakpoints, calls: ContextCalls) {
-    this.#bytes = new Uint8Array(view.buffer);
-    this.#present = this.#bytes.subarray(L.CONTEXT_START, L.CONTEXT_END);
-    this.#view = view;
+  constructor(engine: Engine, mmu: Mmu, modes: ModeTracker, breakpoints: Breakpoints, calls: ContextCalls) {
+    const { buffer } = engine;
+    this.#words = new Int32Array(buffer);
+    this.#present = new Uint8Array(buffer, L.CONTEXT_START, L.CONTEXT_END - L.CONTEXT_START);
+    this.#engine = engine;
     this.#mmu = mmu;
-    this.#code = code;
+    this.#modes = modes;
     this.#breakpoints = breakpoints;
     this.#calls = calls;
+    this.#place = engine.home;
+    this.#places = [engine.home];
   }
 
-  save(): CpuContext {
-    return { bytes: this.#present.slice() };
+  save(): Owner {
+    return { bytes: this.#present.slice(), place: undefined };
   }
 
-  load(context: CpuContext): void {
-    this.#parked.delete(context);
-    this.#takeOver(context);
+  /** In the place of the processor that is on. */
+  load({ bytes, place }: Owner): void {
+    if (place !== undefined) place.epoch = GONE;
+    const generation = this.#words[L.JUMP_GENERATION >> 2]!;
+    this.#present.set(bytes);
+    this.#words[L.JUMP_GENERATION >> 2] = generation;
+    this.#words[L.LINK_FROM >> 2] = 0;
+    if (this.#watches) this.#calls.configureBreakpoints();
     this.#calls.reconfigure();
     this.#calls.forget();
   }
 
-  switch(previous: CpuContext, next: CpuContext): void {
-    previous.bytes.set(this.#present);
-    this.#takeOver(next);
-    if (this.#mmu.canPark && !this.#breakpoints.isActive) {
-      this.#park(previous);
-      this.#resume(next);
+  switch(previous: Owner, next: Owner): void {
+    const from = this.#place;
+    if (previous.place !== from) this.#give(from, previous);
+    const to = next.place ?? this.#newPlace(next);
+    const { code, exchange } = this.#engine;
+    const wasWatching = this.#breakpoints.isActive;
+    this.#leave(from, wasWatching);
+    const isKept = to.epoch === this.#epoch && code.jumps.isUsable(to);
+    if (!isKept) this.#clear(to);
+    to.epoch = GONE;
+    exchange(from.address, to.address);
+    this.#place = to;
+    this.#words[L.LINK_FROM >> 2] = 0;
+    this.#mmu.enter(to);
+    code.jumps.enter(to);
+    if (to.blockMode !== undefined) {
+      this.#modes.resume(to.blockMode);
+      this.#calls.configureMmu();
+      this.#mmu.isNarrow = false;
     } else {
-      this.#calls.forget();
-      this.#parked.delete(next);
+      this.#calls.reconfigure();
+      const { key, code: size } = this.#modes.current;
+      code.jumps.enterMode(key, size !== 64);
     }
-    this.#calls.reconfigure();
-    this.#code.jumps.reenter();
+    const areFlushed = to.frameFlushes !== this.#frameFlushes;
+    if (areFlushed || to.protections !== code.protections) this.#mmu.revise(areFlushed ? this.#flushedAt : undefined);
+    if (wasWatching || this.#watches) this.#calls.configureBreakpoints();
+  }
+
+  get #watches(): boolean {
+    return this.#breakpoints.isActive || (this.#words[DR7 >> 2]! & DR7_ENABLED) !== 0;
   }
 
   /** What is kept of processors that are not on is of no use any more. */
@@ -85,42 +116,67 @@ export class Contexts {
 
   /** Nothing that is kept leads to the frame any more. */
   forgetFrame(frame: number): void {
-    this.#flushedAt ??= new Float64Array(this.#code.frameCount);
+    const { code } = this.#engine;
+    this.#flushedAt ??= new Float64Array(code.frameCount);
     this.#flushedAt[frame] = ++this.#frameFlushes;
-    if (this.#code.isCodePage(frame)) this.#epoch++;
+    if (code.isCodePage(frame)) this.#epoch++;
   }
 
-  #park(context: CpuContext): void {
-    let parked = this.#parked.get(context);
-    if (parked === undefined) {
-      parked = new Parked();
-      this.#parked.set(context, parked);
-    }
-    const { regions } = this.#code;
-    if (regions !== undefined && parked.period !== regions.period) {
-      parked.period = regions.period;
+  /** The processor's lists are ready to be exchanged, and say until when they are true. */
+  #leave(place: Place, isWatching: boolean): void {
+    const { code } = this.#engine;
+    const { regions } = code;
+    if (isWatching || !this.#mmu.canPark) this.#calls.forget();
+    if (regions !== undefined && place.period !== regions.period) {
+      place.period = regions.period;
       regions.processors++;
     }
-    parked.epoch = this.#epoch;
-    parked.frameFlushes = this.#frameFlushes;
-    this.#mmu.park(parked);
-    this.#code.jumps.park(parked);
+    this.#mmu.leave();
+    code.jumps.leave();
+    const { current } = this.#modes;
+    place.blockMode = current.code === 64 ? current : undefined;
+    place.epoch = this.#epoch;
+    place.frameFlushes = this.#frameFlushes;
+    place.protections = code.protections;
   }
 
-  #resume(context: CpuContext): void {
-    const parked = this.#parked.get(context);
-    const isKept = parked?.epoch === this.#epoch;
-    if (parked !== undefined) parked.epoch = GONE;
-    if (!isKept) return;
-    this.#mmu.resume(parked, parked.frameFlushes === this.#frameFlushes ? undefined : this.#flushedAt);
-    this.#code.jumps.resume(parked);
+  /** It begins with nothing known; what its owner's registers are it has. */
+  #clear(place: Place): void {
+    place.clearTranslations();
+    this.#engine.code.jumps.forgetParked(place);
+    place.frameFlushes = this.#frameFlushes;
+    place.protections = this.#engine.code.protections;
   }
 
-  #takeOver(context: CpuContext): void {
-    const generation = this.#view.getInt32(L.JUMP_GENERATION, true);
-    this.#bytes.set(context.bytes, L.CONTEXT_START);
-    this.#view.setInt32(L.JUMP_GENERATION, generation, true);
-    this.#view.setInt32(L.LINK_FROM, 0, true);
-    if (this.#breakpoints.isActive || this.#view.getInt32(DR7, true) & DR7_ENABLED) this.#calls.configureBreakpoints();
+  /** A place for one that has none, perhaps another's who is not on either and loses what was kept of it. */
+  #newPlace(context: Owner): Place {
+    const places = this.#places;
+    if (places.length < L.PLACE_COUNT) {
+      this.#hand = places.length;
+      places.push(new Place(this.#words, this.#hand));
+    } else {
+      do this.#hand = (this.#hand + 1) % L.PLACE_COUNT;
+      while (places[this.#hand] === this.#place);
+    }
+    const place = places[this.#hand]!;
+    const { bytes } = context;
+    this.#give(place, context);
+    place.registers.set(bytes);
+    place.epoch = GONE;
+    place.blockMode = undefined;
+    return place;
+  }
+
+  /** The place is the context's from now on; who had it keeps its registers elsewhere. */
+  #give(place: Place, context: Owner): void {
+    const { owner } = place;
+    if (owner !== undefined) {
+      owner.bytes = place.registers.slice();
+      owner.place = undefined;
+    }
+    if (context.place !== undefined) context.place.owner = undefined;
+    place.owner = context;
+    context.place = place;
+    context.bytes = place.registers;
   }
 }

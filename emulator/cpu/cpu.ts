@@ -115,9 +115,10 @@ export class CpuCore implements Cpu {
     this.gprWords = this.state.words.subarray(L.GPR >> 2, (L.GPR >> 2) + 32);
     this.#modes = new ModeTracker(this.state);
     const nested = options.nested && { paging: options.nested, onAccess: options.onAccess };
-    this.mmu = new Mmu(buffer, memorySize, code, this.#breakpoints, nested);
-    this.#contexts = new Contexts(view, this.mmu, code, this.#breakpoints, {
+    this.mmu = new Mmu(buffer, memorySize, code, this.#breakpoints, this.#engine.home, nested);
+    this.#contexts = new Contexts(this.#engine, this.mmu, this.#modes, this.#breakpoints, {
       configureBreakpoints: () => this.#configureBreakpoints(),
+      configureMmu: () => this.#configureMmu(),
       reconfigure: () => this.#reconfigure(),
       forget: () => this.flushTlb({ global: true }),
     });

@@ -5,9 +5,11 @@
 import type { BlockMode } from './code_block.ts';
 import { CodeCache } from './code_cache.ts';
 import { Decoder } from './decoder.ts';
+import { type Exchange, makeExchange } from './exchange.ts';
 import { hotTemplates } from './hot.ts';
 import { type Loop, makeDispatcher, makeLoop } from './interpreter.ts';
 import * as L from './layout.ts';
+import { Place } from './parked.ts';
 import { Regions, SAMPLE_INSTRUCTIONS } from './regions.ts';
 import { rowByName, rows } from './rows/index.ts';
 import type { EngineClock } from './statistics.ts';
@@ -51,6 +53,9 @@ export class Engine {
   readonly decoder: Decoder;
   readonly code: CodeCache;
   readonly #loop: Loop;
+  readonly exchange: Exchange;
+  /** Of the processor that is on at first. */
+  readonly home: Place;
   readonly regions: Regions;
   readonly #clock: EngineClock | undefined;
   #kind: EngineKind;
@@ -78,6 +83,8 @@ export class Engine {
     this.view = new DataView(this.buffer);
     this.ram = new Uint8Array(this.buffer, L.RAM, memorySize);
     const table = new WebAssembly.Table({ element: 'anyfunc', initial: L.TABLE_SIZE });
+    this.exchange = makeExchange(memory, memoryPages);
+    this.home = new Place(new Int32Array(this.buffer), 0);
     const { dispatch } = makeDispatcher(memory, memoryPages, table);
     const { miss, split, helper, syscall, protectFrame } = calls;
     const imports = { memory, table, dispatch, miss, split, helper };
@@ -90,6 +97,7 @@ export class Engine {
       ram,
       decoder,
       templates,
+      home: this.home,
       protect: protectFrame,
       invalidRow: rowByName('#UD'),
       tooLongRow: rowByName('#GP'),

@@ -5,7 +5,7 @@
  * mode of the processor has its own, so that a change of mode and back forgets nothing.
  */
 import * as L from './layout.ts';
-import { type Generation, type Parked, Touched } from './parked.ts';
+import type { Place } from './parked.ts';
 import type { FunctionBody } from './wasm_writer.ts';
 
 /** An entry: RIP (8 bytes), record (4), generation (4). */
@@ -59,49 +59,43 @@ function isCurrent(f: FunctionBody): FunctionBody {
   return f.i32(0).mem('i32.load', L.JUMP_GENERATION).op('i32.eq').op('i32.and');
 }
 
-/** So many entries are kept for a processor that is not on; others that it had are known again unless somebody took their places. */
-const MAX_PARKED = 1024;
-
 export class JumpCache {
   readonly #view: DataView;
   readonly #words: Int32Array;
-  /** What a mode's entries are marked with. */
-  #modes = new Map<number, Generation>();
-  #mode = -1;
-  #isFresh = true;
-  /** Where entries were put since everything was forgotten. */
-  #touched = new Touched();
+  /** Of the processor that is on. */
+  #place: Place;
   /** Counts how often all was forgotten for all processors. */
   #epoch = 0;
-  /** Counts blocks that were dropped; what is kept of the present processor is as of `#dropsKept`. */
+  /** Counts blocks that were dropped; a place's kept entries are as of its count. */
   #drops = 0;
-  #dropsKept = 0;
-  #current: Generation = { number: 0, isGlobal: true };
   #last = 0;
 
-  constructor(view: DataView) {
+  constructor(view: DataView, home: Place) {
     this.#view = view;
     this.#words = new Int32Array(view.buffer);
+    this.#place = home;
     this.enterMode(-1, true);
   }
 
   /** Another mode: what was jumped to in it is known again, unless it is `isFresh`. */
   enterMode(key: number, isFresh: boolean): void {
-    this.#mode = key;
-    this.#isFresh = isFresh;
-    let generation = this.#modes.get(key);
+    const place = this.#place;
+    place.mode = key;
+    place.isFresh = isFresh;
+    let generation = place.generations.get(key);
     if (generation === undefined || isFresh) {
       generation = { number: ++this.#last, isGlobal: true };
-      this.#modes.set(key, generation);
+      place.generations.set(key, generation);
     }
-    this.#current = generation;
+    place.generation = generation;
     this.#publish();
   }
 
   /** Mappings have changed; `keepsGlobal`: not the global ones. */
   forget(keepsGlobal = false): void {
-    if (!keepsGlobal) this.#touched.clear();
-    for (const generation of this.#modes.values()) {
+    const place = this.#place;
+    if (!keepsGlobal) place.jumps.clear();
+    for (const generation of place.generations.values()) {
       if (keepsGlobal && generation.isGlobal) continue;
       generation.number = ++this.#last;
       generation.isGlobal = true;
@@ -115,54 +109,52 @@ export class JumpCache {
     this.forget();
   }
 
-  /** Everything goes to where it is kept. Another processor follows: first `resume` if it may have been here, then `reenter`. */
-  park(parked: Parked): void {
-    const touched = this.#touched;
-    if (touched.count > MAX_PARKED || this.#drops !== this.#dropsKept) touched.collect(this.#words, GENERATION / 4, 0, MAX_PARKED);
-    else touched.save(this.#words);
-    parked.jumps.clear();
-    parked.modes.clear();
-    this.#swap(parked);
-    parked.jumpEpoch = this.#epoch;
-    parked.drops = this.#dropsKept = this.#drops;
+  /** The processor that is on will leave (exchange.ts). */
+  leave(): void {
+    const place = this.#place;
+    const { jumps } = place;
+    if (jumps.isLong || this.#drops !== place.drops) jumps.collect(GENERATION / 4, 0);
+    place.jumpEpoch = this.#epoch;
+    place.drops = this.#drops;
   }
 
-  /** What was kept is known again, but for records of blocks that were dropped (code_cache.ts): those look for themselves here. */
-  resume(parked: Parked): void {
-    if (parked.jumpEpoch !== this.#epoch) return;
-    this.#swap(parked);
+  /** What was kept for the processor is of no use, or `place` is a new one. */
+  forgetParked(place: Place): void {
+    place.jumps.clear();
+    place.generations.clear();
+    place.mode = -1;
+    place.isFresh = true;
+    place.jumpEpoch = this.#epoch;
+    place.drops = this.#drops;
+  }
+
+  /** Whether what is kept there may come back, but for what `enter` leaves out. */
+  isUsable({ jumpEpoch }: Place): boolean {
+    return jumpEpoch === this.#epoch;
+  }
+
+  /** Another processor is on, with what it has; records of blocks that were dropped (code_cache.ts) are looked for: they look for themselves. */
+  enter(place: Place): void {
+    this.#place = place;
+    if (place.isFresh) this.enterMode(place.mode, true);
+    else this.#publish();
+    if (place.drops === this.#drops) return;
     const words = this.#words;
-    const { entries, count } = this.#touched;
-    for (let i = 0; i < count; i++) this.#touched.restore(i, words);
-    this.#dropsKept = parked.drops;
-    if (parked.drops === this.#drops) return;
+    const { count } = place.jumps;
     for (let i = 0; i < count; i++) {
-      const entry = entries[i]!;
+      const entry = place.jumps.at(i);
       const handler = words[(words[entry + RECORD / 4]! + L.R_HANDLER) / 4]! & 0xffff;
       if (handler === L.HANDLER_GOTO) words[entry + GENERATION / 4] = 0;
     }
   }
 
-  /** The mode is that of before, the processor another. */
-  reenter(): void {
-    this.enterMode(this.#mode, this.#isFresh);
-  }
-
-  #swap(parked: Parked): void {
-    const { jumps, modes } = parked;
-    parked.jumps = this.#touched;
-    parked.modes = this.#modes;
-    this.#touched = jumps;
-    this.#modes = modes;
-  }
-
   /** Execution has reached a page whose translation is not global. */
   noteLocalCode(): void {
-    this.#current.isGlobal = false;
+    this.#place.generation.isGlobal = false;
   }
 
   #publish(): void {
-    this.#view.setInt32(L.JUMP_GENERATION, this.#current.number, true);
+    this.#view.setInt32(L.JUMP_GENERATION, this.#place.generation.number, true);
   }
 
   /** The record at RIP, or 0. */
@@ -187,7 +179,7 @@ export class JumpCache {
     view.setInt32(entry + 4, high, true);
     view.setInt32(entry + RECORD, record, true);
     view.setInt32(entry + GENERATION, view.getInt32(L.JUMP_GENERATION, true), true);
-    this.#touched.add(entry / 4);
+    this.#place.jumps.add(entry / 4);
   }
 
   /** The record is no longer a block's. */

@@ -1,5 +1,6 @@
 /**
- * Where everything lies in a CPU's WebAssembly memory, in order: register file, TLBs, jump cache, decoded records, RAM.
+ * Where everything lies in a CPU's WebAssembly memory, in order: register file, TLBs, jump cache, decoded records, the places
+ * of processors that take turns, RAM.
  * Every offset of generated code comes from here.
  */
 
@@ -136,7 +137,13 @@ export const RECORDS_END = RECORDS + 16 * 1024 * 1024;
 export const SIDE = RECORDS_END;
 const SIDE_END = SIDE + (RECORDS_END - RECORDS) / 4;
 
-export const RAM = SIDE_END;
+/** One for each processor (parked.ts has the fields). Their size has them lie differently to a cache's lines. */
+export const PLACES = SIDE_END,
+  PLACE_SIZE = 0x14b00,
+  PLACE_COUNT = 256;
+const PLACES_END = PLACES + PLACE_COUNT * PLACE_SIZE;
+
+export const RAM = PLACES_END;
 export const WASM_PAGE = 65536;
 /** Of guests. */
 export const PAGE_SIZE = 4096;

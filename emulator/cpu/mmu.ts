@@ -12,7 +12,7 @@ import * as L from './layout.ts';
 import { PAGE_SIZE } from './layout.ts';
 import { type AccessListener, type MemoryAccess, NestedFault, type NestedPaging, WATCHED } from './nested.ts';
 import { PageWalk, PF_RSVD, PTE_D, PTE_RW, PTE_US, toLinear } from './page_walk.ts';
-import type { Parked } from './parked.ts';
+import type { Place } from './parked.ts';
 import { Tlb } from './tlb.ts';
 
 /** What the MMU needs of the code cache: which pages hold decoded code, to drop it before a store, and where jumps go. */
@@ -55,6 +55,7 @@ export class Mmu {
     ramSize: number,
     code: CodePages,
     breakpoints: Breakpoints,
+    home: Place,
     nested?: { paging: NestedPaging; onAccess: AccessListener | undefined },
   ) {
     this.#nested = nested?.paging;
@@ -65,7 +66,7 @@ export class Mmu {
     this.#code = code;
     this.#breakpoints = breakpoints;
     this.#walker = new PageWalk(buffer, ramSize, code, this.#nested);
-    this.#tlb = new Tlb(buffer);
+    this.#tlb = new Tlb(new Int32Array(buffer), home);
   }
 
   /** The control registers that translation depends on; flushing is the caller's business. */
@@ -156,14 +157,17 @@ export class Mmu {
     return !this.isPae && this.#nested === undefined;
   }
 
-  park(parked: Parked): void {
+  /** The processor that is on leaves; another one is on; and what it has is looked through (tlb.ts). */
+  leave(): void {
     this.#flushes++;
     this.#walker.forget();
-    this.#tlb.park(parked);
+    this.#tlb.leave();
   }
-
-  resume(parked: Parked, flushedAt: Float64Array | undefined): void {
-    this.#tlb.resume(parked, this.#code, flushedAt);
+  enter(place: Place): void {
+    this.#tlb.enter(place);
+  }
+  revise(flushedAt: Float64Array | undefined): void {
+    this.#tlb.revise(this.#code, flushedAt);
   }
 
   /** A frame now holds decoded code: no store may reach it without being seen. */

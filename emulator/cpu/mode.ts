@@ -47,6 +47,14 @@ export class ModeTracker {
     return this.current !== current || this.#baseLow !== baseLow || this.codeLimit !== codeLimit;
   }
 
+  /** The registers are those with which `mode`, of 64-bit code, was found. */
+  resume(mode: BlockMode): void {
+    this.current = mode;
+    this.codeBase = 0n;
+    this.codeLimit = -1;
+    this.#baseLow = 0;
+  }
+
   #find(): BlockMode {
     const { view } = this.#state;
     const register = (number: number): number => view.getInt32(L.SYSTEM + 8 * number, true);

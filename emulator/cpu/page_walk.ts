@@ -59,6 +59,7 @@ export class PageWalk {
   #levels: Levels = 'none';
   #cr0 = 0;
   #cr4 = 0;
+  #efer = -1;
   #cr3Low = 0;
   #root = 0;
   #reservedHigh = 0;
@@ -91,13 +92,18 @@ export class PageWalk {
 
   /** CR3 in halves. */
   configure(cr0: number, cr3Low: number, cr3High: number, cr4: number, efer: number): void {
+    if (cr0 !== this.#cr0 || cr4 !== this.#cr4 || efer !== this.#efer) this.#setMode(cr0, cr4, efer);
+    this.#cr3Low = cr3Low;
+    this.#root = addressOf(cr3Low, (efer & EFER_LMA) !== 0 ? cr3High : 0);
+  }
+
+  #setMode(cr0: number, cr4: number, efer: number): void {
     this.#cr0 = cr0;
     this.#cr4 = cr4;
+    this.#efer = efer;
     const isLong = (efer & EFER_LMA) !== 0;
     if (!(cr0 & CR0_PG)) this.#levels = isLong ? 'identity' : 'none';
     else this.#levels = isLong ? '4-level' : cr4 & CR4_PAE ? 'PAE' : '32-bit';
-    this.#cr3Low = cr3Low;
-    this.#root = addressOf(cr3Low, isLong ? cr3High : 0);
     const hasNx = (efer & EFER_NXE) !== 0;
     this.#reservedHigh = RESERVED_ADDRESS | (hasNx ? 0 : NX) | (isLong ? 0 : RESERVED_PAE);
     this.#tellsFetch = (hasNx && (cr4 & CR4_PAE) !== 0) || (cr4 & CR4_SMEP) !== 0;

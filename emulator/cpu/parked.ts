@@ -1,82 +1,127 @@
 /**
- * What a processor has in the TLB and the jump cache, kept for it while another one is on (contexts.ts). Entries are moved
- * out and back, as generated code knows one TLB only.
+ * A processor's place in linear memory: what it has in the TLB and the jump cache while it is on, and those entries and its
+ * registers while another one is (contexts.ts). Entries move out and back (exchange.ts), as generated code knows one TLB only.
  */
+import type { BlockMode } from './code_block.ts';
+import type { CpuContext } from './interface.ts';
+import * as L from './layout.ts';
 
 /** The words of an entry, in the TLB as in the jump cache. */
 const ENTRY_WORDS = 4;
+/** So many entries a list has. */
 const MAX_TOUCHED = 4096;
+
+/** Of a list: the words' indices of entries, and what those said that are kept. Bytes from the start of the place. */
+export interface ListLayout {
+  readonly count: number;
+  readonly saved: number;
+  readonly entries: number;
+  readonly kept: number;
+  /** So many entries are kept while the processor is not on: the last ones. */
+  readonly most: number;
+}
+
+function listAt(number: number, entries: number, most: number): ListLayout {
+  return { count: 8 * number, saved: 8 * number + 4, entries, kept: entries + 4 * MAX_TOUCHED, most };
+}
+
+/** As lists are used alike, they lie differently to a cache's lines. */
+const PAD = 0x140;
+const endOf = ({ kept, most }: ListLayout): number => kept + 4 * ENTRY_WORDS * most + PAD;
+
+export const REGISTERS = 64;
+const REGISTERS_SIZE = L.CONTEXT_END - L.CONTEXT_START;
+/** Entries of the TLB with translations that are not global, and that are. */
+export const LOCAL_LIST = listAt(0, 0x680, 512);
+export const GLOBAL_LIST = listAt(1, endOf(LOCAL_LIST), 512);
+/** Others that it had in the jump cache are known again unless somebody took their places. */
+export const JUMP_LIST = listAt(2, endOf(GLOBAL_LIST), 1024);
+if (endOf(JUMP_LIST) > L.PLACE_SIZE || REGISTERS + REGISTERS_SIZE > LOCAL_LIST.entries) throw new Error('bug: a place is too small');
 
 /** Entries of a table in linear memory that a processor has filled: where they are, as indices of words. One may be there twice. */
 export class Touched {
-  entries = new Int32Array(64);
-  count = 0;
-  /** What the first `saved` of them said. */
-  words = new Int32Array(64 * ENTRY_WORDS);
-  saved = 0;
-
+  readonly #words: Int32Array;
+  readonly #count: number;
+  readonly #saved: number;
+  readonly #entries: number;
+  readonly #kept: number;
+  readonly #most: number;
   /** There are entries that it does not list. */
   isTooMany = false;
 
+  constructor(words: Int32Array, place: number, { count, saved, entries, kept, most }: ListLayout) {
+    this.#words = words;
+    this.#count = (place + count) / 4;
+    this.#saved = (place + saved) / 4;
+    this.#entries = (place + entries) / 4;
+    this.#kept = (place + kept) / 4;
+    this.#most = most;
+  }
+
+  get count(): number {
+    return this.#words[this.#count]!;
+  }
+
+  /** Which ones have to be looked at before they can be exchanged: more than are kept. */
+  get isLong(): boolean {
+    return this.count > this.#most;
+  }
+
+  at(i: number): number {
+    return this.#words[this.#entries + i]!;
+  }
+
   add(entry: number): void {
-    if (this.count === this.entries.length) this.#grow();
-    if (this.count < MAX_TOUCHED) this.entries[this.count++] = entry;
-    else this.isTooMany = true;
-  }
-
-  #grow(): void {
-    if (this.count === MAX_TOUCHED) return;
-    const entries = new Int32Array(2 * this.count);
-    const words = new Int32Array(2 * this.count * ENTRY_WORDS);
-    entries.set(this.entries);
-    words.set(this.words);
-    this.entries = entries;
-    this.words = words;
-  }
-
-  /** Keeps what the rest of them say. */
-  save(table: Int32Array): void {
-    const { entries, words } = this;
-    for (let i = this.saved; i < this.count; i++) {
-      const entry = entries[i]!;
-      const to = i * ENTRY_WORDS;
-      words[to] = table[entry]!;
-      words[to + 1] = table[entry + 1]!;
-      words[to + 2] = table[entry + 2]!;
-      words[to + 3] = table[entry + 3]!;
+    const words = this.#words;
+    const count = words[this.#count]!;
+    if (count === MAX_TOUCHED) {
+      this.isTooMany = true;
+      return;
     }
-    this.saved = this.count;
+    words[this.#entries + count] = entry;
+    words[this.#count] = count + 1;
   }
 
-  /** The table says again what entry `i` said. */
-  restore(i: number, table: Int32Array): void {
-    const { words } = this;
-    const entry = this.entries[i]!;
-    const from = i * ENTRY_WORDS;
-    table[entry] = words[from]!;
-    table[entry + 1] = words[from + 1]!;
-    table[entry + 2] = words[from + 2]!;
-    table[entry + 3] = words[from + 3]!;
+  /** Keeps what the entry says, as one more. */
+  #keep(entry: number): void {
+    const words = this.#words;
+    const to = this.#kept + this.count * ENTRY_WORDS;
+    words.copyWithin(to, entry, entry + ENTRY_WORDS);
+    this.add(entry);
+    words[this.#saved] = this.count;
   }
 
-  /** Only those that `table` still fills, the last `most` at most, and each once: where the word at `mark` is not `empty`, which it becomes. */
-  collect(table: Int32Array, mark: number, empty: number, most: number): void {
-    const { entries, count } = this;
-    const first = Math.max(0, count - most);
-    const others = first === 0 ? [] : entries.slice(0, first);
+  /** Only those that are still filled, the last ones, and each once: where the word at `mark` is not `empty`, which it becomes. */
+  collect(mark: number, empty: number): void {
+    const words = this.#words;
+    const { count } = this;
+    const first = Math.max(0, count - this.#most);
+    const others = words.slice(this.#entries, this.#entries + first);
     this.clear();
     for (let i = first; i < count; i++) {
-      const entry = entries[i]!;
-      if (table[entry + mark] === empty) continue;
-      entries[this.count++] = entry;
-      this.save(table);
-      table[entry + mark] = empty;
+      const entry = this.at(i);
+      if (words[entry + mark] === empty) continue;
+      this.#keep(entry);
+      words[entry + mark] = empty;
     }
-    for (const entry of others) table[entry + mark] = empty;
+    for (const entry of others) words[entry + mark] = empty;
+  }
+
+  /** Lists only those for which `isLeft` holds. */
+  filter(isLeft: (entry: number) => boolean): void {
+    const words = this.#words;
+    const { count } = this;
+    let left = 0;
+    for (let i = 0; i < count; i++) {
+      const entry = this.at(i);
+      if (isLeft(entry)) words[this.#entries + left++] = entry;
+    }
+    words[this.#count] = left;
+    words[this.#saved] = 0;
   }
 
   clear(): void {
-    this.count = this.saved = 0;
+    this.#words[this.#count] = this.#words[this.#saved] = 0;
     this.isTooMany = false;
   }
 }
@@ -88,22 +133,56 @@ export interface Generation {
   isGlobal: boolean;
 }
 
-export class Parked {
-  /** Entries of the TLB with translations that are not global, and that are. */
-  local = new Touched();
-  global = new Touched();
+/** What a context is inside: its bytes are those of its place, if it has one. */
+export interface Owner extends CpuContext {
+  bytes: Uint8Array;
+  place?: Place | undefined;
+}
+
+export class Place {
+  readonly address: number;
+  /** Its registers when it was on last. */
+  readonly registers: Uint8Array;
+  owner: Owner | undefined;
+  readonly local: Touched;
+  readonly global: Touched;
+  /** Sets of the TLB that have had entries since everything was flushed: a bit each. */
+  live = 0;
   /** Regions where large pages were seen (tlb.ts). */
-  large = new Set<number>();
-  huge = new Set<number>();
-  jumps = new Touched();
-  /** By the modes' keys. */
-  modes = new Map<number, Generation>();
+  readonly large = new Set<number>();
+  readonly huge = new Set<number>();
+  readonly jumps: Touched;
+  /** By the modes' keys; the present mode's key, whether it begins anew each time, and its generation. */
+  readonly generations = new Map<number, Generation>();
+  mode = -1;
+  isFresh = true;
+  generation: Generation = { number: 0, isGlobal: true };
   /** JumpCache's counts of when all was forgotten and of dropped blocks, when it was parked. */
-  jumpEpoch = -1;
+  jumpEpoch = 0;
   drops = 0;
-  /** Contexts' counts of flushes of everything, and of single frames, then. */
+  /** Contexts' counts of flushes of everything, and of single frames, then; the code cache's of frames that became code. */
   epoch = -1;
   frameFlushes = 0;
+  protections = 0;
+  /** What the 64-bit code was decoded for that it ran then; undefined: something else. */
+  blockMode: BlockMode | undefined;
   /** The period of sampling (regions.ts) in which it was parked last. */
   period = -1;
+
+  constructor(words: Int32Array, number: number) {
+    this.address = L.PLACES + number * L.PLACE_SIZE;
+    this.registers = new Uint8Array(words.buffer, this.address + REGISTERS, REGISTERS_SIZE);
+    this.local = new Touched(words, this.address, LOCAL_LIST);
+    this.global = new Touched(words, this.address, GLOBAL_LIST);
+    this.jumps = new Touched(words, this.address, JUMP_LIST);
+  }
+
+  /** Nothing in the TLB is its. */
+  clearTranslations(): void {
+    this.local.clear();
+    this.global.clear();
+    this.live = 0;
+    this.large.clear();
+    this.huge.clear();
+  }
 }

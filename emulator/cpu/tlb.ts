@@ -8,21 +8,20 @@ import * as L from './layout.ts';
 import { PAGE_SIZE } from './layout.ts';
 import type { CodePages } from './mmu.ts';
 import type { PageBits } from './page_walk.ts';
-import { type Parked, Touched } from './parked.ts';
+import type { Place, Touched } from './parked.ts';
 
 const SETS = [L.TLB_USER, L.TLB_SUPERVISOR, L.TLB_OPEN];
 const KIND_COUNT = L.TLB_SET_SIZE / L.TLB_KIND_SIZE;
 const WRITE_KIND = L.TLB_WRITE / L.TLB_KIND_SIZE,
   FETCH_KIND = L.TLB_FETCH / L.TLB_KIND_SIZE;
-const EMPTY = 1;
+/** The first word of an entry that is none. */
+export const EMPTY = 1;
 const FLAG_GLOBAL = 1,
   FLAG_LARGE = 2;
 /** Words of an entry: tag (2), offset from linear address to place, flags. */
 const WORDS = L.TLB_ENTRY_SIZE / 4;
 const KIND_WORDS = L.TLB_KIND_SIZE / 4;
 const SET_WORDS = L.TLB_SET_SIZE / 4;
-/** Entries of a kind, global or not, that are kept for a processor which is not on: the last ones. */
-const MAX_PARKED = 512;
 const NONE = -1;
 
 /** Compared, as a table by name would cost a search each time. */
@@ -32,21 +31,17 @@ function kindOf(access: Access): number {
 
 export class Tlb {
   readonly #words: Int32Array;
-  /** Sets that have had entries since everything was flushed, by the words' index of their start. */
-  readonly #live = new Set<number>();
-  /** Filled with translations of one kind since the last flush of those. */
-  #local = new Touched();
-  #global = new Touched();
-  /** Something of what was resumed must not come back another time: what was kept of it is more than is there. */
+  /** Of the processor that is on: its lists have what was filled since the last flush. */
+  #place: Place;
+  /** Something of what it has must not come back another time: what was kept of it is more than is there. */
   #isDirty = false;
-  /** 4 MiB and 1 GiB regions of linear addresses where large pages were seen. */
-  #large = new Set<number>();
-  #huge = new Set<number>();
+  /** The last 4 MiB region of linear addresses where a large page was seen. */
   #lastLarge = NONE;
 
-  constructor(buffer: ArrayBuffer) {
-    this.#words = new Int32Array(buffer);
-    for (let at = L.TLB_USER / 4; at < L.TLB_END / 4; at += WORDS) this.#words[at] = EMPTY;
+  constructor(words: Int32Array, home: Place) {
+    this.#words = words;
+    this.#place = home;
+    for (let at = L.TLB_USER / 4; at < L.TLB_END / 4; at += WORDS) words[at] = EMPTY;
   }
 
   /** Where the byte lies, or -1. `set`: a TLB_* address. */
@@ -69,114 +64,86 @@ export class Tlb {
     words[entry + 1] = high;
     words[entry + 2] = (L.RAM + page - pageLow) | 0;
     words[entry + 3] = (isGlobal ? FLAG_GLOBAL : 0) | (pageBits > 12 ? FLAG_LARGE : 0);
-    this.#live.add(set / 4);
-    (isGlobal ? this.#global : this.#local).add(entry);
+    const place = this.#place;
+    place.live |= 1 << ((set - L.TLB_USER) / L.TLB_SET_SIZE);
+    (isGlobal ? place.global : place.local).add(entry);
     if (pageBits > 12) this.#noteLarge(low, high, pageBits);
   }
 
   #noteLarge(low: number, high: number, pageBits: PageBits): void {
     if (pageBits === 30) {
-      this.#huge.add(hugeRegion(low, high));
+      this.#place.huge.add(hugeRegion(low, high));
       return;
     }
     const region = largeRegion(low, high);
     if (region === this.#lastLarge) return;
     this.#lastLarge = region;
-    this.#large.add(region);
+    this.#place.large.add(region);
   }
 
   /** Everything, or all but global translations. */
   flush(isGlobalToo: boolean): void {
     const words = this.#words;
-    if (this.#local.isTooMany || (isGlobalToo && this.#global.isTooMany)) {
+    const place = this.#place;
+    const { local, global } = place;
+    if (local.isTooMany || (isGlobalToo && global.isTooMany)) {
       this.#wipe((entry) => isGlobalToo || (words[entry + 3]! & FLAG_GLOBAL) === 0);
     } else {
-      this.#empty(this.#local, isGlobalToo);
-      if (isGlobalToo) this.#empty(this.#global, true);
+      this.#empty(local, isGlobalToo);
+      if (isGlobalToo) this.#empty(global, true);
     }
-    this.#local.clear();
+    local.clear();
     if (!isGlobalToo) return;
-    this.#global.clear();
+    place.clearTranslations();
     this.#isDirty = false;
-    this.#live.clear();
-    this.#large.clear();
-    this.#huge.clear();
     this.#lastLarge = NONE;
   }
 
-  /** Everything goes, most of it to where it is kept. */
-  park(parked: Parked): void {
-    parked.local.clear();
-    parked.global.clear();
-    parked.large.clear();
-    parked.huge.clear();
-    if (this.#local.isTooMany || this.#global.isTooMany) return this.flush(true);
-    this.#save(this.#local);
-    this.#save(this.#global);
-    this.#live.clear();
-    this.#swap(parked);
+  /** The processor that is on will leave (exchange.ts): its lists become such that all they say may be kept. */
+  leave(): void {
+    const { local, global } = this.#place;
+    if (local.isTooMany || global.isTooMany) return this.flush(true);
+    if (this.#isDirty || local.isLong) local.collect(0, EMPTY);
+    if (this.#isDirty || global.isLong) global.collect(0, EMPTY);
     this.#isDirty = false;
   }
 
-  #save(touched: Touched): void {
-    const words = this.#words;
-    const { entries, count } = touched;
-    if (this.#isDirty || count > MAX_PARKED) return touched.collect(words, 0, EMPTY, MAX_PARKED);
-    touched.save(words);
-    for (let i = 0; i < count; i++) words[entries[i]!] = EMPTY;
-  }
-
-  #swap(parked: Parked): void {
-    const { local, global, large, huge } = parked;
-    parked.local = this.#local;
-    parked.global = this.#global;
-    parked.large = this.#large;
-    parked.huge = this.#huge;
-    this.#local = local;
-    this.#global = global;
-    this.#large = large;
-    this.#huge = huge;
+  /** Another one is on, with what it has. */
+  enter(place: Place): void {
+    this.#place = place;
     this.#lastLarge = NONE;
   }
 
   /**
-   * What was kept is there again; the TLB is empty before. Not what leads to frames that were flushed since (`flushedAt`, by
-   * frame), nor stores to those that hold code now.
+   * Of what the processor that came on has, nothing leads to frames that were flushed meanwhile (`flushedAt`, by frame), and
+   * no stores to those that hold code now.
    */
-  resume(parked: Parked, code: CodePages, flushedAt: Float64Array | undefined): void {
-    this.#swap(parked);
-    this.#restore(this.#local, code, flushedAt, parked.frameFlushes);
-    this.#restore(this.#global, code, flushedAt, parked.frameFlushes);
+  revise(code: CodePages, flushedAt: Float64Array | undefined): void {
+    this.#revise(this.#place.local, code, flushedAt);
+    this.#revise(this.#place.global, code, flushedAt);
   }
 
-  #restore(touched: Touched, code: CodePages, flushedAt: Float64Array | undefined, frameFlushes: number): void {
+  #revise(touched: Touched, code: CodePages, flushedAt: Float64Array | undefined): void {
     const words = this.#words;
-    const { entries, count } = touched;
-    let live = NONE;
+    const { count } = touched;
+    const { frameFlushes } = this.#place;
     for (let i = 0; i < count; i++) {
-      const entry = entries[i]!;
-      touched.restore(i, words);
+      const entry = touched.at(i);
       const kind = ((entry * 4 - L.TLB_USER) / L.TLB_KIND_SIZE) | 0;
-      const set = (kind / KIND_COUNT) | 0;
-      if (set !== live) {
-        live = set;
-        this.#live.add((L.TLB_USER + set * L.TLB_SET_SIZE) / 4);
-      }
-      const isForWrites = kind - set * KIND_COUNT === WRITE_KIND;
-      if (flushedAt === undefined && !isForWrites) continue;
       const frame = (((words[entry]! + words[entry + 2]!) >>> 0) - L.RAM) >>> 12;
-      const isGone = (flushedAt !== undefined && flushedAt[frame]! > frameFlushes) || (isForWrites && code.isCodePage(frame));
-      if (!isGone) continue;
+      const isFlushed = flushedAt !== undefined && flushedAt[frame]! > frameFlushes;
+      if (!isFlushed && !(kind % KIND_COUNT === WRITE_KIND && code.isCodePage(frame))) continue;
       words[entry] = EMPTY;
       this.#isDirty = true;
     }
   }
 
   /** Empties the entries, if what is there now is not global, or whatever it is. */
-  #empty({ entries, count }: Touched, isGlobalToo: boolean): void {
+  #empty(touched: Touched, isGlobalToo: boolean): void {
     const words = this.#words;
+    const { count } = touched;
     for (let i = 0; i < count; i++) {
-      const entry = entries[i]!;
+      const entry = touched.at(i);
       if (isGlobalToo || (words[entry + 3]! & FLAG_GLOBAL) === 0) words[entry] = EMPTY;
     }
   }
@@ -195,44 +162,47 @@ export class Tlb {
         if (kind === FETCH_KIND) wasFetched = true;
       }
     }
-    if (this.#large.has(largeRegion(low, high)) || this.#huge.has(hugeRegion(low, high)))
+    const { large, huge } = this.#place;
+    if (large.has(largeRegion(low, high)) || huge.has(hugeRegion(low, high)))
       this.#wipe((entry) => (words[entry + 3]! & FLAG_LARGE) !== 0 && words[entry + 1] === high && words[entry]! >>> 30 === region);
     return wasFetched;
   }
 
   /** Whatever leads to a frame; false when there are too many entries to look at: flush all. Lists only what is left from now on. */
   flushFrame(frame: number): boolean {
-    if (this.#local.isTooMany || this.#global.isTooMany) return false;
+    const { local, global } = this.#place;
+    if (local.isTooMany || global.isTooMany) return false;
+    const words = this.#words;
     const page = (L.RAM + frame * PAGE_SIZE) | 0;
-    this.#emptyFrame(this.#local, page);
-    this.#emptyFrame(this.#global, page);
+    const isLeft = (entry: number): boolean => {
+      if (((words[entry]! + words[entry + 2]!) | 0) === page) words[entry] = EMPTY;
+      return words[entry] !== EMPTY;
+    };
+    local.filter(isLeft);
+    global.filter(isLeft);
     return true;
   }
 
-  #emptyFrame(touched: Touched, page: number): void {
+  #wipe(isGone: (entry: number) => boolean): void {
     const words = this.#words;
-    const { entries } = touched;
-    let kept = 0;
-    for (let i = 0; i < touched.count; i++) {
-      const entry = entries[i]!;
-      if (((words[entry]! + words[entry + 2]!) | 0) === page) words[entry] = EMPTY;
-      if (words[entry] !== EMPTY) entries[kept++] = entry;
+    for (const set of SETS) {
+      if (!this.#isLive(set)) continue;
+      const start = set / 4;
+      for (let entry = start; entry < start + SET_WORDS; entry += WORDS) if (isGone(entry)) words[entry] = EMPTY;
     }
-    touched.count = kept;
-    touched.saved = 0;
   }
 
-  #wipe(isGone: (entry: number) => boolean): void {
-    for (const start of this.#live)
-      for (let entry = start; entry < start + SET_WORDS; entry += WORDS) if (isGone(entry)) this.#words[entry] = EMPTY;
+  #isLive(set: number): boolean {
+    return (this.#place.live & (1 << ((set - L.TLB_USER) / L.TLB_SET_SIZE))) !== 0;
   }
 
   /** No store may reach a frame any more without being seen. */
   protectFrame(frame: number): void {
     const words = this.#words;
     const page = (L.RAM + frame * PAGE_SIZE) | 0;
-    for (const set of this.#live) {
-      const start = set + L.TLB_WRITE / 4;
+    for (const set of SETS) {
+      if (!this.#isLive(set)) continue;
+      const start = (set + L.TLB_WRITE) / 4;
       for (let entry = start; entry < start + KIND_WORDS; entry += WORDS) {
         if (words[entry] !== EMPTY && ((words[entry]! + words[entry + 2]!) | 0) === page) words[entry] = EMPTY;
       }

@@ -5,12 +5,14 @@
 import t from 'tap';
 import type { CpuCore } from '../../emulator/cpu/index.ts';
 import type { CpuContext } from '../../emulator/cpu/interface.ts';
+import { PLACE_COUNT } from '../../emulator/cpu/layout.ts';
 import { freshBareCpu, loadCode } from '../support/bare_cpu.ts';
 import { G, P, PS, RW, read64, US, write64 } from '../support/tables.ts';
 import { makeRandom } from '../support/vectors.ts';
 
 const RAX = 0,
-  RBX = 3;
+  RBX = 3,
+  R8 = 8;
 const LOAD8 = [0x8a, 0x03], // mov al, [rbx]
   STORE8 = [0x88, 0x03];
 const MOV_AL = 0xb0;
@@ -215,6 +217,53 @@ t.test('a breakpoint of its own is met, whatever was known before', (t) => {
     processors.turnTo(0);
     t.equal(processors.read(0), '#1', `${engine}: after a while off`);
   }
+  t.end();
+});
+
+t.test('more processors than have places keep their registers, and find what their tables say', (t) => {
+  const processors = new Processors('translate').map(0, 0, entry(0));
+  const { cpu } = processors;
+  const many = Array.from({ length: PLACE_COUNT + 20 }, (_, i) => {
+    cpu.gpr[R8] = BigInt(i);
+    return cpu.saveContext();
+  });
+  const wrong: string[] = [];
+  let on = many.length - 1;
+  for (const round of [1, 2]) {
+    processors.map(0, 0, entry(round));
+    for (const [i, context] of many.entries()) {
+      cpu.switchContext(many[on]!, context);
+      on = i;
+      const found = processors.read(0);
+      // A few still have their places, and what they knew.
+      const isRight = found === round + 1 || (round === 2 && found === 2);
+      if (!isRight || cpu.gpr[R8] !== BigInt(i)) wrong.push(`round ${round}: ${i} met ${found} with the registers of ${cpu.gpr[R8]}`);
+    }
+  }
+  t.same(wrong, []);
+  t.end();
+});
+
+t.test("registers are a context's own, whoever had been on in its place", (t) => {
+  const processors = new Processors('translate');
+  const { cpu } = processors;
+  const [first, second, third] = processors.contexts;
+  const has = (value: bigint, what: string): void => void t.equal(cpu.gpr[R8], value, what);
+  cpu.gpr[R8] = 1n;
+  cpu.switchContext(first!, second!);
+  cpu.gpr[R8] = 2n;
+  cpu.switchContext(second!, first!);
+  has(1n, 'a switch and back');
+  cpu.switchContext(first!, second!);
+  has(2n, 'and the other');
+  cpu.gpr[R8] = 20n;
+  cpu.loadContext(first!);
+  has(1n, 'loaded over the second one');
+  cpu.switchContext(first!, third!);
+  cpu.loadContext(second!);
+  has(2n, 'the second one is as it was when it left last');
+  cpu.switchContext(second!, first!);
+  has(1n, 'the first one, too');
   t.end();
 });
 
