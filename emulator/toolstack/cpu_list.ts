@@ -8,6 +8,7 @@ export function parseCpuList(text: string, cpuCount: number): readonly number[] 
   const all = Array.from({ length: cpuCount }, (_, cpu) => cpu);
   const set = new Set<number>();
   for (const word of text.split(',').map((part) => part.trim())) {
+    if (word === '') continue;
     const isWithout = word.startsWith('^');
     const range = parseRange(isWithout ? word.slice(1) : word, all);
     if (range === undefined) return undefined;
@@ -26,7 +27,7 @@ function parseRange(word: string, all: readonly number[]): readonly number[] | u
   const [, nodes, first, last = first] = /^(nodes?:)?(\d+)(?:-(\d+))?$/.exec(word) ?? [];
   if (word === 'nodes:all' || word === 'node:all') return all;
   if (first === undefined || Number(last) < Number(first) || Number(last) > MAX_CPU) return undefined;
-  if (nodes !== undefined) return Number(first) === 0 ? all : undefined;
+  if (nodes !== undefined) return Number(first) === 0 ? all : [];
   return Array.from({ length: Number(last) - Number(first) + 1 }, (_, i) => Number(first) + i);
 }
 

@@ -3,7 +3,7 @@
  * word away before it obeys (xen:docs/misc/xenstore-paths.pandoc, libxl_domain.c pvcontrol).
  */
 import { domainPath } from '../../hypercalls/xenstore/path.ts';
-import type { Toolstack } from './toolstack.ts';
+import type { DomainEnd, Toolstack } from './toolstack.ts';
 import { ERROR_GUEST_TIMEDOUT, ToolstackError } from './toolstack_error.ts';
 
 export type ControlWord = 'poweroff' | 'reboot';
@@ -38,16 +38,15 @@ export function askGuest(toolstack: Toolstack, domid: number, word: ControlWord)
   });
 }
 
-/** Resolves when the domain has been destroyed (no reason), or has shut down and is kept. */
-export function waitForEnd(toolstack: Toolstack, domid: number): Promise<number | undefined> {
-  const record = toolstack.find(String(domid));
-  if (record === undefined) return Promise.resolve(toolstack.reasonOfEnd(domid));
-  if (record.isPreserved) return Promise.resolve(record.domain.shutdownReason);
+/** Resolves when the domain has been destroyed, or has shut down and is kept. */
+export function waitForEnd(toolstack: Toolstack, domid: number): Promise<DomainEnd> {
+  const past = toolstack.endOf(domid);
+  if (past !== undefined) return Promise.resolve(past);
   return new Promise((resolve) => {
-    const stop = toolstack.onEnd((ended, reason) => {
+    const stop = toolstack.onEnd((ended, end) => {
       if (ended !== domid) return;
       stop();
-      resolve(reason);
+      resolve(end);
     });
   });
 }

@@ -118,7 +118,7 @@ function cmdline(value: unknown): string {
 function cpus(value: unknown): string | readonly string[] {
   const check = (one: unknown): string => {
     const list = String(one);
-    const isList = (typeof one === 'string' || typeof one === 'number') && parseCpuList(list, MAX_CORES) !== undefined;
+    const isList = (typeof one === 'string' || typeof one === 'number') && parseCpuList(list, MAX_CORES)?.length;
     return isList ? list : wrong('write CPUs as "all", "0-3", "0,2" or "all,^1", or a list with one such text for each vCPU');
   };
   return Array.isArray(value) ? value.map(check) : check(value);

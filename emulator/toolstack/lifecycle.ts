@@ -31,7 +31,7 @@ const reactions: Readonly<Record<number, Reaction>> = {
 /** Looks for domains that have shut down since, acts, and lets go of destroyed ones whose last frame came back. */
 export function settleEnds(toolstack: Toolstack): void {
   for (const record of toolstack.records) {
-    if (record.domain.shutdownReason !== undefined && !record.isPreserved) settle(toolstack, record);
+    if (record.domain.shutdownReason !== undefined && record.action === undefined) settle(toolstack, record);
   }
   toolstack.machine.reap();
 }
@@ -51,6 +51,7 @@ function settle(toolstack: Toolstack, record: DomainRecord): void {
     toolstack.preserve(record);
     return;
   }
+  record.action = action;
   toolstack.destroy(domain.id);
   if (action.endsWith('restart')) restart(toolstack, record);
 }

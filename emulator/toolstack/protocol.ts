@@ -1,6 +1,7 @@
 /**
  * How the command and a host talk: lines of JSON over a socket. A request is `{"operation": NAME, ...arguments}`, its one
- * answer `{"result": ...}` or `{"error": TEXT, "code": N}`; the next request is looked at when the one before is answered.
+ * answer `{"result": ...}` or `{"error": TEXT, "code": N}`, before which `save` tells `{"progress": ...}`; the next request is
+ * looked at when the one before is answered.
  * After `console` the socket carries `{"input": BASE64}` one way and `{"output": BASE64}` and `{"end": true}` the other;
  * after `trace` `{"trace": TEXT}` comes, and after a request `trace_stop`, or when it is over, `{"end": true, "lost": BOOLEAN}`.
  */

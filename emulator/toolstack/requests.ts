@@ -7,15 +7,15 @@ import { writeCore } from './core_file.ts';
 import { formatCpuList, parseCpuList } from './cpu_list.ts';
 import { pressDebugKeys } from './debug_keys.ts';
 import { configOf } from './domain_config.ts';
-import { type DomainInfo, domainInfo, type VcpuInfo, type VcpuLoad, vcpuInfo, vcpuLoad } from './domain_info.ts';
+import { type VcpuInfo, vcpuInfo } from './domain_info.ts';
 import { askGuest, waitForEnd } from './guest_control.ts';
 import { HostFileError, readDomainFile } from './host_file.ts';
-import { freeMemory, hostInfo, type SystemName } from './host_info.ts';
+import { hostInfo, type SystemName } from './host_info.ts';
 import type { DomainDescription } from './host_keys.ts';
-import { restoreFromFile, saveToFile } from './saving.ts';
-import type { RunqueueInfo } from './scheduling.ts';
+import { restoreFromFile, type SaveProgress, saveToFile } from './saving.ts';
 import type { DomainRecord, Toolstack } from './toolstack.ts';
 import { ERROR_INVAL, ToolstackError } from './toolstack_error.ts';
+import { listed, topOf } from './top_info.ts';
 
 export type Arguments = Readonly<Record<string, unknown>>;
 
@@ -27,11 +27,8 @@ export interface Host {
   resolvePath(folder: string, path: string): string;
 }
 
-export type Operation = (host: Host, given: Arguments) => unknown;
-
-export interface ListedDomain extends DomainInfo {
-  readonly uuid: string;
-}
+/** Before the answer it may `tell` how far it is. */
+export type Operation = (host: Host, given: Arguments, tell: (progress: SaveProgress) => void) => unknown;
 
 export interface ListedVcpu extends VcpuInfo {
   readonly domid: number;
@@ -88,11 +85,6 @@ const domidOf = (host: Host, given: Arguments): number => recordOf(host, given).
 const recordsOf = (host: Host, given: Arguments): readonly DomainRecord[] =>
   isGiven(given, 'domain') ? [recordOf(host, given)] : host.toolstack.records;
 
-function listed({ machine }: Toolstack, { domain }: DomainRecord): ListedDomain {
-  const uuid = machine.xenstore.read(`${domainPath(domain.id)}/vm`)?.slice('/vm/'.length) ?? '';
-  return { ...domainInfo(machine, domain), uuid };
-}
-
 function listedVcpus({ toolstack: { machine, scheduling } }: Host, { domain }: DomainRecord): ListedVcpu[] {
   return domain.vcpus.map((vcpu) => {
     const { hard, soft } = scheduling.affinityOf(vcpu);
@@ -121,18 +113,25 @@ function affinityOf({ toolstack }: Host, given: Arguments, key: 'hard' | 'soft')
   return cpus;
 }
 
-function pin(host: Host, given: Arguments): void {
+function pin(host: Host, given: Arguments): { readonly warnings: readonly string[] } {
   const { domain } = recordOf(host, given);
   const { scheduling } = host.toolstack;
   const word = textOf(given, 'vcpu');
   if (word !== 'all' && !/^\d+$/.test(word)) throw new ToolstackError(`Error: Invalid argument ${word} as VCPU.`, ERROR_INVAL);
   const hard = affinityOf(host, given, 'hard');
   const soft = affinityOf(host, given, 'soft');
+  const warnings: string[] = [];
   for (const id of word === 'all' ? domain.vcpus.keys() : [Number(word)]) {
     const vcpu = domain.vcpus[id];
-    const refusal = vcpu ? scheduling.setAffinity(vcpu, { ...(hard && { hard }), ...(soft && { soft }) }) : 'EINVAL';
-    if (refusal !== undefined) throw new ToolstackError(`Could not set affinity for vcpu \`${id}'.`);
+    const isChange = hard !== undefined || soft !== undefined;
+    const refusal = vcpu && isChange ? scheduling.setAffinity(vcpu, { ...(hard && { hard }), ...(soft && { soft }) }) : 'EINVAL';
+    if (vcpu === undefined || refusal !== undefined) throw new ToolstackError(`Could not set affinity for vcpu \`${id}'.`);
+    const reachable = scheduling.affinityOf(vcpu).hard;
+    if (soft === undefined || soft.some((cpu) => reachable.includes(cpu))) continue;
+    const what = `All cpus in soft affinity of vcpu ${id} are unreachable.`;
+    warnings.push(`Domain ${domain.id}:${what} Only hard affinity will be considered for scheduling`);
   }
+  return { warnings };
 }
 
 /** A mistake in the file is the asker's. */
@@ -161,71 +160,20 @@ function create(host: Host, given: Arguments): { domid: number; name: string } {
   return { domid: domain.id, name: domain.name };
 }
 
-const VBD_FIELDS = ['readRequests', 'writeRequests', 'readSectors', 'writtenSectors'] as const;
-const NET_FIELDS = ['sentBytes', 'receivedBytes'] as const;
-
-export interface TopDomain extends ListedDomain {
-  readonly weight: number;
-  readonly cap: number;
-  readonly vbds: number;
-  /** Requests read and written, sectors read and written. */
-  readonly vbd_counts: readonly number[];
-  readonly nets: number;
-  /** Bytes sent and received. */
-  readonly net_counts: readonly number[];
-  readonly vcpu_loads: readonly VcpuLoad[];
-}
-
-export interface Top {
-  /** Virtual nanoseconds. */
-  readonly now: number;
-  readonly cpus: number;
-  readonly cpu_khz: number;
-  readonly total_kib: number;
-  readonly free_kib: number;
-  readonly domains: readonly TopDomain[];
-  readonly runqueues: readonly RunqueueInfo[];
-}
-
-function topOf(toolstack: Toolstack): Top {
-  const { machine, scheduling, records } = toolstack;
-  return {
-    now: machine.clock.ns,
-    cpus: scheduling.cpuCount,
-    cpu_khz: machine.clock.tscKhz,
-    total_kib: toolstack.description.memory / 1024,
-    free_kib: freeMemory(toolstack) / 1024,
-    domains: records.map((record) => {
-      const { domain } = record;
-      const ends = machine.hostEnds(domain);
-      const backends = ends?.blockBackends ?? [];
-      const nets = ends?.netBackends ?? [];
-      return {
-        ...listed(toolstack, record),
-        ...scheduling.parametersOf(domain),
-        vbds: backends.length,
-        vbd_counts: VBD_FIELDS.map((field) => backends.reduce((sum, { statistics }) => sum + statistics[field], 0)),
-        nets: nets.length,
-        net_counts: NET_FIELDS.map((field) => nets.reduce((sum, { statistics }) => sum + statistics[field], 0)),
-        vcpu_loads: domain.vcpus.map((vcpu) => vcpuLoad(machine, vcpu)),
-      };
-    }),
-    runqueues: scheduling.runqueues(),
-  };
-}
-
 /** With what has changed since it was made. */
 function presentConfigOf(toolstack: Toolstack, record: DomainRecord): unknown {
   const { domain, description } = record;
   const { c_info, b_info, ...others } = configOf({ ...description, ...toolstack.scheduling.parametersOf(domain) });
-  const avail_vcpus = domain.vcpus.filter(({ isUp }) => isUp).map(({ id }) => id);
+  const isAvailable = (id: number): boolean =>
+    toolstack.machine.xenstore.read(`${domainPath(domain.id)}/cpu/${id}/availability`) === 'online';
+  const avail_vcpus = domain.vcpus.map(({ id }) => id).filter(isAvailable);
   const { uuid } = listed(toolstack, record);
   return { domid: domain.id, config: { c_info: { ...c_info, uuid }, b_info: { ...b_info, avail_vcpus }, ...others } };
 }
 
-const nothing = (act: (host: Host, given: Arguments) => void): Operation => {
-  return (host, given) => {
-    act(host, given);
+const nothing = (act: (...given: Parameters<Operation>) => void): Operation => {
+  return (...given) => {
+    act(...given);
     return {};
   };
 };
@@ -238,23 +186,30 @@ export const operations: Readonly<Record<string, Operation>> = {
   check: (_host, given) => configOf(describedDomain(given)),
   destroy: nothing((host, given) => host.toolstack.destroy(domidOf(host, given))),
   pause: nothing((host, given) => host.toolstack.pause(domidOf(host, given))),
-  unpause: nothing((host, given) => host.toolstack.unpause(domidOf(host, given))),
+  unpause: (host, given) => {
+    const domid = domidOf(host, given);
+    return { domid, was_paused: host.toolstack.unpause(domid) };
+  },
   rename: nothing((host, given) => host.toolstack.rename(domidOf(host, given), textOf(given, 'to'))),
-  save: nothing((host, given) => {
+  save: nothing((host, given, tell) => {
     const { afterwards = 'destroy' } = given;
     if (afterwards !== 'destroy' && afterwards !== 'run' && afterwards !== 'pause') wrong('afterwards', 'word of destroy, run and pause');
-    else saveToFile(host.toolstack, recordOf(host, given), textOf(given, 'file'), afterwards);
+    else saveToFile(host.toolstack, recordOf(host, given), textOf(given, 'file'), afterwards, tell);
   }),
   restore: ({ toolstack }, given) => {
-    const { id, name } = restoreFromFile(toolstack, textOf(given, 'file'), given.paused === true);
-    return { domid: id, name };
+    const options = { isPaused: given.paused === true, isPreserved: given.preserved === true };
+    const { domain, ...rings } = restoreFromFile(toolstack, textOf(given, 'file'), options);
+    return { domid: domain.id, name: domain.name, ...rings };
   },
   shutdown: async (host, given) => {
     await askGuest(host.toolstack, domidOf(host, given), given.reboot === true ? 'reboot' : 'poweroff');
     return {};
   },
-  wait: async (host, given) => ({ reason: (await waitForEnd(host.toolstack, countOf(given, 'domid'))) ?? null }),
-  pin: nothing(pin),
+  wait: async (host, given) => {
+    const { reason = null, action = null } = await waitForEnd(host.toolstack, countOf(given, 'domid'));
+    return { reason, action };
+  },
+  pin,
   set_vcpus: nothing((host, given) => host.toolstack.setVcpus(domidOf(host, given), countOf(given, 'count'))),
   schedule: (host, given) => ({
     ratelimit_us: host.toolstack.scheduling.ratelimitUs,

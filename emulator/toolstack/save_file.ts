@@ -1,6 +1,7 @@
 /**
- * The file of a saved domain: what it is, its size and its checksum, then the data (plain_data.ts), packed. A file from
- * anywhere is read: whatever is wrong with it is a sentence, and it never takes more memory than a host's domains may have.
+ * The file of a saved domain: what it is and its size, then the data (plain_data.ts) in parts, each packed, behind its size
+ * and its checksum. A file from anywhere is read: whatever is wrong with it is a sentence, and it never takes more memory than
+ * a host's domains may have.
  */
 import { DataError, decode, encode } from '../plain_data.ts';
 import { ToolstackError } from './toolstack_error.ts';
@@ -12,9 +13,13 @@ export interface Packing {
 }
 
 const MAGIC = Uint8Array.from('beneath\x1a', (character) => character.charCodeAt(0));
-const VERSION = 2;
-/** MAGIC, then as u32: the version, the CRC of what is packed, the size of the data. */
-const HEADER_SIZE = MAGIC.length + 12;
+export const SAVE_VERSION = 3;
+/** MAGIC, then as u32: the version, the size of the data. */
+const HEADER_SIZE = MAGIC.length + 8;
+/** As u32: the size of what is packed, its CRC. */
+const PART_HEADER_SIZE = 8;
+/** Of the data: as many bytes as xl takes along in one go. */
+const PART_SIZE = 1024 * 4096;
 
 /** Beside a domain's memory: registers, books of frames, xenstore. */
 const MOST_BESIDE = 64 * 1024 * 1024;
@@ -31,38 +36,64 @@ function crc32(bytes: Uint8Array): number {
   return ~crc >>> 0;
 }
 
-/** The file, in parts. */
-export function writeSaveFile(data: unknown, { pack }: Packing): Uint8Array[] {
+const u32s = (...values: number[]): Uint8Array => {
+  const view = new DataView(new ArrayBuffer(4 * values.length));
+  for (const [i, value] of values.entries()) view.setUint32(4 * i, value, true);
+  return new Uint8Array(view.buffer);
+};
+
+/** The file, piece by piece; `progress` is told how much of it has been taken, from 0 to 1. */
+export function* writeSaveFile(data: unknown, { pack }: Packing, progress?: (done: number) => void): Generator<Uint8Array> {
   const bytes = encode(data);
-  const packed = pack(bytes);
-  const header = new Uint8Array(HEADER_SIZE);
-  const view = new DataView(header.buffer);
-  header.set(MAGIC);
-  view.setUint32(MAGIC.length, VERSION, true);
-  view.setUint32(MAGIC.length + 4, crc32(packed), true);
-  view.setUint32(MAGIC.length + 8, bytes.length, true);
-  return [header, packed];
+  yield MAGIC;
+  yield u32s(SAVE_VERSION, bytes.length);
+  for (let at = 0; at < bytes.length; at += PART_SIZE) {
+    const packed = pack(bytes.subarray(at, at + PART_SIZE));
+    yield u32s(packed.length, crc32(packed));
+    yield packed;
+    progress?.(Math.min(1, (at + PART_SIZE) / bytes.length));
+  }
 }
 
 /** The data; a host whose domains have `memory` bytes has no use for much more. */
-export function readSaveFile(path: string, file: Uint8Array, memory: number, { unpack }: Packing): unknown {
+export function readSaveFile(path: string, file: Uint8Array, memory: number, packing: Packing): unknown {
   const refuse = (what: string): never => {
     throw new ToolstackError(`${path} ${what}`);
   };
   if (file.length < HEADER_SIZE || MAGIC.some((byte, i) => file[i] !== byte)) refuse('holds no saved domain');
-  const view = new DataView(file.buffer, file.byteOffset);
+  const view = new DataView(file.buffer, file.byteOffset, file.length);
   const version = view.getUint32(MAGIC.length, true);
-  if (version !== VERSION) refuse(`has version ${version} of the format, and this beneath reads version ${VERSION}`);
-  const size = view.getUint32(MAGIC.length + 8, true);
+  if (version !== SAVE_VERSION) refuse(`has version ${version} of the format, and this beneath reads version ${SAVE_VERSION}`);
+  const size = view.getUint32(MAGIC.length + 4, true);
   if (size > memory + MOST_BESIDE) refuse(`holds ${Math.ceil(size / 2 ** 20)} MiB, more than this host has memory`);
-  const packed = file.subarray(HEADER_SIZE);
-  const isWhole = crc32(packed) === view.getUint32(MAGIC.length + 4, true);
-  const bytes = isWhole ? unpack(packed, size) : undefined;
-  if (bytes?.length !== size) return refuse('is broken: its content is not what was written');
+  const bytes = unpackParts(view, size, packing);
+  if (bytes === undefined) return refuse('is broken: its content is not what was written');
   try {
     return decode(bytes);
   } catch (error) {
     if (!(error instanceof DataError)) throw error;
     return refuse(`is broken: ${error.message}`);
   }
+}
+
+/** undefined: they are not what was written. */
+function unpackParts(file: DataView, size: number, { unpack }: Packing): Uint8Array | undefined {
+  const bytes = new Uint8Array(size);
+  let done = 0;
+  for (let at = HEADER_SIZE; at < file.byteLength; ) {
+    const start = at + PART_HEADER_SIZE;
+    if (start > file.byteLength) return undefined;
+    const packedSize = file.getUint32(at, true);
+    const end = start + packedSize;
+    if (end > file.byteLength) return undefined;
+    const packed = new Uint8Array(file.buffer, file.byteOffset + start, packedSize);
+    if (crc32(packed) !== file.getUint32(at + 4, true)) return undefined;
+    const partSize = Math.min(PART_SIZE, size - done);
+    const part = unpack(packed, partSize);
+    if (part?.length !== partSize) return undefined;
+    bytes.set(part, done);
+    done += partSize;
+    at = end;
+  }
+  return done === size ? bytes : undefined;
 }

@@ -23,7 +23,19 @@ interface Saved {
 /** What becomes of the domain that was saved. */
 export type Afterwards = 'destroy' | 'run' | 'pause';
 
-export function saveToFile(toolstack: Toolstack, record: DomainRecord, path: string, afterwards: Afterwards): void {
+/** How far it is, in frames of the domain. */
+export interface SaveProgress {
+  readonly done: number;
+  readonly total: number;
+}
+
+export function saveToFile(
+  toolstack: Toolstack,
+  record: DomainRecord,
+  path: string,
+  afterwards: Afterwards,
+  tell: (progress: SaveProgress) => void,
+): void {
   const { machine, scheduling, files } = toolstack;
   const { domain, description } = record;
   const saved: Saved = {
@@ -32,7 +44,11 @@ export function saveToFile(toolstack: Toolstack, record: DomainRecord, path: str
     affinities: domain.vcpus.map((vcpu) => scheduling.affinityOf(vcpu)),
     domain: dataOf(toolstack, domain),
   };
-  files.replace(path, writeSaveFile(saved, files));
+  const total = saved.domain.frames.mfns.length;
+  files.replace(
+    path,
+    writeSaveFile(saved, files, (done) => tell({ done: Math.floor(done * total), total })),
+  );
   if (afterwards === 'destroy') toolstack.destroy(domain.id);
   else if (afterwards === 'pause' && domain.pauseCount === 0) machine.pause(domain);
 }
@@ -46,10 +62,31 @@ function dataOf({ machine }: Toolstack, domain: Domain): SavedDomain {
   }
 }
 
-export function restoreFromFile(toolstack: Toolstack, path: string, isPaused: boolean): Domain {
+/** A host page of the domain's, and the event channel that belongs to it. */
+export interface RestoredRing {
+  readonly mfn: number;
+  readonly port: number;
+}
+
+export interface Restored {
+  readonly domain: Domain;
+  readonly store: RestoredRing;
+  readonly console: RestoredRing;
+}
+
+export interface RestoreOptions {
+  readonly isPaused: boolean;
+  /** Nobody acts on its end. */
+  readonly isPreserved: boolean;
+}
+
+const PRESERVED = { on_poweroff: 'preserve', on_reboot: 'preserve', on_crash: 'preserve', on_watchdog: 'preserve' } as const;
+
+export function restoreFromFile(toolstack: Toolstack, path: string, { isPaused, isPreserved }: RestoreOptions): Restored {
   const { machine, scheduling, files, description: host } = toolstack;
   const file = readSaveFile(path, files.read(path, 'saved domain'), host.memory, files);
-  const { description, schedule, affinities, domain: saved } = file as Saved;
+  const { schedule, affinities, domain: saved, ...others } = file as Saved;
+  const description = { ...others.description, ...(isPreserved && PRESERVED) };
   toolstack.refuseTakenName(saved.name);
   const domain = toolstack.withDisks(description, (disks) => {
     const restored = machine.restoreDomain(saved, { disks });
@@ -61,5 +98,6 @@ export function restoreFromFile(toolstack: Toolstack, path: string, isPaused: bo
   // A host with other CPUs lets it run on all.
   for (const [i, vcpu] of domain.vcpus.entries()) scheduling.setAffinity(vcpu, affinities[i]!);
   if (!isPaused) machine.unpause(domain);
-  return domain;
+  const ringOf = ({ mfn, port }: RestoredRing): RestoredRing => ({ mfn, port });
+  return { domain, store: ringOf(saved.store), console: ringOf(saved.console) };
 }

@@ -3,7 +3,16 @@ import { connect, type Socket } from 'node:net';
 import { socketNames, socketPath } from './socket_path.ts';
 import { ERROR_FAIL, ToolstackError } from './toolstack_error.ts';
 
-type Line = { result?: unknown; error?: string; code?: number; output?: string; trace?: string; lost?: boolean; end?: true };
+type Line = {
+  progress?: unknown;
+  result?: unknown;
+  error?: string;
+  code?: number;
+  output?: string;
+  trace?: string;
+  lost?: boolean;
+  end?: true;
+};
 
 export interface ConsoleStream {
   type(bytes: Uint8Array): void;
@@ -59,10 +68,12 @@ export class Client {
     throw new ToolstackError(`several hosts run: ${found.map((each) => each.name).join(', ')}; say which with --host NAME`);
   }
 
-  ask(operation: string, given: Readonly<Record<string, unknown>> = {}): Promise<unknown> {
+  /** `told` hears how far it is. */
+  ask(operation: string, given: Readonly<Record<string, unknown>> = {}, told?: (progress: unknown) => void): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      this.#take = ({ result, error, code }) => {
-        if (error === undefined) resolve(result);
+      this.#take = ({ progress, result, error, code }) => {
+        if (progress !== undefined) told?.(progress);
+        else if (error === undefined) resolve(result);
         else reject(new ToolstackError(error, code ?? ERROR_FAIL));
       };
       this.#lost = () => reject(new ToolstackError(`the host '${this.name}' has ended`));

@@ -167,7 +167,7 @@ class Session {
   async #perform(name: string, given: Arguments): Promise<unknown> {
     const operation = Object.hasOwn(operations, name) ? operations[name] : undefined;
     if (operation === undefined) throw new ToolstackError(`there is no operation '${name}'`, ERROR_INVAL);
-    const result = operation(this.#host, given);
+    const result = operation(this.#host, given, (progress) => this.#send({ progress }));
     // What takes time ends only when the domains go on meanwhile.
     if (result instanceof Promise) this.#events.acted();
     return result;
@@ -204,7 +204,7 @@ class Session {
     socket.on('close', stop);
   }
 
-  #send(message: Reply | { readonly output: string } | { readonly end: true } | TraceMessage): void {
+  #send(message: Reply | { readonly progress: unknown } | { readonly output: string } | { readonly end: true } | TraceMessage): void {
     if (this.#socket.writable) this.#socket.write(`${JSON.stringify(message)}\n`);
   }
 

@@ -12,7 +12,7 @@ import { ConsoleTap } from './console_tap.ts';
 import { parseCpuList } from './cpu_list.ts';
 import { type OpenDisk, refusalToShare } from './disk_sharing.ts';
 import type { DiskDescription } from './disk_spec.ts';
-import type { DomainDescription, HostDescription } from './host_keys.ts';
+import type { DomainDescription, HostDescription, ShutdownAction } from './host_keys.ts';
 import { MessageLog } from './message_log.ts';
 import { type PluggedNet, withMac } from './net_spec.ts';
 import type { Packing } from './save_file.ts';
@@ -41,6 +41,14 @@ export interface ToolstackOptions extends Pick<MachineOptions, 'wallClockAtStart
   readonly report?: (line: string) => void;
 }
 
+/** How a domain ended. */
+export interface DomainEnd {
+  /** SHUTDOWN_*; undefined: it was destroyed before it shut down. */
+  readonly reason: number | undefined;
+  /** What was done about it. */
+  readonly action: ShutdownAction | undefined;
+}
+
 /** What the toolstack keeps of a domain. */
 export interface DomainRecord {
   readonly domain: Domain;
@@ -49,8 +57,8 @@ export interface DomainRecord {
   readonly console: ConsoleTap;
   /** Nanoseconds of virtual time. */
   readonly startedAt: bigint;
-  /** Its end was seen and acted on: it is kept as it is. */
-  isPreserved: boolean;
+  /** What is done about its end, once that was seen. */
+  action: ShutdownAction | undefined;
   /** How many lives of it in a row were short, up to the one before. */
   shortLives: number;
 }
@@ -65,9 +73,9 @@ export class Toolstack {
   /** Every disk that was closed could be written back. */
   areDisksSafe = true;
   readonly #records = new Map<number, DomainRecord>();
-  /** The reasons of the last ones. */
-  readonly #ended = new Map<number, number | undefined>();
-  readonly #endWatchers = new Set<(domid: number, reason: number | undefined) => void>();
+  /** The last ones. */
+  readonly #ended = new Map<number, DomainEnd>();
+  readonly #endWatchers = new Set<(domid: number, end: DomainEnd) => void>();
 
   constructor(description: HostDescription, { files, output, report, ...options }: ToolstackOptions) {
     this.description = description;
@@ -199,7 +207,7 @@ export class Toolstack {
       disks,
       console: new ConsoleTap(),
       startedAt: this.machine.clock.now(),
-      isPreserved: false,
+      action: undefined,
       shortLives: 0,
     });
   }
@@ -232,33 +240,39 @@ export class Toolstack {
   /** At once, whatever its guest is doing. Its frames that others have mapped are freed when they let go. */
   destroy(domid: number): void {
     const record = this.record(domid);
-    const reason = record.domain.shutdownReason;
+    const end = endOf(record);
     this.machine.destroy(record.domain);
     this.#records.delete(domid);
     record.console.end();
     this.#close(record.disks);
-    this.#ended.set(domid, reason);
+    this.#ended.set(domid, end);
     for (const old of this.#ended.keys()) if (this.#ended.size > MOST_ENDED) this.#ended.delete(old);
-    for (const watcher of [...this.#endWatchers]) watcher(domid, reason);
+    for (const watcher of [...this.#endWatchers]) watcher(domid, end);
   }
 
-  /** Why a domain that was destroyed had shut down before, as far as that is remembered. */
-  reasonOfEnd(domid: number): number | undefined {
-    return this.#ended.get(domid);
+  /** How a domain ended that is gone or kept as it was at its end, as far as that is remembered; undefined: it lives. */
+  endOf(domid: number): DomainEnd | undefined {
+    const record = this.#records.get(domid);
+    if (record?.action === 'preserve') return endOf(record);
+    return record === undefined ? (this.#ended.get(domid) ?? { reason: undefined, action: undefined }) : undefined;
   }
 
   /** A domain that has shut down stays as it is, and those who wait for its end are told. */
   preserve(record: DomainRecord): void {
-    record.isPreserved = true;
-    for (const watcher of [...this.#endWatchers]) watcher(record.domain.id, record.domain.shutdownReason);
+    record.action = 'preserve';
+    for (const watcher of [...this.#endWatchers]) watcher(record.domain.id, endOf(record));
   }
 
   pause(domid: number): void {
     this.machine.pause(this.record(domid).domain);
   }
 
-  unpause(domid: number): void {
-    this.machine.unpause(this.record(domid).domain);
+  /** Whether it was paused. */
+  unpause(domid: number): boolean {
+    const { domain } = this.record(domid);
+    const wasPaused = domain.pauseCount > 0;
+    this.machine.unpause(domain);
+    return wasPaused;
   }
 
   rename(domid: number, name: string): void {
@@ -309,7 +323,7 @@ export class Toolstack {
   }
 
   /** Calls `ended` when a domain is destroyed, or preserved after its end. */
-  onEnd(ended: (domid: number, reason: number | undefined) => void): () => void {
+  onEnd(ended: (domid: number, end: DomainEnd) => void): () => void {
     this.#endWatchers.add(ended);
     return () => void this.#endWatchers.delete(ended);
   }
@@ -324,3 +338,5 @@ export class Toolstack {
     for (const { domain } of this.records) this.destroy(domain.id);
   }
 }
+
+const endOf = ({ domain, action }: DomainRecord): DomainEnd => ({ reason: domain.shutdownReason, action });

@@ -123,12 +123,13 @@ const lists: readonly (readonly [text: string, cpus: readonly number[] | undefin
   ['all,^1',   [0, 2, 3],    '0,2-3'],
   ['^0',       [],           'none'],
   ['nodes:0',  [0, 1, 2, 3], 'all'],
-  ['nodes:1',  undefined],
+  ['nodes:1',  [],           'none'],
   ['7',        [7],          '7'],
   ['1-0',      undefined],
   ['0-',       undefined],
   ['abc',      undefined],
-  ['',         undefined],
+  ['',         [],           'none'],
+  ['0,',       [0],          '0'],
 ];
 
 t.test('lists of CPUs', (t) => {

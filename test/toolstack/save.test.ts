@@ -16,6 +16,7 @@ import { slotNames } from '../../emulator/slot.ts';
 import { readDomainFile, readHostFile } from '../../emulator/toolstack/host_file.ts';
 import { type Arguments, operations } from '../../emulator/toolstack/requests.ts';
 import { writeSaveFile } from '../../emulator/toolstack/save_file.ts';
+import type { SaveProgress } from '../../emulator/toolstack/saving.ts';
 import { Toolstack } from '../../emulator/toolstack/toolstack.ts';
 import { diskName } from '../../hypercalls/block/device_tree.ts';
 import type { Disk } from '../../hypercalls/block/disk.ts';
@@ -188,6 +189,7 @@ t.test('what a guest has begun with xenstore goes on', (t) => {
 
 class TestHost {
   readonly toolstack: Toolstack;
+  readonly told: SaveProgress[] = [];
 
   constructor(memory = '32M') {
     const read = (path: string, what: string): Uint8Array => images[path] ?? hostFiles.read(path, what);
@@ -202,7 +204,9 @@ class TestHost {
 
   ask(operation: string, given: Arguments): unknown {
     const systemName = { host: 'h', release: 'r', version: 'v', machine: 'm' };
-    return operations[operation]!({ toolstack: this.toolstack, systemName, resolvePath: (_folder, path) => path }, given);
+    return operations[operation]!({ toolstack: this.toolstack, systemName, resolvePath: (_folder, path) => path }, given, (progress) =>
+      this.told.push(progress),
+    );
   }
 
   run(): void {
@@ -222,11 +226,12 @@ t.test('what the toolstack keeps of it goes along', (t) => {
   const kept = readFileSync(file);
   host.ask('save', { domain: 'a', file });
   t.ok(readFileSync(file).equals(kept), 'twice in the same state gives the same bytes');
+  t.match(host.told, new Array(3).fill({ done: 1026, total: 1026 }), 'and how far it is was told');
   t.same(host.ask('list', {}), [], 'without either it ends');
   const free = host.toolstack.machine.memory.freeCount;
   const other = new TestHost();
   for (const one of [host, other]) {
-    t.same(one.ask('restore', { file, paused: true }), { domid: 1, name: 'a' });
+    t.match(one.ask('restore', { file, paused: true }), { domid: 1, name: 'a', store: { port: 1 }, console: { port: 2 } });
     t.match(one.ask('list', { domain: 'a' }), [{ paused: true, memory_kib: 4096 }]);
     t.match(one.ask('schedule', {}), { domains: [{ name: 'a', weight: 512, cap: 50 }] });
     t.match(one.ask('vcpus', {}), [{ hard_affinity: '0' }, { hard_affinity: 'all' }]);
@@ -245,11 +250,8 @@ t.test('what the toolstack keeps of it goes along', (t) => {
   t.end();
 });
 
-/** As in a file, little end first. */
-function crcBytes(bytes: Uint8Array): Uint8Array {
-  const [header] = writeSaveFile(undefined, { ...hostFiles, pack: () => bytes });
-  return header!.subarray(12, 16);
-}
+/** A file whose only part is `packed`. */
+const fileOf = (packed: Uint8Array): Buffer => Buffer.concat([...writeSaveFile(undefined, { ...hostFiles, pack: () => packed })]);
 
 t.test('frames that are free again are the last to be given away', (t) => {
   const host = new TestHost();
@@ -321,11 +323,11 @@ t.test('what cannot be is refused', (t) => {
     bad(() => Buffer.alloc(0)),
     'FILE holds no saved domain',
   );
-  t.equal(bad(withU32(8, 7)), 'FILE has version 7 of the format, and this beneath reads version 2');
-  t.match(bad(withU32(16, 0xf000_0000)), /^FILE holds 3840 MiB, more than this host has memory$/);
+  t.equal(bad(withU32(8, 7)), 'FILE has version 7 of the format, and this beneath reads version 3');
+  t.match(bad(withU32(12, 0xf000_0000)), /^FILE holds 3840 MiB, more than this host has memory$/);
   const bomb = deflateSync(Buffer.alloc(200 * MIB));
   t.match(
-    bad((bytes) => Buffer.concat([bytes.subarray(0, 12), Buffer.of(...crcBytes(bomb)), bytes.subarray(16, 20), bomb])),
+    bad((bytes) => Buffer.concat([bytes.subarray(0, 16), fileOf(bomb).subarray(16)])),
     /is broken/,
     'what unpacks to more than it says',
   );

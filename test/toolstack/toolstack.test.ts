@@ -69,7 +69,7 @@ class TestHost {
       systemName: { host: 'h', release: 'r', version: 'v', machine: 'm' },
       resolvePath: (_folder: string, path: string) => path,
     };
-    return operations[operation]!(host, given);
+    return operations[operation]!(host, given, () => {});
   }
 
   run(slices = 5): void {
@@ -266,7 +266,7 @@ t.test('names, vCPUs and schedules', (t) => {
       domid: 1,
       config: {
         c_info: { type: 'pv', name: 'z' },
-        b_info: { max_vcpus: 4, avail_vcpus: [0], max_memkb: 16384, target_memkb: 8192, sched_params: { weight: 512 } },
+        b_info: { max_vcpus: 4, avail_vcpus: [0, 1, 2], max_memkb: 16384, target_memkb: 8192, sched_params: { weight: 512 } },
       },
     },
   ]);
@@ -333,7 +333,7 @@ t.test('a guest is asked to shut down through xenstore', async (t) => {
   const waited = host.ask('wait', { domid: 1 }) as Promise<unknown>;
   host.toolstack.destroy(1);
   await destroyed;
-  t.same(await waited, { reason: null });
+  t.same(await waited, { reason: null, action: null });
 });
 
 t.test('what a console showed to nobody is for the first who looks', (t) => {

@@ -1,5 +1,6 @@
 /** `beneath console`: this terminal as the console of a domain, raw, until Ctrl-] or the domain's end. */
 import type { Client, ConsoleStream } from '../../toolstack/socket_client.ts';
+import { ToolstackError } from '../../toolstack/toolstack_error.ts';
 import { openKeyboard } from '../keyboard.ts';
 import type { Outcome, Verb } from './verb.ts';
 
@@ -38,6 +39,9 @@ export async function showConsole(client: Client, domain: string, attached?: () 
   return undefined;
 }
 
+/** xl's. */
+const KINDS = ['pv', 'serial', 'vuart'];
+
 export const consoleVerbs: readonly Verb[] = [
   {
     name: 'console',
@@ -47,6 +51,10 @@ export const consoleVerbs: readonly Verb[] = [
       ['-t <type>', 'which kind: pv, the only one'],
       ['-n <number>', 'which one: 0, the only one'],
     ],
-    run: (client, [domain]) => showConsole(client, domain!),
+    run(client, [domain], { t = 'pv', n = '0' }) {
+      if (!KINDS.includes(String(t))) throw new ToolstackError(`console type supported are: ${KINDS.join(', ')}`);
+      if (t !== 'pv' || Number(n) !== 0) throw new ToolstackError('Unable to attach console: a domain has the pv console 0 and no other');
+      return showConsole(client, domain!);
+    },
   },
 ];

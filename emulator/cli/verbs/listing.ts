@@ -1,5 +1,6 @@
 /** The verbs that show domains and vCPUs in xl's tables (xen:tools/xl/xl_info.c, xl_vcpu.c). */
-import type { ListedDomain, ListedVcpu } from '../../toolstack/requests.ts';
+import type { ListedVcpu } from '../../toolstack/requests.ts';
+import type { ListedDomain } from '../../toolstack/top_info.ts';
 import { linesOf, pad, seconds, type Verb } from './verb.ts';
 
 /** By shutdown reason: poweroff, reboot, suspend, crash, watchdog, soft reset. */

@@ -1,9 +1,10 @@
 /** The verbs that make, end, stop and rename domains (xen:tools/xl/xl_vmcontrol.c). */
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import type { ListedDomain } from '../../toolstack/requests.ts';
+import type { ShutdownAction } from '../../toolstack/host_keys.ts';
 import { Client } from '../../toolstack/socket_client.ts';
 import { ToolstackError } from '../../toolstack/toolstack_error.ts';
+import type { ListedDomain } from '../../toolstack/top_info.ts';
 import { showConsole } from './console.ts';
 import type { Flags, Outcome, Verb } from './verb.ts';
 
@@ -70,12 +71,23 @@ function readConfig(words: readonly string[], { defconfig, quiet, e }: Flags): C
   }
 }
 
+interface End {
+  readonly reason: number | null;
+  readonly action: ShutdownAction | null;
+}
+
+function tellOfEnd(domid: number, { reason, action }: End): void {
+  if (reason === null) process.stderr.write(`Domain ${domid} has been destroyed.\n`);
+  else process.stderr.write(`Domain ${domid} has shut down, reason code ${reason} 0x${reason.toString(16)}\n`);
+  if (action !== null) process.stderr.write(`Action for shutdown reason code ${reason} is ${action}\n`);
+}
+
 /** Also that of its next lives. */
 async function waitForDeath(host: string, made: { readonly domid: number; readonly name: string }): Promise<void> {
   const client = await Client.open(host);
   for (let domid: number | undefined = made.domid; domid !== undefined; ) {
     process.stderr.write(`Waiting for domain ${made.name} (domid ${domid}) to die\n`);
-    await client.ask('wait', { domid });
+    tellOfEnd(domid, (await client.ask('wait', { domid })) as End);
     const next = ((await client.ask('list')) as ListedDomain[]).find(({ name, shutdown }) => name === made.name && !shutdown);
     domid = next?.domid;
   }
@@ -143,7 +155,7 @@ async function askAll(client: Client, name: string, isReboot: boolean, domains: 
 async function waitForAll(client: Client, domains: readonly ListedDomain[]): Promise<void> {
   process.stderr.write(`Waiting for ${domains.length} domains\n`);
   for (const { domid } of domains) {
-    const { reason } = (await client.ask('wait', { domid })) as { reason: number | null };
+    const { reason } = (await client.ask('wait', { domid })) as End;
     process.stderr.write(
       reason === null ? `Domain ${domid} has been destroyed\n` : `Domain ${domid} has been shut down, reason code ${reason}\n`,
     );
@@ -155,7 +167,22 @@ const rename: Verb = {
   parameters: '<domain> <new-name>',
   description: 'give a domain another name',
   async run(client, [domain, to]) {
-    return { data: await client.ask('rename', { domain, to }) };
+    await client.ask('list', { domain });
+    try {
+      return { data: await client.ask('rename', { domain, to }) };
+    } catch (error) {
+      if (!(error instanceof ToolstackError)) throw error;
+      return refused(`${error.message}\nCan't rename domain '${domain}'.`, 1);
+    }
+  },
+};
+
+const unpausing: Verb = {
+  ...simple('unpause', 'let a paused domain go on'),
+  async run(client, [domain]) {
+    const data = (await client.ask('unpause', { domain })) as { readonly domid: number; readonly was_paused: boolean };
+    if (!data.was_paused) process.stderr.write(`Domain ${data.domid}:Unpausing domain: Invalid argument\n`);
+    return { data };
   },
 };
 
@@ -168,39 +195,13 @@ const dumpCore: Verb = {
   },
 };
 
-const save: Verb = {
-  name: 'save',
-  parameters: '<domain> <file>',
-  description: 'keep a domain in a file, and end it',
-  flags: [
-    ['-c', 'let it run on'],
-    ['-p', 'leave it paused'],
-  ],
-  async run(client, [domain, file], flags) {
-    const afterwards = flags.p === true ? 'pause' : flags.c === true ? 'run' : 'destroy';
-    return { data: await client.ask('save', { domain, file: resolve(file!), afterwards }) };
-  },
-};
-
-const restore: Verb = {
-  name: 'restore',
-  parameters: '<file>',
-  description: 'let a saved domain go on, in this host or another',
-  flags: [['-p', 'leave it paused']],
-  async run(client, [file], flags) {
-    return { data: await client.ask('restore', { file: resolve(file!), paused: flags.p === true }) };
-  },
-};
-
 export const lifeVerbs: readonly Verb[] = [
   create,
   simple('destroy', 'end a domain at once', [['-f', 'also domain 0, which here is no domain']]),
   shuttingDown('shutdown', 'ask a domain to shut down'),
   shuttingDown('reboot', 'ask a domain to reboot'),
   simple('pause', 'stop a domain until it is unpaused'),
-  simple('unpause', 'let a paused domain go on'),
+  unpausing,
   rename,
   dumpCore,
-  save,
-  restore,
 ];

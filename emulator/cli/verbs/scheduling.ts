@@ -14,6 +14,12 @@ const POOL = 'Pool-0';
 /** atoi: the number at the start, or 0. */
 const numberOf = (text: string): number => Number(/^\s*-?\d+/.exec(text)?.[0] ?? 0);
 
+/** libxl's -1: as it is. */
+const changeOf = (given: string | boolean | undefined): number | undefined => {
+  const value = typeof given === 'string' ? numberOf(given) : -1;
+  return value === -1 ? undefined : value;
+};
+
 const schedCredit2: Verb = {
   name: 'sched-credit2',
   parameters: '',
@@ -28,6 +34,8 @@ const schedCredit2: Verb = {
   ],
   async run(client, _parameters, { domain, weight, cap, schedparam, ratelimit_us, cpupool }) {
     if (domain === undefined && (weight !== undefined || cap !== undefined)) throw new ToolstackError('Must specify a domain.');
+    if (cpupool !== undefined && (domain !== undefined || weight !== undefined || cap !== undefined))
+      throw new ToolstackError('Specifying a cpupool is not allowed with other options.');
     if (cpupool !== undefined && cpupool !== POOL) throw new ToolstackError(`unknown cpupool '${cpupool}'`);
     const poolOf = ({ ratelimit_us }: Schedule): string => `Cpupool ${POOL}: ratelimit=${ratelimit_us}us`;
     if (schedparam === true) {
@@ -36,11 +44,7 @@ const schedCredit2: Verb = {
       return { data: { ratelimit_us: schedule.ratelimit_us }, text: linesOf([poolOf(schedule)]) };
     }
     if (typeof weight === 'string' || typeof cap === 'string') {
-      const change = {
-        ...(typeof weight === 'string' && { weight: numberOf(weight) }),
-        ...(typeof cap === 'string' && { cap: numberOf(cap) }),
-      };
-      return { data: await client.ask('set_schedule', { domain, ...change }) };
+      return { data: await client.ask('set_schedule', { domain, weight: changeOf(weight), cap: changeOf(cap) }) };
     }
     const schedule = (await client.ask('schedule', { domain })) as Schedule;
     const head = `${pad('Name', -33)} ${pad('ID', 4)} ${pad('Weight', 6)} ${pad('Cap', 4)}`;
@@ -55,7 +59,9 @@ const vcpuPin: Verb = {
   description: 'set on which CPUs a vCPU, or each (all), must run (hard) and would rather run (soft): all, 0-2, all,^1; - changes nothing',
   flags: [['-f, --force', "undo a pinning of the guest kernel's own, of which there is none"]],
   async run(client, [domain, vcpu, hard, soft]) {
-    return { data: await client.ask('pin', { domain, vcpu, hard, soft }) };
+    const data = (await client.ask('pin', { domain, vcpu, hard, soft })) as { readonly warnings: readonly string[] };
+    for (const warning of data.warnings) process.stderr.write(`${warning}\n`);
+    return { data };
   },
 };
 

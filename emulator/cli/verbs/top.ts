@@ -1,8 +1,8 @@
 /** `beneath top`: xentop's table (xen:tools/xentop/xentop.c), live on a terminal, or in batches. */
-import type { ListedDomain, Top, TopDomain } from '../../toolstack/requests.ts';
 import type { RunqueueInfo } from '../../toolstack/scheduling.ts';
 import type { Client } from '../../toolstack/socket_client.ts';
 import { ToolstackError } from '../../toolstack/toolstack_error.ts';
+import type { ListedDomain, Top, TopDomain } from '../../toolstack/top_info.ts';
 import { openKeyboard } from '../keyboard.ts';
 import { type Flags, linesOf, pad, type Verb } from './verb.ts';
 
@@ -134,11 +134,10 @@ function screen(at: Moment, flags: Flags): string {
   return `\x1b[H${lines.map((line) => `${line}\x1b[K\r\n`).join('')}\x1b[J`;
 }
 
-function positive(flags: Flags, name: string, otherwise: number): number {
-  const text = flags[name];
-  if (text === undefined) return otherwise;
+function numberOf(flags: Flags, name: string, otherwise: number): number {
+  const text = flags[name] ?? otherwise;
   const value = Number(text);
-  if (!(value > 0 && value <= 1e6)) throw new ToolstackError(`--${name} ${text}: give a number above 0`);
+  if (!(value >= 0 && value <= 1e6)) throw new ToolstackError(`--${name} ${text}: give a number from 0 to 1000000`);
   return value;
 }
 
@@ -189,7 +188,7 @@ export const topVerbs: readonly Verb[] = [
     description: 'watch the domains (q leaves)',
     flags: [
       ['-b, --batch', 'print one table after the other'],
-      ['-i, --iterations <count>', 'end after so many; default: never'],
+      ['-i, --iterations <count>', 'end after so many; 0, the default: never'],
       ['-d, --delay <seconds>', 'seconds between two; default 3'],
       ['-v, --vcpus', 'with the time of each vCPU'],
       ['-n, --networks', 'with networks'],
@@ -198,8 +197,8 @@ export const topVerbs: readonly Verb[] = [
       ['-f, --full-name', 'with whole names'],
     ],
     run(client, _parameters, flags) {
-      const iterations = positive(flags, 'iterations', Number.POSITIVE_INFINITY);
-      const delayMs = positive(flags, 'delay', DEFAULT_DELAY_S) * 1000;
+      const iterations = numberOf(flags, 'iterations', 0) || Number.POSITIVE_INFINITY;
+      const delayMs = numberOf(flags, 'delay', DEFAULT_DELAY_S) * 1000;
       const isLive = flags.batch !== true && flags.json !== true && process.stdin.isTTY && process.stdout.isTTY;
       return (isLive ? showLive : showBatches)(client, flags, iterations, delayMs);
     },

@@ -3,6 +3,7 @@ import { consoleVerbs } from './console.ts';
 import { hostVerbs } from './host.ts';
 import { listingVerbs } from './listing.ts';
 import { lifeVerbs } from './lives.ts';
+import { savingVerbs } from './saving.ts';
 import { schedulingVerbs } from './scheduling.ts';
 import { topVerbs } from './top.ts';
 import { traceVerbs } from './trace.ts';
@@ -11,6 +12,7 @@ import type { Verb } from './verb.ts';
 export const verbs: readonly Verb[] = [
   ...listingVerbs,
   ...lifeVerbs,
+  ...savingVerbs,
   ...consoleVerbs,
   ...schedulingVerbs,
   ...topVerbs,
