@@ -71,7 +71,7 @@ export class Contexts {
     this.#present.set(bytes);
     this.#words[L.JUMP_GENERATION >> 2] = generation;
     this.#words[L.LINK_FROM >> 2] = 0;
-    if (this.#watches) this.#calls.configureBreakpoints();
+    if (this.#watches()) this.#calls.configureBreakpoints();
     this.#calls.reconfigure();
     this.#calls.forget();
   }
@@ -102,10 +102,10 @@ export class Contexts {
     }
     const areFlushed = to.frameFlushes !== this.#frameFlushes;
     if (areFlushed || to.protections !== code.protections) this.#mmu.revise(areFlushed ? this.#flushedAt : undefined);
-    if (wasWatching || this.#watches) this.#calls.configureBreakpoints();
+    if (wasWatching || this.#watches()) this.#calls.configureBreakpoints();
   }
 
-  get #watches(): boolean {
+  #watches(): boolean {
     return this.#breakpoints.isActive || (this.#words[DR7 >> 2]! & DR7_ENABLED) !== 0;
   }
 

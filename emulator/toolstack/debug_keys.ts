@@ -153,7 +153,7 @@ function dumpVcpu({ machine, scheduling }: Toolstack, vcpu: Vcpu): string[] {
     `  UNIT${id} affinities: hard={${rangesOf(hard)}} soft={${rangesOf(soft)}}`,
     `    VCPU${id}: CPU${cpu} [has=${has}] poll=${polledPort(vcpu)} upcall_pend=0${pending} upcall_mask=0${mask} ${dirty}`,
     `    pause_count=0 pause_flags=${(vcpu.isBlocked ? 1 : 0) | (vcpu.isUp ? 0 : 2)}`,
-    period === 0n ? 'No periodic timer' : `${1_000_000_000n / period} Hz periodic timer (period ${period / 1_000_000n} ms)`,
+    period === 0 ? 'No periodic timer' : `${Math.floor(1e9 / period)} Hz periodic timer (period ${Math.floor(period / 1e6)} ms)`,
   ];
 }
 

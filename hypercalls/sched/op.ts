@@ -1,11 +1,11 @@
 /** SCHEDOP_*, the old sched_op and set_timer_op. */
 import { guestNow } from '../../emulator/guest_time.ts';
-import { sched_op, sched_op_compat, set_timer_op } from '../abi/sched.ts';
-import type { Call } from '../call.ts';
+import { sched_op, sched_op_compat, sched_poll, set_timer_op } from '../abi/sched.ts';
+import { type Call, structView, structWords } from '../call.ts';
 import { ANY_PORT, startPolling, stopPolling } from '../event_channel/poll.ts';
 import { isPortPending, isUsable, portsOf } from '../event_channel/ports.ts';
 import { eventsNeedDelivery, unmaskUpcalls } from '../event_channel/upcall.ts';
-import { isGuestArray, readU32 } from '../guest_memory.ts';
+import { isGuestArrayAt, readStruct, readU32 } from '../guest_memory.ts';
 import { implement } from '../implement.ts';
 import { setSingleshotTimer, stopSingleshotTimer } from '../vcpu/timers.ts';
 import { pin } from './pinning.ts';
@@ -14,6 +14,9 @@ import { NR_DOMAIN_WATCHDOG_TIMERS, startWatchdog, stopWatchdog, watchdogs } fro
 
 /** Xen's own "fairly arbitrary limit" on SCHEDOP_poll. */
 const MAX_POLL_PORTS = 128;
+/** In the words of struct sched_poll. */
+const PORTS = sched_poll.offset.ports / 4;
+const TIMEOUT = sched_poll.offset.timeout / 4;
 
 function block(call: Call): undefined {
   stopPolling(call.host, call.vcpu);
@@ -32,20 +35,24 @@ const sched = implement(sched_op, {
     shutDown(call.host, call.domain, reason & 0xff);
   },
 
-  poll(call, { ports, nr_ports, timeout }) {
-    if (nr_ports > MAX_POLL_PORTS) return 'EINVAL';
-    if (!isGuestArray(call.host, ports, nr_ports, 4)) return 'EFAULT';
-    if (eventsNeedDelivery(call.host, call.vcpu)) return;
+  poll(call, args) {
+    const { host, vcpu, domain } = call;
+    const count = args.nr_ports;
+    if (count > MAX_POLL_PORTS) return 'EINVAL';
+    const portsLow = structWords[PORTS]!;
+    const portsHigh = structWords[PORTS + 1]!;
+    if (!isGuestArrayAt(host, portsHigh)) return 'EFAULT';
+    if (eventsNeedDelivery(host, vcpu)) return;
+    const timeout = structWords[TIMEOUT] === 0 && structWords[TIMEOUT + 1] === 0 ? 0n : args.timeout;
     let number = 0;
-    for (let i = 0; i < nr_ports; i++) {
-      const read = readU32(call.host, BigInt.asUintN(64, ports + BigInt(i * 4)));
-      if (read === undefined) return 'EFAULT';
-      const port = portsOf.of(call.domain).get(read);
+    for (let i = 0; i < count; i++) {
+      if (!readStruct(host, portsLow, portsHigh, 4 * i, 4)) return 'EFAULT';
+      number = structView.getUint32(0, true);
+      const port = portsOf.of(domain).get(number);
       if (port === undefined || !isUsable(port)) return 'EINVAL';
-      if (isPortPending(call.host, call.domain, port)) return;
-      number = read;
+      if (isPortPending(host, domain, port)) return;
     }
-    startPolling(call.host, call.vcpu, nr_ports === 1 ? number : ANY_PORT, timeout);
+    startPolling(host, vcpu, count === 1 ? number : ANY_PORT, timeout);
   },
 
   remote_shutdown(call, { domain_id, reason }) {

@@ -66,11 +66,11 @@ const vcpu = implement(
 
     set_periodic_timer(call, { vcpuid, period_ns }) {
       if (period_ns < MIN_PERIOD || period_ns > STIME_DELTA_MAX) return 'EINVAL';
-      setPeriodicTimer(call.host, targetOf(call, vcpuid), period_ns);
+      setPeriodicTimer(call.host, targetOf(call, vcpuid), Number(period_ns));
     },
 
     stop_periodic_timer(call, { vcpuid }) {
-      setPeriodicTimer(call.host, targetOf(call, vcpuid), 0n);
+      setPeriodicTimer(call.host, targetOf(call, vcpuid), 0);
     },
 
     set_singleshot_timer(call, { vcpuid }) {

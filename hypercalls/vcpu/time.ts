@@ -4,7 +4,7 @@
  * they are written.
  */
 import type { Domain } from '../../emulator/domain.ts';
-import { guestNow, guestNs } from '../../emulator/guest_time.ts';
+import { guestNs } from '../../emulator/guest_time.ts';
 import type { Host } from '../../emulator/host.ts';
 import { PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
 import { defineSlot } from '../../emulator/slot.ts';
@@ -14,14 +14,21 @@ import { copyToGuest } from '../guest_memory.ts';
 import { writeArea } from './area.ts';
 
 interface TimeState {
-  /** System time of the last record; the scale is only so exact, so a record serves for a second. */
-  writtenAt: bigint;
+  /** System time of the last record in nanoseconds; the scale is only so exact, so a record serves for a second. */
+  writtenAt: number;
   /** Where VCPUOP_register_vcpu_time_memory_area wants a copy; 0n: nowhere. */
   area: bigint;
 }
 
 const RECORD_LIFETIME = 1_000_000_000;
-const timeState = defineSlot<Vcpu, TimeState>(() => ({ writtenAt: BigInt(-RECORD_LIFETIME), area: 0n }), { name: 'vcpu.time' });
+const timeState = defineSlot<Vcpu, TimeState>(() => ({ writtenAt: -RECORD_LIFETIME, area: 0n }), {
+  name: 'vcpu.time',
+  save: ({ writtenAt, area }) => ({ writtenAt: BigInt(writtenAt), area }),
+  load(saved) {
+    const { writtenAt, area } = saved as { writtenAt: bigint; area: bigint };
+    return { writtenAt: Number(writtenAt), area };
+  },
+});
 
 /** The multiplier and shift with which ns = ((tsc << shift) * mul) >> 32. */
 export function tscScale(tscKhz: number): { mul: number; shift: number } {
@@ -41,16 +48,16 @@ export function tscScale(tscKhz: number): { mul: number; shift: number } {
 /** Renews the vCPU's time record when it has grown old (or with `force`). The run loop calls it as the vCPU goes on a core. */
 export function updateTimeInfo(host: Host, vcpu: Vcpu, force = false): void {
   const state = timeState.of(vcpu);
-  if (!force && guestNs(host, vcpu.domain) - Number(state.writtenAt) < RECORD_LIFETIME) return;
-  const now = guestNow(host, vcpu.domain);
+  if (!force && guestNs(host, vcpu.domain) - state.writtenAt < RECORD_LIFETIME) return;
+  const now = guestNs(host, vcpu.domain);
   state.writtenAt = now;
   const { mul, shift } = tscScale(host.clock.tscKhz);
   const { view } = host.memory;
   const maddr = vcpu.vcpuInfoMaddr + vcpu_info.offset.time;
   vcpu_time_info.write(view, maddr, {
     version: (view.getUint32(maddr, true) | 1) + 1,
-    tsc_timestamp: BigInt(host.clock.tscAt(Number(now))),
-    system_time: now,
+    tsc_timestamp: BigInt(host.clock.tscAt(now)),
+    system_time: BigInt(now),
     tsc_to_system_mul: mul,
     tsc_shift: shift,
     flags: 0,

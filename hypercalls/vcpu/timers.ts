@@ -12,25 +12,25 @@ import { raiseVirq } from '../event_channel/ports.ts';
 interface VcpuTimers {
   singleshot: GuestTimer | undefined;
   /** Nanoseconds; 0: no periodic timer. */
-  period: bigint;
-  lastTick: bigint;
+  period: number;
+  lastTick: number;
   periodic: GuestTimer | undefined;
   isOnCore: boolean;
 }
 
 /** A vCPU comes up with a tick of 100 Hz. */
-const DEFAULT_PERIOD = 10_000_000n;
+const DEFAULT_PERIOD = 10_000_000;
 
 const timersOf = defineSlot<Vcpu, VcpuTimers, Host>(
-  () => ({ singleshot: undefined, period: DEFAULT_PERIOD, lastTick: 0n, periodic: undefined, isOnCore: false }),
+  () => ({ singleshot: undefined, period: DEFAULT_PERIOD, lastTick: 0, periodic: undefined, isOnCore: false }),
   {
     name: 'vcpu.timers',
     /** The periodic one goes on with the vCPU. */
-    save: ({ singleshot, period, lastTick }) => ({ deadline: singleshot?.deadline, period, lastTick }),
+    save: ({ singleshot, period, lastTick }) => ({ deadline: singleshot?.deadline, period: BigInt(period), lastTick: BigInt(lastTick) }),
     load(saved, vcpu, host) {
       const { deadline, period, lastTick } = saved as { deadline: number | undefined; period: bigint; lastTick: bigint };
       const singleshot = deadline === undefined ? undefined : tickAt(host, vcpu, BigInt(deadline));
-      return { singleshot, period, lastTick, periodic: undefined, isOnCore: false };
+      return { singleshot, period: Number(period), lastTick: Number(lastTick), periodic: undefined, isOnCore: false };
     },
   },
 );
@@ -54,28 +54,28 @@ export function stopSingleshotTimer(host: Host, vcpu: Vcpu): void {
   timers.singleshot = undefined;
 }
 
-/** `period` 0n stops it. The first tick is due at once, as Xen's is when a period has passed since the last. */
-export function setPeriodicTimer(host: Host, vcpu: Vcpu, period: bigint): void {
+/** `period` 0 stops it. The first tick is due at once, as Xen's is when a period has passed since the last. */
+export function setPeriodicTimer(host: Host, vcpu: Vcpu, period: number): void {
   stopTicking(host, vcpu);
   const timers = timersOf.of(vcpu);
   timers.period = period;
   if (timers.isOnCore) startTicking(host, vcpu);
 }
 
-/** Nanoseconds; 0n: it has none. */
-export const periodOf = (vcpu: Vcpu): bigint => timersOf.of(vcpu).period;
+/** Nanoseconds; 0: it has none. */
+export const periodOf = (vcpu: Vcpu): number => timersOf.of(vcpu).period;
 
 /** The vCPU goes on a core. */
 export function startTicking(host: Host, vcpu: Vcpu): void {
   const timers = timersOf.of(vcpu);
   timers.isOnCore = true;
-  if (timers.period === 0n) return;
-  let next = Number(timers.lastTick) + Number(timers.period);
+  if (timers.period === 0) return;
+  let next = timers.lastTick + timers.period;
   const now = guestNs(host, vcpu.domain);
   if (now >= next) {
     stopTicking(host, vcpu);
-    timers.lastTick = BigInt(now);
-    next = now + Number(timers.period);
+    timers.lastTick = now;
+    next = now + timers.period;
     raiseVirq(host, vcpu, VIRQ_TIMER);
   }
   timers.periodic ??= setGuestTimer(host, vcpu.domain, next, () => {

@@ -38,6 +38,14 @@ export class CpuMask {
     return this;
   }
 
+  /** Those of `all` that are in neither of two sets, but in `affinity`. */
+  select(all: CpuMask, without: CpuMask, norIn: CpuMask, affinity: CpuMask): this {
+    for (let i = 0; i < this.#words.length; i++) {
+      this.#words[i] = all.#words[i]! & ~(without.#words[i]! | norIn.#words[i]!) & affinity.#words[i]!;
+    }
+    return this;
+  }
+
   and(other: CpuMask): this {
     for (let i = 0; i < this.#words.length; i++) this.#words[i]! &= other.#words[i]!;
     return this;

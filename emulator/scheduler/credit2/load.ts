@@ -40,11 +40,12 @@ export function updateUnitLoad({ loadOne, loadWindow }: State, unit: Unit, chang
 function average(before: number, sample: number, span: number, window: number): number {
   if (span > window) return sample;
   if (span <= 0) return before;
-  return before + share(span, sample, window) - share(span, before, window);
+  const perWindow = 1 / window;
+  return before + share(span, sample, window, perWindow) - share(span, before, window, perWindow);
 }
 
-/** floor(span * value / window), exact although the product may have more than 53 bits. */
-function share(span: number, value: number, window: number): number {
-  const whole = Math.floor(value / window);
-  return span * whole + Math.floor((span * (value - whole * window)) / window);
+/** floor(span * value / window), exact although the product may have more than 53 bits: the window is a power of two. */
+function share(span: number, value: number, window: number, perWindow: number): number {
+  const whole = Math.floor(value * perWindow);
+  return span * whole + Math.floor(span * (value - whole * window) * perWindow);
 }

@@ -2,8 +2,6 @@
  * Somebody has begun to wait: which cpu should take it. Best an idle one, of those a core that is idle altogether, of those
  * where it ran last; then the busy one whose unit has the least right to go on.
  */
-
-import type { CpuMask } from './cpu_mask.ts';
 import { burnCredits } from './credit.ts';
 import { CSCHED2_CREDIT_INIT, CSCHED2_RATELIMIT_TICKLE_TOLERANCE } from './parameters.ts';
 import type { Cpu, State } from './state.ts';
@@ -30,10 +28,9 @@ function idleCpuFor(state: State, unit: Unit): number {
   const { cpu } = unit;
   if (idle.isEmpty) return -1;
   if ((unit.flags & CSFLAG_pinned) !== 0 && idle.has(cpu) && !tickled.has(cpu)) return cpu;
-  const { affinityScratch: affinity, maskScratch: mask } = state;
+  const { maskScratch: mask } = state;
   for (let isSoft = unit.hasSoftAffinity; ; isSoft = false) {
-    if (isSoft) affinity.copy(unit.softAffinity).and(unit.hardAffinity);
-    else affinity.copy(unit.hardAffinity);
+    const affinity = isSoft ? state.affinityScratch.copy(unit.softAffinity).and(unit.hardAffinity) : unit.hardAffinity;
     if (state.parameters.smtPowerSavings) mask.copy(idle).andNot(smtIdle).and(affinity);
     else mask.copy(smtIdle).and(affinity);
     const core = mask.testOrCycle(cpu);
@@ -45,7 +42,7 @@ function idleCpuFor(state: State, unit: Unit): number {
 
 function busyCpuFor(state: State, unit: Unit, now: number): number {
   const { active, idle, tickled } = unit.runqueue!;
-  const mask: CpuMask = state.maskScratch.copy(active).andNot(idle).andNot(tickled).and(unit.hardAffinity);
+  const mask = state.maskScratch.select(active, idle, tickled, unit.hardAffinity);
   let best = -1;
   let bestScore = 0;
   if (mask.has(unit.cpu)) {
