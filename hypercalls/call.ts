@@ -99,8 +99,20 @@ export const callRing = defineSlot<Vcpu, CallRing>(() => new CallRing(), { name:
 export type Outcome = number | bigint | typeof MADE_AGAIN;
 export const MADE_AGAIN = undefined;
 
-/** Performs another call: its six arguments are the words from `at` on, before and (after MADE_AGAIN) behind. */
-export type Perform = (nr: number, words: Int32Array, at: number) => Outcome;
+/** Performs another call: its six arguments are at `at`. After MADE_AGAIN, `left` is what there is left to do. */
+export type Perform = (nr: number, view: DataView, at: number) => Outcome;
+
+/** The first arguments, as many as the call has. */
+export const left = {
+  words: new Int32Array(2 * 6),
+  count: 0,
+
+  /** Out of the registers. */
+  set(count: number): void {
+    this.count = count;
+    copyWords(this.words, 0, registerWords, 0, 2 * count);
+  },
+};
 
 /** One for each machine: the handlers' view of the call that runs now. Valid until the handler returns. */
 export class Call {

@@ -8,7 +8,7 @@ import type { Timeline } from '../emulator/timeline/timeline.ts';
 import type { Vcpu } from '../emulator/vcpu.ts';
 import { errno } from './abi/errno.ts';
 import { implementations } from './all.ts';
-import { Call, type CallRecord, callRing, copyWords, MADE_AGAIN, type Outcome, registerWords } from './call.ts';
+import { Call, type CallRecord, callRing, copyWords, left, MADE_AGAIN, type Outcome, registerWords } from './call.ts';
 import type { Implementation } from './implement.ts';
 import type { Observer } from './observer.ts';
 import { formatCall, nameOfCall } from './trace.ts';
@@ -65,7 +65,7 @@ function findContext(host: Host): Context {
   let context = contexts.get(host);
   if (context === undefined) {
     const made: Context = {
-      call: new Call(host, (nr, words, at) => performNested(made, nr, words, at)),
+      call: new Call(host, (nr, view, at) => performNested(made, nr, view, at)),
       trace: undefined,
       observer: undefined,
       timeline: undefined,
@@ -161,18 +161,35 @@ function tell({ call, observer, timeline, trace }: Context, record: CallRecord):
 const outerWords = new Int32Array(2 * ARGUMENT_WORDS);
 let depth = 0;
 
-function performNested(context: Context, nr: number, words: Int32Array, at: number): Outcome {
+function performNested(context: Context, nr: number, view: DataView, at: number): Outcome {
   const implementation = implementations[nr];
   const count = implementation === undefined ? MAX_ARGUMENTS : implementation.paramCount;
   const outer = depth * ARGUMENT_WORDS;
-  const to = registerWords;
-  const saved = outerWords;
   depth++;
-  copyWords(saved, outer, to, 0, 2 * count);
-  copyWords(to, 0, words, at, 2 * count);
+  copyWords(outerWords, outer, registerWords, 0, 2 * count);
+  readArguments(view, at, count);
   const outcome = perform(context, nr, implementation, count);
-  if (outcome === MADE_AGAIN) for (let i = 0; i < 2 * count; i++) words[at + i] = to[i]!;
-  copyWords(to, 0, saved, outer, 2 * count);
+  if (outcome === MADE_AGAIN) left.set(count);
+  copyWords(registerWords, 0, outerWords, outer, 2 * count);
   depth--;
   return outcome;
+}
+
+/** As takeArguments. */
+function readArguments(view: DataView, at: number, count: number): void {
+  const to = registerWords;
+  to[0] = view.getInt32(at, true);
+  to[1] = view.getInt32(at + 4, true);
+  to[2] = view.getInt32(at + 8, true);
+  to[3] = view.getInt32(at + 12, true);
+  if (count <= 2) return;
+  to[4] = view.getInt32(at + 16, true);
+  to[5] = view.getInt32(at + 20, true);
+  to[6] = view.getInt32(at + 24, true);
+  to[7] = view.getInt32(at + 28, true);
+  if (count <= 4) return;
+  to[8] = view.getInt32(at + 32, true);
+  to[9] = view.getInt32(at + 36, true);
+  to[10] = view.getInt32(at + 40, true);
+  to[11] = view.getInt32(at + 44, true);
 }

@@ -113,6 +113,14 @@ function placeWords(host: Host, vaddrLow: number, vaddrHigh: number, displacemen
   return maddr < host.memory.bytes.length ? maddr : -1;
 }
 
+/**
+ * The maddr of a struct at a vaddr in halves and `displacement`, to be read and written where it lies, until the guest's page
+ * tables may have changed; -1: it does not lie in one page, or the guest may not write there.
+ */
+export function placeStruct(host: Host, vaddrLow: number, vaddrHigh: number, displacement: number, size: number): number {
+  return placeWords(host, vaddrLow, vaddrHigh, displacement, size, 'write');
+}
+
 /** Two words at a time, as copyWords. */
 function moveWords(from: DataView, start: number, to: DataView, at: number, size: number): void {
   let i = 0;

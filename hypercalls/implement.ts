@@ -49,6 +49,8 @@ export interface BatchHandler<P extends Params, O extends AnyOp> {
    * its out fields are in the struct. A bigint: the batch ends here, and that is RAX.
    */
   each(call: Call, element: ArgsOf<Record<never, never>, O>, registers: RegistersOf<P>, index: number): Result<O> | typeof WRITTEN | bigint;
+  /** Does element `index`, any but the first, where it lies. False: that must be left to `each`; else as that. */
+  inPlace?(call: Call, index: number): boolean | Exclude<Result<O>, object>;
   /** After the last element that was tried: `done` succeeded. */
   end?(call: Call, registers: RegistersOf<P>, done: number): void;
 }
@@ -76,6 +78,7 @@ type AnyHandler = (call: Call, args: AnyArgs) => object | string | number | bigi
 interface AnyBatchHandler {
   begin?(call: Call, registers: AnyArgs): string | number | undefined;
   each(call: Call, element: AnyArgs, registers: AnyArgs, index: number): object | string | number | bigint | undefined;
+  inPlace?(call: Call, index: number): boolean | string | number | bigint | undefined;
   end?(call: Call, registers: AnyArgs, done: number): void;
 }
 
@@ -176,6 +179,14 @@ export class CompiledOp {
     let outcome: Outcome = 0;
     let done = 0;
     for (; done < slice; done++) {
+      if (done > 0 && batch.inPlace !== undefined) {
+        const isDone = batch.inPlace(call, done);
+        if (isDone === true) continue;
+        if (isDone !== false) {
+          outcome = outcomeOf(isDone);
+          break;
+        }
+      }
       if (!readStruct(host, low, high, done * size, size)) {
         outcome = EFAULT;
         break;
