@@ -127,10 +127,10 @@ export class CpuCore implements Cpu {
       size: memorySize,
       bytes: ram,
       view: new DataView(buffer, L.RAM, memorySize),
+      // A maddr has 32 bits.
       written: (maddr, size) => {
-        for (let frame = Math.floor(maddr / PAGE_SIZE); frame * PAGE_SIZE < maddr + size; frame++) {
-          if (code.isCodePage(frame)) code.invalidate(maddr, size);
-        }
+        const last = (maddr + size - 1) >>> 12;
+        for (let frame = maddr >>> 12; frame <= last; frame++) if (code.isCodePage(frame)) code.invalidate(maddr, size);
       },
     };
     this.reset();

@@ -70,6 +70,8 @@ export class Engine {
   /** Retired since the last sample, and those of them that were interpreted. */
   #sinceSample = 0;
   #interpreted = 0;
+  /** Instructions that ran as translated code, ever. */
+  #translated = 0;
 
   constructor(memorySize: number, kind: EngineKind, calls: EngineCalls, { hotness, clock, asyncCompilation }: EngineTuning) {
     this.#hotness = hotness ?? SAMPLE_INSTRUCTIONS;
@@ -146,20 +148,20 @@ export class Engine {
 
   /** Instructions that ran as translated code. */
   get translated(): bigint {
-    return this.view.getBigUint64(L.TRANSLATED, true);
+    return BigInt(this.#translated);
   }
 
   /** Runs from a record; what `Loop.run` returns. REMAINING holds what is left of `count`. */
   run(record: number, count: number): number {
     const { view } = this;
-    const translatedBefore = view.getUint32(L.TRANSLATED, true);
     const start = this.#clock?.now();
     const next = this.#loop.run(record, count);
     const retired = count - view.getInt32(L.REMAINING, true);
-    const translated = (view.getUint32(L.TRANSLATED, true) - translatedBefore) | 0;
-    if (start !== undefined) this.#clock!.slice(start, retired - translated, translated);
+    const interpreted = view.getInt32(L.INTERPRETED, true);
+    if (start !== undefined) this.#clock!.slice(start, interpreted, retired - interpreted);
     this.#sinceSample += retired;
-    this.#interpreted += retired - translated;
+    this.#interpreted += interpreted;
+    this.#translated += retired - interpreted;
     return next;
   }
 

@@ -8,7 +8,7 @@ import { emitInline, type Lowered } from './handlers.ts';
 import { hostSyscallFunction, syscallImport } from './host_syscall.ts';
 import { pushIsKnown, pushRecord } from './jump_cache.ts';
 import * as L from './layout.ts';
-import { flagAuxFunction, saveFlagsFunction, saveLeftFlags } from './lazy_flags.ts';
+import { flagAuxFunction, saveFlagsFunction, saveLeftFlagsFunction } from './lazy_flags.ts';
 import { buildModule, FunctionBody, type ImportedFunction, type Signature } from './wasm_writer.ts';
 
 /** The record whose handler asks for a lookup of RIP. */
@@ -23,7 +23,8 @@ const loopImports: readonly ImportedFunction[] = [...handlerImports, syscallImpo
 const HOT = loopImports.length,
   HOST_SYSCALL = HOT + 1,
   FLAG_AUX = HOT + 3,
-  SAVE_FLAGS = HOT + 4;
+  SAVE_FLAGS = HOT + 4,
+  SAVE_LEFT_FLAGS = HOT + 5;
 
 export type HotTemplate = readonly [first: Lowered, second?: Lowered];
 
@@ -78,6 +79,7 @@ function compileLoop(memoryPages: number, hot: readonly HotTemplate[]): WebAssem
       { body: runFunction(), export: 'run' },
       { body: flagAuxFunction(), export: 'flagAux' },
       { body: saveFlagsFunction(FLAG_AUX), export: 'saveFlags' },
+      { body: saveLeftFlagsFunction(SAVE_FLAGS), export: 'saveLeftFlags' },
     ],
   });
   return new WebAssembly.Module(bytes);
@@ -166,6 +168,7 @@ function runFunction(): FunctionBody {
     count = 1;
   const target = f.local('i32');
   const handler = f.local('i32');
+  const interpreted = f.local('i32');
   const over = f.block().depth;
   const loop = f.loop().depth;
   const isEnter = (): FunctionBody => f.get(record).mem('i32.load16_u', L.R_HANDLER).tee(handler).i32(L.HANDLER_ENTER).op('i32.eq');
@@ -178,10 +181,8 @@ function runFunction(): FunctionBody {
     .mem('i32.load', L.SIDE + 4)
     .callIndirect(0)
     .set(target);
-  saveLeftFlags(f, SAVE_FLAGS);
-  f.i32(0);
-  f.i32(0).mem('i64.load', L.TRANSLATED).get(count).i32(0).mem('i32.load', L.REMAINING).tee(count);
-  f.op('i32.sub').op('i64.extend_i32_u').op('i64.add').mem('i64.store', L.TRANSLATED);
+  f.call(SAVE_LEFT_FLAGS);
+  f.i32(0).mem('i32.load', L.REMAINING).set(count);
   f.get(target).get(record).op('i32.ne').get(count).op('i32.eqz').op('i32.or').if();
   f.get(target)
     .tee(record)
@@ -192,7 +193,9 @@ function runFunction(): FunctionBody {
   f.end();
   side().mem('i32.load16_u', L.SIDE).set(handler);
   f.else();
+  f.get(interpreted).get(count).op('i32.add').set(interpreted);
   f.get(record).get(count).call(HOT).set(count).set(record);
+  f.get(interpreted).get(count).op('i32.sub').set(interpreted);
   f.get(count)
     .op('i32.eqz')
     .brIf(f.depth - over);
@@ -204,6 +207,7 @@ function runFunction(): FunctionBody {
     .tee(record)
     .op('i32.eqz')
     .brIf(f.depth - system);
+  f.get(interpreted).i32(1).op('i32.add').set(interpreted);
   f.get(count)
     .i32(1)
     .op('i32.sub')
@@ -217,12 +221,12 @@ function runFunction(): FunctionBody {
     .i32(L.STOP_SYSTEM)
     .op('i32.ne')
     .brIf(f.depth - over);
-  f.i32(0).mem('i32.load', L.STOP_RECORD).get(count).call(HOST_SYSCALL).tee(record).if();
-  f.get(count).i32(1).op('i32.sub').set(count).brTo(loop);
-  f.end();
-  f.i32(0).return();
+  f.i32(0).mem('i32.load', L.STOP_RECORD).get(count).call(HOST_SYSCALL).set(record);
+  f.get(interpreted).get(count).op('i32.add').i32(0).mem('i32.load', L.REMAINING).tee(count).op('i32.sub').set(interpreted);
+  f.get(record).brIf(f.depth - loop);
   f.end().end();
   f.i32(0).get(count).mem('i32.store', L.REMAINING);
+  f.i32(0).get(interpreted).mem('i32.store', L.INTERPRETED);
   return f.get(record);
 }
 

@@ -8,8 +8,8 @@
 export const LEFT_FLAGS = 0x3c0;
 /** Not 0: the host performs SYSCALL within the loop (host_syscall.ts). */
 export const HAS_HOST_SYSCALL = 0x3f4;
-/** Instructions that regions retired, ever (8 bytes). */
-export const TRANSLATED = 0x3f8;
+/** Instructions that no region has retired, in the last run of the loop. */
+export const INTERPRETED = 0x3f8;
 /** Register file. GPR offsets fit a byte, so that a record can name a register by `index * 8` (AH = 1, ... ). */
 export const GPR = 0x400;
 /** Reads as zero: the base or index of an address that has none. Relative to GPR it is 128. */

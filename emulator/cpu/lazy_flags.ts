@@ -72,10 +72,8 @@ export function flagAuxFunction(): FunctionBody {
   not().get(second).op('i64.and').get(first).get(second).op('i64.xor');
   not().get(result).op('i64.and').op('i64.or').set(carries);
   f.end();
-  // The two top carries to bits 31 and 30, that of bit 3 stays.
-  f.get(carries).i64(8n).get(kind).i32(3).op('i32.and').op('i64.extend_i32_u').op('i64.shl').i64(2n);
-  f.op('i64.sub').op('i64.shr_u').op('i32.wrap_i64').i32(30).op('i32.shl');
-  return f.get(carries).op('i32.wrap_i64').i32(8).op('i32.and').op('i32.or');
+  f.i64(8n).get(kind).i32(3).op('i32.and').op('i64.extend_i32_u').op('i64.shl').set(result);
+  return topCarries(f, carries, result);
 }
 
 /** `auxFunction`: index of the function above in the same module. */
@@ -106,11 +104,55 @@ export function saveFlagsFunction(auxFunction: number): FunctionBody {
   return f.mem('i64.store', FLAG_RESULT);
 }
 
-/** Emits: puts the flags that a region has left where flags lie. `saveFunction`: index of the function above. */
-export function saveLeftFlags(f: FunctionBody, saveFunction: number): void {
-  f.i32(0).mem('i32.load', LEFT_FLAGS).if();
-  for (const [i, ty] of SAVE_FLAGS_SIGNATURE.params.entries()) f.i32(0).mem(`${ty}.load`, LEFT_FLAGS + 8 * i);
-  f.call(saveFunction).end();
+/**
+ * () -> nothing: puts the flags that a region has left, if it has, where flags lie; those of the usual operations without a
+ * call. `saveFunction`: index of the function above in the same module.
+ */
+export function saveLeftFlagsFunction(saveFunction: number): FunctionBody {
+  const f = new FunctionBody({ params: [], results: [] });
+  const kind = f.local('i32');
+  const operation = f.local('i32');
+  const size = f.local('i64');
+  const a = f.local('i64');
+  const b = f.local('i64');
+  const result = f.local('i64');
+  const carries = f.local('i64');
+  const is = (value: number): FunctionBody => f.get(operation).i32(value).op('i32.eq');
+  const not = (): FunctionBody => f.i64(-1n).op('i64.xor');
+  const load = (i: number, ty: 'i32' | 'i64'): FunctionBody => f.i32(0).mem(`${ty}.load`, LEFT_FLAGS + 8 * i);
+  load(0, 'i32').tee(kind).i32(2).op('i32.shr_u').tee(operation).op('i32.eqz').if().return().end();
+  load(1, 'i64').tee(a).set(result);
+  load(2, 'i64').set(b);
+  is(SUB).if();
+  f.get(a).get(b).op('i64.sub').set(result);
+  f.get(a);
+  not().get(b).op('i64.and').get(a).get(b).op('i64.xor');
+  not().get(result).op('i64.and').op('i64.or').set(carries);
+  f.else();
+  is(ADD).if();
+  f.get(a).get(b).op('i64.add').set(result);
+  f.get(a).get(b).op('i64.and').get(a).get(b).op('i64.or').get(result);
+  not().op('i64.and').op('i64.or').set(carries);
+  f.else();
+  is(LOGIC).op('i32.eqz').if();
+  f.get(kind).get(a).get(b);
+  load(3, 'i32');
+  load(4, 'i64');
+  load(5, 'i64').call(saveFunction).return();
+  f.end().end().end();
+  f.i64(8n).get(kind).i32(3).op('i32.and').op('i64.extend_i32_u').op('i64.shl').set(size);
+  f.i32(0);
+  topCarries(f, carries, size);
+  f.mem('i32.store', FLAG_AUX);
+  f.i64(64n).get(size).op('i64.sub').set(size);
+  f.i32(0).get(result).get(size).op('i64.shl').get(size).op('i64.shr_s');
+  return f.mem('i64.store', FLAG_RESULT);
+}
+
+/** Pushes the auxiliary word of an operation's carries: the two top ones to bits 31 and 30, that of bit 3 stays. `size` in bits. */
+function topCarries(f: FunctionBody, carries: number, size: number): FunctionBody {
+  f.get(carries).get(size).i64(2n).op('i64.sub').op('i64.shr_u').op('i32.wrap_i64').i32(30).op('i32.shl');
+  return f.get(carries).op('i32.wrap_i64').i32(8).op('i32.and').op('i32.or');
 }
 
 /** An operation as three locals. */
