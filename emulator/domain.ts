@@ -23,6 +23,8 @@ export class Domain implements Slots {
   readonly slots: unknown[] = [];
   readonly id: number;
   readonly type: 'pv' | 'pvh';
+  /** The same, for who asks at every call. */
+  readonly isPv: boolean;
   name: string;
   readonly isInitial: boolean;
   readonly vcpus: Vcpu[] = [];
@@ -42,6 +44,7 @@ export class Domain implements Slots {
   constructor(options: DomainOptions) {
     this.id = options.id;
     this.type = options.type;
+    this.isPv = options.type === 'pv';
     this.name = options.name;
     this.isInitial = options.isInitial ?? false;
     this.maxPages = options.maxPages;

@@ -138,7 +138,7 @@ function perform(context: Context, nr: number, implementation: Implementation | 
   const record = callRing.of(vcpu).take();
   record.begin(nr, count);
   if (isWatched) announce(context, record);
-  const isReachable = implementation !== undefined && (vcpu.domain.type === 'pv' ? implementation.isForPv : implementation.isForPvh);
+  const isReachable = implementation !== undefined && (vcpu.domain.isPv ? implementation.isForPv : implementation.isForPvh);
   const outcome = isReachable ? implementation.run(call, record) : -errno.ENOSYS;
   record.end(outcome, count);
   if (isWatched) tell(context, record);

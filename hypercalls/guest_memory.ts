@@ -23,7 +23,7 @@ export function isGuestAddress(vaddr: bigint): boolean {
 const isGuestHigh = (upper: number): boolean => upper < 0x8000 && upper >= -0x7800;
 
 /** Whether Xen would start an access at `vaddr` at all; a PVH guest's page tables alone decide. */
-const isAllowed = (host: Host, vaddr: bigint): boolean => host.current.domain.type !== 'pv' || isGuestAddress(vaddr);
+const isAllowed = (host: Host, vaddr: bigint): boolean => !host.current.domain.isPv || isGuestAddress(vaddr);
 
 /** Where the walk over the pages of an access is: one at a time, nothing in here calls back. */
 let low = 0;
@@ -39,7 +39,7 @@ function seek(host: Host, vaddr: bigint, displacement: number): boolean {
 function seekHalves(host: Host, vaddrLow: number, vaddrHigh: number, displacement: number): boolean {
   low = (vaddrLow + displacement) | 0;
   high = (vaddrLow >>> 0) + displacement < 2 ** 32 ? vaddrHigh : (vaddrHigh + Math.floor(((vaddrLow >>> 0) + displacement) / 2 ** 32)) | 0;
-  isPv = host.current.domain.type === 'pv';
+  isPv = host.current.domain.isPv;
   return !isPv || isGuestHigh(high);
 }
 
@@ -103,12 +103,12 @@ export function copyToGuest(
   return seek(host, vaddr, displacement) && copy(host, 'write', source, offset, size);
 }
 
-/** Where the words of one page at a vaddr in halves and `displacement` (below 2^31) lie; -1: they are none, or may not be accessed. */
+/** Where an even number of bytes of one page at a vaddr in halves and `displacement` (below 2^31) lie; -1: they are none, or may not be accessed. */
 function placeWords(host: Host, vaddrLow: number, vaddrHigh: number, displacement: number, size: number, access: 'read' | 'write'): number {
   const at = (vaddrLow + displacement) | 0;
   const atHigh = at >>> 0 < displacement ? (vaddrHigh + 1) | 0 : vaddrHigh;
-  const isOfPv = host.current.domain.type === 'pv';
-  if ((size & 3) !== 0 || (at & (PAGE_SIZE - 1)) + size > PAGE_SIZE || (isOfPv && !isGuestHigh(atHigh))) return -1;
+  const isOfPv = host.current.domain.isPv;
+  if ((size & 1) !== 0 || (at & (PAGE_SIZE - 1)) + size > PAGE_SIZE || (isOfPv && !isGuestHigh(atHigh))) return -1;
   const maddr = host.cpu.place(at, atHigh, access, isOfPv);
   return maddr < host.memory.bytes.length ? maddr : -1;
 }
@@ -121,14 +121,18 @@ export function placeStruct(host: Host, vaddrLow: number, vaddrHigh: number, dis
   return placeWords(host, vaddrLow, vaddrHigh, displacement, size, 'write');
 }
 
-/** Two words at a time, as copyWords. */
+/** Two words at a time, as copyWords; at the end there may be half of one. */
 function moveWords(from: DataView, start: number, to: DataView, at: number, size: number): void {
   let i = 0;
   for (; i + 8 <= size; i += 8) {
     to.setInt32(at + i, from.getInt32(start + i, true), true);
     to.setInt32(at + i + 4, from.getInt32(start + i + 4, true), true);
   }
-  if (i < size) to.setInt32(at + i, from.getInt32(start + i, true), true);
+  if (size & 4) {
+    to.setInt32(at + i, from.getInt32(start + i, true), true);
+    i += 4;
+  }
+  if (size & 2) to.setInt16(at + i, from.getInt16(start + i, true), true);
 }
 
 /** Fills the struct of call.ts from a vaddr in halves and `displacement`. */
@@ -182,5 +186,5 @@ export function isGuestArray(host: Host, vaddr: bigint, count: number, elementSi
 
 /** The same of a vaddr with this upper half, for a count that is no bigger than 32 bits. */
 export function isGuestArrayAt(host: Host, vaddrHigh: number): boolean {
-  return host.current.domain.type !== 'pv' || isGuestHigh(vaddrHigh);
+  return !host.current.domain.isPv || isGuestHigh(vaddrHigh);
 }

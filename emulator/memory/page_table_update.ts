@@ -3,7 +3,7 @@
  * taken, what the old one referred to is given up, and a refusal changes nothing.
  */
 import { findL1Entry } from './guest_walk.ts';
-import { type MachineMemory, PAGE_SIZE } from './machine_memory.ts';
+import { type MachineMemory, PAGE_SHIFT, PAGE_SIZE } from './machine_memory.ts';
 import type { MemoryVcpu, Refusal } from './memory_domain.ts';
 import { type PageTableType, PGT_l1_page_table, PGT_l4_page_table } from './page_type.ts';
 import { dropEntry, isLivePageTable, takeEntry } from './page_types.ts';
@@ -24,17 +24,18 @@ export function updateEntry(
   isTakenAnew = false,
 ): Refusal | undefined {
   const { view } = memory;
-  const mfn = Math.floor(maddr / PAGE_SIZE);
+  const mfn = maddr >>> PAGE_SHIFT;
   const type = memory.typeOf(mfn) as PageTableType;
-  if (type === PGT_l4_page_table && !pte.isGuestL4Slot((maddr % PAGE_SIZE) / 8)) return 'EINVAL';
+  if (type === PGT_l4_page_table && !pte.isGuestL4Slot((maddr & (PAGE_SIZE - 1)) / 8)) return 'EINVAL';
   const oldLow = view.getUint32(maddr, true);
   const oldHigh = view.getUint32(maddr + 4, true);
   let accepted = low;
   let isRefDropped = true;
   if (low & pte.FLAG_PRESENT) {
-    const owner = memory.domains.get(memory.owner[mfn]!)!;
-    const disallowed = type === PGT_l1_page_table ? (owner.isInitial ? 0 : pte.L1_DISALLOWED) : pte.UPPER_DISALLOWED;
-    if (low & disallowed) return 'EINVAL';
+    const owner = memory.owner[mfn]!;
+    if (low & (type === PGT_l1_page_table ? pte.L1_DISALLOWED : pte.UPPER_DISALLOWED)) {
+      if (type !== PGT_l1_page_table || !memory.domains.get(owner)!.isInitial) return 'EINVAL';
+    }
     if (!isTakenAnew && pte.isSameButHarmless(oldLow, oldHigh, low, high)) {
       isRefDropped = false;
     } else {

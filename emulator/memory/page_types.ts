@@ -6,7 +6,7 @@
 import { fillHypervisorSlots } from './address_space.ts';
 import { destroyLdt } from './descriptor_mapping.ts';
 import { DOMID_IO, FRAME_VALIDATED, FRAME_XEN_HEAP, type MachineMemory, OWNER_FREE, OWNER_RING, PAGE_SIZE } from './machine_memory.ts';
-import type { MemoryDomain, Refusal } from './memory_domain.ts';
+import type { Refusal } from './memory_domain.ts';
 import {
   type PageTableType,
   type PageType,
@@ -98,7 +98,7 @@ function validate(memory: MachineMemory, mfn: number, type: PageType): Refusal |
     const low = view.getUint32(maddr, true);
     if (!(low & pte.FLAG_PRESENT)) continue;
     const high = view.getUint32(maddr + 4, true);
-    const flips = takeEntry(memory, type, low, high, mfn, owner, owner.id);
+    const flips = takeEntry(memory, type, low, high, mfn, owner.id, owner.id);
     if (typeof flips === 'string') {
       dropEntries(memory, mfn, type, slot - 1);
       return flips;
@@ -142,14 +142,14 @@ export function takeEntry(
   low: number,
   high: number,
   mfn: number,
-  tableOwner: MemoryDomain,
+  tableOwner: number,
   pgOwner: number,
 ): number | Refusal {
   const target = pte.mfnOfHalves(low, high);
   if (type === PGT_l1_page_table) return holdFrame(memory, target, low & 0xfff, tableOwner, pgOwner);
   if (low & pte.UPPER_DISALLOWED) return 'EINVAL';
-  const refusal = getPageAndType(memory, target, (type - 1) as PageTableType, tableOwner.id);
-  const isTaken = refusal === undefined || (refusal === 'EINVAL' && takeLinear(memory, type, low, target, mfn, tableOwner.id));
+  const refusal = getPageAndType(memory, target, (type - 1) as PageTableType, tableOwner);
+  const isTaken = refusal === undefined || (refusal === 'EINVAL' && takeLinear(memory, type, low, target, mfn, tableOwner));
   return isTaken ? 0 : refusal;
 }
 
@@ -176,32 +176,34 @@ function takeLinear(memory: MachineMemory, type: PageTableType, low: number, tar
  * Takes the frame for an L1 entry with these low 12 bits, in a table of `tableOwner`; says which of the bits to flip
  * (xen get_page_from_l1e).
  */
-function holdFrame(memory: MachineMemory, mfn: number, flags: number, tableOwner: MemoryDomain, pgOwner: number): number | Refusal {
-  if (flags & pte.CACHE_FLAGS && !tableOwner.isInitial) return 'EINVAL';
+function holdFrame(memory: MachineMemory, mfn: number, flags: number, tableOwner: number, pgOwner: number): number | Refusal {
+  if (flags & pte.CACHE_FLAGS && !isInitial(memory, tableOwner)) return 'EINVAL';
   const frameOwner = memory.isFrame(mfn) ? memory.owner[mfn]! : DOMID_IO;
   if (frameOwner === DOMID_IO) return checkIoFrame(memory, mfn, flags, tableOwner, pgOwner);
   if (frameOwner === OWNER_FREE || frameOwner === OWNER_RING) return 'EBUSY';
-  if (frameOwner !== pgOwner && (pgOwner === tableOwner.id || !memory.domains.get(pgOwner)?.isInitial)) return 'EBUSY';
+  if (frameOwner !== pgOwner && (pgOwner === tableOwner || !isInitial(memory, pgOwner))) return 'EBUSY';
   if (!memory.getPage(mfn, frameOwner)) return 'EBUSY';
   if (flags & pte.FLAG_RW && getPageType(memory, mfn, PGT_writable_page) !== undefined) {
     memory.putPage(mfn);
     return 'EBUSY';
   }
   if (flags & pte.CACHE_FLAGS && memory.flags[mfn]! & FRAME_XEN_HEAP) {
-    dropFrame(memory, mfn, flags, tableOwner.id);
+    dropFrame(memory, mfn, flags, tableOwner);
     return 'EACCES';
   }
   return 0;
 }
+
+const isInitial = (memory: MachineMemory, domid: number): boolean => memory.domains.get(domid)?.isInitial === true;
 
 /** All frames that 40 bits of physical address reach. */
 const IO_FRAMES = 2 ** 28;
 const INVALID_MFN = 2 ** 40 - 1;
 
 /** A mapping of what is no RAM: only the initial domain may, and it is uncached then. No count is kept of it. */
-function checkIoFrame(memory: MachineMemory, mfn: number, flags: number, tableOwner: MemoryDomain, pgOwner: number): number | Refusal {
-  const accessor = pgOwner === DOMID_IO ? tableOwner : memory.domains.get(pgOwner);
-  if (mfn >= IO_FRAMES || !accessor?.isInitial || !tableOwner.isInitial) return mfn === INVALID_MFN ? 'EINVAL' : 'EPERM';
+function checkIoFrame(memory: MachineMemory, mfn: number, flags: number, tableOwner: number, pgOwner: number): number | Refusal {
+  const accessor = pgOwner === DOMID_IO ? tableOwner : pgOwner;
+  if (mfn >= IO_FRAMES || !isInitial(memory, accessor) || !isInitial(memory, tableOwner)) return mfn === INVALID_MFN ? 'EINVAL' : 'EPERM';
   switch (flags & pte.CACHE_FLAGS) {
     case 0:
       return pte.FLAG_PWT | pte.FLAG_PCD;

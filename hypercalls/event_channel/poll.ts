@@ -52,8 +52,9 @@ export function kick(host: Host, vcpu: Vcpu): void {
 }
 
 /** An event on `port`, even a masked one, ends the polls for it. */
-export function wakePollers(host: Host, domain: Domain, port: number): void {
-  for (const vcpu of domain.vcpus) {
+export function wakePollers(host: Host, { vcpus }: Domain, port: number): void {
+  for (let i = 0; i < vcpus.length; i++) {
+    const vcpu = vcpus[i]!;
     const waitsFor = polling.of(vcpu).port;
     if (waitsFor === ANY_PORT || waitsFor === port) kick(host, vcpu);
   }

@@ -108,7 +108,7 @@ const grantTableOp = implement(
         const mfn = mappedFrame(call, mapped);
         structView.setUint32(MAP.handle, mapped, true);
         structView.setUint32(MAP.dev_bus_addr, (mfn << PAGE_SHIFT) >>> 0, true);
-        structView.setUint32(MAP.dev_bus_addr + 4, Math.floor(mfn / 2 ** (32 - PAGE_SHIFT)), true);
+        structView.setUint32(MAP.dev_bus_addr + 4, mfn >>> (32 - PAGE_SHIFT), true);
         return WRITTEN;
       },
     },

@@ -48,7 +48,7 @@ const mmuUpdate = implement(abi.mmu_update, {
       case abi.MMU_NORMAL_PT_UPDATE:
       case abi.MMU_PT_UPDATE_PRESERVE_AD:
       case abi.MMU_PT_UPDATE_NO_TRANSLATE:
-        return updateTable(call, high * 2 ** 32 + low - cmd, cmd === abi.MMU_PT_UPDATE_PRESERVE_AD);
+        return updateTable(call, high * 2 ** 20 + (low >>> 12), (low & 0xfff) - cmd, cmd === abi.MMU_PT_UPDATE_PRESERVE_AD);
       case abi.MMU_MACHPHYS_UPDATE:
         return updateMachphys(call, high * 2 ** 20 + (low >>> 12), element.val);
       default:
@@ -58,11 +58,12 @@ const mmuUpdate = implement(abi.mmu_update, {
   end: countDone,
 });
 
-function updateTable(call: Call, maddr: number, preservesAd: boolean): UpdateErrno | undefined {
+/** Writes what the update has to `offset` of the frame. */
+function updateTable(call: Call, mfn: number, offset: number, preservesAd: boolean): UpdateErrno | undefined {
   const { memory } = call.host;
   if (!mayMapFrom(call.domain, frameOwner) || !mayActOn(call.domain, tableOwner)) return 'EPERM';
-  const mfn = Math.floor(maddr / PAGE_SIZE);
   if (!memory.getPage(mfn, tableOwner)) return 'EINVAL';
+  const maddr = mfn * PAGE_SIZE + offset;
   let outcome: UpdateErrno | undefined = 'EINVAL';
   if (isLivePageTable(memory, mfn)) {
     const isAllowed = memory.type[mfn] === PGT_l1_page_table || frameOwner === tableOwner;
