@@ -1,9 +1,10 @@
 // Bundles the command, the library entries, the benches and every test into dist/ with esbuild.
 // `--only FILE...` bundles just those; `--outdir DIR` puts them elsewhere.
-import { chmodSync, existsSync, readdirSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { keepConst } from './scripts/keep_const.mjs';
 
 const root = dirname(fileURLToPath(import.meta.url));
 process.chdir(root);
@@ -59,4 +60,11 @@ if (only.length === 0 && existsSync(command.in)) {
   const js = "#!/usr/bin/env node\nimport { createRequire } from 'node:module';\nconst require = createRequire(import.meta.url);";
   await build({ ...options, entryPoints: [command], banner: { js } });
   chmodSync(join(outdir, 'beneath.mjs'), 0o755);
+}
+// What users run, and what is measured.
+if (only.length === 0) {
+  for (const name of ['beneath', 'bench', 'index', 'cpu', 'unicorn']) {
+    const path = join(outdir, `${name}.mjs`);
+    if (existsSync(path)) writeFileSync(path, keepConst(readFileSync(path, 'utf8')));
+  }
 }

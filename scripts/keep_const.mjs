@@ -1,0 +1,115 @@
+/**
+ * Bundling makes every `const` of a module's top level a `var` (esbuild.github.io/faq/#top-level-var). V8 folds only what
+ * cannot change: the views that a hypercall works in, say, cost it a load and a check each time. This makes constant again
+ * what nothing assigns to.
+ */
+import { parse } from 'acorn';
+
+/** The source of a bundled module. Lines stay where they are, so its source map still holds. */
+export function keepConst(source) {
+  const program = parse(source, { ecmaVersion: 'latest', sourceType: 'module', allowHashBang: true });
+  const assigned = new Set();
+  findAssigned(program, [], assigned);
+  let kept = '';
+  let done = 0;
+  for (const node of program.body) {
+    if (node.type !== 'VariableDeclaration' || node.kind !== 'var') continue;
+    if (!node.declarations.every(({ id, init }) => init && namesIn(id).every((name) => !assigned.has(name)))) continue;
+    kept += `${source.slice(done, node.start)}const`;
+    done = node.start + 'var'.length;
+  }
+  return kept + source.slice(done);
+}
+
+/** Adds the names of the top level that `node` assigns to; `scopes` are the names that the functions and blocks around it declare. */
+function findAssigned(node, scopes, assigned) {
+  const inner = node.type === 'Program' ? undefined : namesDeclaredBy(node);
+  if (inner !== undefined) scopes.push(inner);
+  for (const name of targetsOf(node)) if (!scopes.some((names) => names.includes(name))) assigned.add(name);
+  forChildren(node, (child) => findAssigned(child, scopes, assigned));
+  if (inner !== undefined) scopes.pop();
+}
+
+function forChildren(node, act) {
+  for (const key in node) {
+    const value = node[key];
+    if (Array.isArray(value)) for (const child of value) if (child !== null) act(child);
+    if (typeof value?.type === 'string') act(value);
+  }
+}
+
+/** What an assignment, `++` or a loop without a declaration of its own writes to. */
+function targetsOf(node) {
+  switch (node.type) {
+    case 'AssignmentExpression':
+    case 'ForInStatement':
+    case 'ForOfStatement':
+      return namesIn(node.left);
+    case 'UpdateExpression':
+      return namesIn(node.argument);
+    default:
+      return [];
+  }
+}
+
+/** The names that a pattern binds or assigns to. */
+function namesIn(pattern) {
+  switch (pattern?.type) {
+    case 'Identifier':
+      return [pattern.name];
+    case 'ObjectPattern':
+      return pattern.properties.flatMap((property) => namesIn(property.value ?? property.argument));
+    case 'ArrayPattern':
+      return pattern.elements.flatMap(namesIn);
+    case 'AssignmentPattern':
+      return namesIn(pattern.left);
+    case 'RestElement':
+      return namesIn(pattern.argument);
+    default:
+      return [];
+  }
+}
+
+const isFunction = ({ type }) => type === 'FunctionDeclaration' || type === 'FunctionExpression' || type === 'ArrowFunctionExpression';
+
+function namesDeclaredBy(node) {
+  switch (node.type) {
+    case 'FunctionDeclaration':
+    case 'FunctionExpression':
+    case 'ArrowFunctionExpression': {
+      const names = [...namesIn(node.id), ...node.params.flatMap(namesIn)];
+      addVariables(node.body, names);
+      return names;
+    }
+    case 'BlockStatement':
+    case 'StaticBlock':
+      return node.body.flatMap(lexicalNames);
+    case 'SwitchStatement':
+      return node.cases.flatMap(({ consequent }) => consequent.flatMap(lexicalNames));
+    case 'ForStatement':
+      return lexicalNames(node.init);
+    case 'ForInStatement':
+    case 'ForOfStatement':
+      return lexicalNames(node.left);
+    case 'CatchClause':
+      return namesIn(node.param);
+    case 'ClassDeclaration':
+    case 'ClassExpression':
+      return namesIn(node.id);
+    default:
+      return undefined;
+  }
+}
+
+/** What a statement declares for the block that it stands in. */
+function lexicalNames(node) {
+  if (node?.type === 'VariableDeclaration') return node.kind === 'var' ? [] : node.declarations.flatMap(({ id }) => namesIn(id));
+  return node?.type === 'FunctionDeclaration' || node?.type === 'ClassDeclaration' ? namesIn(node.id) : [];
+}
+
+/** The `var`s of a function, wherever in it they stand. */
+function addVariables(node, names) {
+  if (isFunction(node)) return;
+  if (node.type === 'VariableDeclaration' && node.kind === 'var') names.push(...node.declarations.flatMap(({ id }) => namesIn(id)));
+  forChildren(node, (child) => addVariables(child, names));
+}
