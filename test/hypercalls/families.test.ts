@@ -671,6 +671,38 @@ t.test('multicall', (t) => {
     t.equal(dom0.peek(LIST, 1), 0n);
     t.end();
   });
+
+  t.test('so does one further on, which is performed where it lies', (t) => {
+    const dom0 = new FakeHost({ isInitial: true });
+    const write = (i: number, op: bigint, args: bigint[]) => {
+      const at = Number(dom0.maddrOf(LIST)) + i * multicall_entry.size;
+      multicall_entry.write(dom0.memory.view, at, { op, result: 0x77n, args: [...args, 7n, 7n, 7n, 7n, 7n, 7n].slice(0, 6) });
+    };
+    write(0, 17n, [0n]);
+    write(1, 18n, [0n, 9000n, dom0.vaddrOf(DATA)]);
+    write(2, 17n, [0n]);
+    t.equal(dom0.call(13, dom0.vaddrOf(LIST), 3), 0);
+    t.equal(dom0.console.length, 9000);
+    t.same(
+      [0, 1, 2].map((i) => dom0.peek(LIST, i * 8 + 1)),
+      [0x40011n, 0n, 0x40011n],
+    );
+    t.equal(dom0.peek(LIST, 8 + 5), 7n, 'what it has no argument in is as it was');
+    t.end();
+  });
+
+  t.test('an entry may cross pages that lie apart', (t) => {
+    // The second entry begins 32 bytes before the end of the page ARG.
+    const words = [17n, 0x77n, 0n, 0n, 0n, 0n, 0n, 0n];
+    const inFirst = 512 - 4 - 8;
+    for (const [i, word] of [...words, ...words].entries()) {
+      const [pfn, index] = inFirst + i < 512 ? [ARG, inFirst + i] : [ARG + 1, inFirst + i - 512];
+      guest.memory.view.setBigUint64(Number(guest.maddrOf(pfn)) + index * 8, word, true);
+    }
+    t.equal(guest.call(13, guest.vaddrOf(ARG) + BigInt(inFirst * 8), 2), 0);
+    t.same([guest.peek(ARG, inFirst + 1), guest.peek(ARG, 512 - 4 + 1)], [0x40011n, 0x40011n]);
+    t.end();
+  });
   t.end();
 });
 
