@@ -118,6 +118,8 @@ export const left = {
 export class Call {
   readonly host: Host;
   vcpu!: Vcpu;
+  /** Of the vCPU. */
+  ring!: CallRing;
   /** The six raw arguments. A handler that returns AGAIN has changed them to what is left to do. */
   readonly args = registers;
   isInMulticall = false;

@@ -117,6 +117,7 @@ export function dispatch(host: Host, vcpu: Vcpu): Dispatched {
   const count = implementation === undefined ? MAX_ARGUMENTS : implementation.paramCount;
   takeArguments(words, count);
   context.call.vcpu = vcpu;
+  context.call.ring = callRing.of(vcpu);
   const outcome = perform(context, nr, implementation, count);
   if (outcome === MADE_AGAIN) {
     giveBack(words, count);
@@ -135,7 +136,7 @@ export function dispatch(host: Host, vcpu: Vcpu): Dispatched {
 function perform(context: Context, nr: number, implementation: Implementation | undefined, count: number): Outcome {
   const { call, isWatched } = context;
   const { vcpu } = call;
-  const record = callRing.of(vcpu).take();
+  const record = call.ring.take();
   record.begin(nr, count);
   if (isWatched) announce(context, record);
   const isReachable = implementation !== undefined && (vcpu.domain.isPv ? implementation.isForPv : implementation.isForPvh);

@@ -40,6 +40,9 @@ const BATCH_SLICE = 512;
 /** A hot handler of a batch has written the element's out fields itself, with `structView`. */
 export const WRITTEN = 'written';
 
+/** No errno, and no value of a batch's. */
+export const NOT_IN_PLACE = 1;
+
 /** Handler of a batched op: `each` for every element until one answers an errno. */
 export interface BatchHandler<P extends Params, O extends AnyOp> {
   /** Before the first element, also when there is none (and again after each slice of a long batch). */
@@ -49,8 +52,8 @@ export interface BatchHandler<P extends Params, O extends AnyOp> {
    * its out fields are in the struct. A bigint: the batch ends here, and that is RAX.
    */
   each(call: Call, element: ArgsOf<Record<never, never>, O>, registers: RegistersOf<P>, index: number): Result<O> | typeof WRITTEN | bigint;
-  /** Does element `index`, any but the first, where it lies. False: that must be left to `each`; else as that. */
-  inPlace?(call: Call, index: number): boolean | Exclude<Result<O>, object>;
+  /** Does element `index`, any but the first, where it lies: 0, how the batch ends with it, or NOT_IN_PLACE: `each` must do it. */
+  inPlace?(call: Call, index: number): Outcome;
   /** After the last element that was tried: `done` succeeded. */
   end?(call: Call, registers: RegistersOf<P>, done: number): void;
 }
@@ -78,7 +81,7 @@ type AnyHandler = (call: Call, args: AnyArgs) => object | string | number | bigi
 interface AnyBatchHandler {
   begin?(call: Call, registers: AnyArgs): string | number | undefined;
   each(call: Call, element: AnyArgs, registers: AnyArgs, index: number): object | string | number | bigint | undefined;
-  inPlace?(call: Call, index: number): boolean | string | number | bigint | undefined;
+  inPlace?(call: Call, index: number): Outcome;
   end?(call: Call, registers: AnyArgs, done: number): void;
 }
 
@@ -180,12 +183,10 @@ export class CompiledOp {
     let done = 0;
     for (; done < slice; done++) {
       if (done > 0 && batch.inPlace !== undefined) {
-        const isDone = batch.inPlace(call, done);
-        if (isDone === true) continue;
-        if (isDone !== false) {
-          outcome = outcomeOf(isDone);
-          break;
-        }
+        outcome = batch.inPlace(call, done);
+        if (outcome === 0) continue;
+        if (outcome !== NOT_IN_PLACE) break;
+        outcome = 0;
       }
       if (!readStruct(host, low, high, done * size, size)) {
         outcome = EFAULT;

@@ -24,14 +24,15 @@ export interface Unmapping {
 
 /** Up to so many frames are looked for in the TLB, for more of them it is emptied. */
 const MAX_FLUSHED = 4;
-/** What was taken out of page tables since the last flush. */
-const stale: number[] = [];
+/** What was taken out of page tables since the last flush: how many frames, and the first of them. */
+let staleCount = 0;
+const stale = new Int32Array(MAX_FLUSHED);
 
 /** No stale translation of what `call` unmapped remains. */
 export function flushUnmapped({ domain, host: { memory } }: Mapper): void {
-  if (domain.type === 'pvh' || stale.length > MAX_FLUSHED) memory.flushTlbs();
-  else for (let i = 0; i < stale.length; i++) memory.flushFrame(stale[i]!);
-  stale.length = 0;
+  if (!domain.isPv || staleCount > MAX_FLUSHED) memory.flushTlbs();
+  else for (let i = 0; i < staleCount; i++) memory.flushFrame(stale[i]!);
+  staleCount = 0;
 }
 
 /** The status. `flushUnmapped` is the caller's, before its guest runs again. */
@@ -50,13 +51,14 @@ export function unmap(call: Mapper, handle: number, { low, high, busLow, busHigh
   const isForDevice = (busLow | busHigh) !== 0 && (mapping.flags & GNTMAP_device_map) !== 0;
   if (isForDevice && busHigh * 2 ** 32 + busLow !== mfn * PAGE_SIZE) return GNTST.bad_dev_addr;
   if ((low | high) !== 0 && mapping.flags & GNTMAP_host_map) {
-    if (domain.type === 'pvh') {
+    if (!domain.isPv) {
       if (!unplaceGrant(memory, domain, gfnAt(low, high), mfn)) return GNTST.general_error;
       letGo(memory, domain, mfn, !isReadonly);
     } else {
       if (!removeGrantMapping(memory, vcpu, mfn, hostMapping(low, high, mapping.flags), newAddr)) return GNTST.general_error;
       if (!isReadonly) putPageType(memory, mfn);
-      stale.push(mfn);
+      if (staleCount < MAX_FLUSHED) stale[staleCount] = mfn;
+      staleCount++;
       memory.putPage(mfn);
     }
     done |= GNTMAP_host_map;
