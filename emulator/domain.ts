@@ -22,8 +22,7 @@ export interface DomainOptions {
 export class Domain implements Slots {
   readonly slots: unknown[] = [];
   readonly id: number;
-  readonly type: 'pv' | 'pvh';
-  /** The same, for who asks at every call. */
+  /** Else PVH. */
   readonly isPv: boolean;
   name: string;
   readonly isInitial: boolean;
@@ -43,11 +42,14 @@ export class Domain implements Slots {
 
   constructor(options: DomainOptions) {
     this.id = options.id;
-    this.type = options.type;
     this.isPv = options.type === 'pv';
     this.name = options.name;
     this.isInitial = options.isInitial ?? false;
     this.maxPages = options.maxPages;
+  }
+
+  get type(): 'pv' | 'pvh' {
+    return this.isPv ? 'pv' : 'pvh';
   }
 
   /** Its vCPUs may run, if they are ready to. */

@@ -58,9 +58,9 @@ t.test('what every row gets for free', (t) => {
       t.ok(declared.includes(-Number(result) as 38), `${row.name}: an unknown op is -ENOSYS`);
     }
     if (row.guests.pvh !== true) {
-      (guest.domain as { type: string }).type = 'pvh';
+      (guest.domain as { isPv: boolean }).isPv = false;
       t.equal(perform(guest, row.nr, []), BigInt(-errno.ENOSYS), `${row.name}: not for PVH`);
-      (guest.domain as { type: string }).type = 'pv';
+      (guest.domain as { isPv: boolean }).isPv = true;
     }
     if (argument < 0) continue;
     for (const op of opsOf(row)) {
