@@ -3,32 +3,28 @@
  * xl's checks and its words are kept (xen:tools/xl/xl_parse.c parse_cpurange, xl_utils.c print_bitmap).
  */
 
+const MAX_CPU = 4095;
+
 /** CPU numbers, ascending; undefined: there is no such list. A number beyond the host's CPUs stays in it. */
 export function parseCpuList(text: string, cpuCount: number): readonly number[] | undefined {
-  const all = Array.from({ length: cpuCount }, (_, cpu) => cpu);
-  const set = new Set<number>();
+  const has = new Uint8Array(MAX_CPU + 1);
   for (const word of text.split(',').map((part) => part.trim())) {
     if (word === '') continue;
     const isWithout = word.startsWith('^');
-    const range = parseRange(isWithout ? word.slice(1) : word, all);
+    const range = parseRange(isWithout ? word.slice(1) : word, cpuCount);
     if (range === undefined) return undefined;
-    for (const cpu of range) {
-      if (isWithout) set.delete(cpu);
-      else set.add(cpu);
-    }
+    has.fill(isWithout ? 0 : 1, ...range);
   }
-  return [...set].sort((a, b) => a - b);
+  return [...has.keys()].filter((cpu) => has[cpu]);
 }
 
-const MAX_CPU = 4095;
-
-function parseRange(word: string, all: readonly number[]): readonly number[] | undefined {
-  if (word === 'all') return all;
+/** From the first to the one behind the last. */
+function parseRange(word: string, cpuCount: number): readonly [number, number] | undefined {
+  if (/^(nodes?:)?all$/.test(word)) return [0, cpuCount];
   const [, nodes, first, last = first] = /^(nodes?:)?(\d+)(?:-(\d+))?$/.exec(word) ?? [];
-  if (word === 'nodes:all' || word === 'node:all') return all;
   if (first === undefined || Number(last) < Number(first) || Number(last) > MAX_CPU) return undefined;
-  if (nodes !== undefined) return Number(first) === 0 ? all : [];
-  return Array.from({ length: Number(last) - Number(first) + 1 }, (_, i) => Number(first) + i);
+  if (nodes !== undefined) return [0, Number(first) === 0 ? cpuCount : 0];
+  return [Number(first), Number(last) + 1];
 }
 
 /** `all`, `none` or ranges, as xl vcpu-list shows them. */

@@ -2,7 +2,7 @@
  * A host's end of its control socket. Whatever comes over it (garbage, halves, too much, a hundred at once, a sudden end) is
  * at worst the end of one connection.
  */
-import { chmodSync, unlinkSync } from 'node:fs';
+import { chmodSync, statSync, unlinkSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { MAX_LINE_SIZE, type Reply } from './protocol.ts';
 import { type Arguments, type Host, operations } from './requests.ts';
@@ -11,7 +11,7 @@ import { makeSocketFolder, socketPath } from './socket_path.ts';
 import { sendTrace, type TraceMessage } from './socket_trace.ts';
 import { ERROR_INVAL, ToolstackError } from './toolstack_error.ts';
 
-/** What a console prints is lost for a viewer who leaves so much unread. */
+/** Who leaves so much unread gets no more answers until it is read; what a console prints meanwhile is lost for a viewer. */
 const MAX_UNREAD = 4 * 1024 * 1024;
 
 export interface ControlSocket {
@@ -40,8 +40,10 @@ export async function serve(name: string, host: Host, events: SocketEvents): Pro
     socket.on('close', () => sessions.delete(session));
   });
   if (!(await listen(server, path))) {
+    const found = identityOf(path);
     if (await isAnswered(path)) throw new ToolstackError(`a host '${name}' runs already; give this one another --name`);
-    unlinkSync(path);
+    // Nobody's, unless another host has put its own there meanwhile.
+    if (found !== undefined && identityOf(path) === found) unlinkSync(path);
     if (!(await listen(server, path)))
       throw new ToolstackError(`a host '${name}' was started at the same moment; give this one another --name`);
   }
@@ -53,6 +55,12 @@ export async function serve(name: string, host: Host, events: SocketEvents): Pro
       for (const session of sessions) session.cut();
     },
   };
+}
+
+/** undefined: there is nothing. */
+function identityOf(path: string): string | undefined {
+  const found = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return found && `${found.ino} ${found.birthtimeNs} ${found.ctimeNs}`;
 }
 
 /** False: the path is taken. */
@@ -124,9 +132,21 @@ class Session {
     this.#socket.pause();
     for (let line = this.#lines.shift(); line !== undefined; line = this.#lines.shift()) {
       if (line.trim() !== '') await this.#answer(line);
+      if (this.#socket.writableLength > MAX_UNREAD) await this.#drained();
     }
     this.#isBusy = false;
     this.#socket.resume();
+  }
+
+  /** Also when nobody will read any more. */
+  #drained(): Promise<void> {
+    return new Promise((resolve) => {
+      const done = (): void => {
+        this.#socket.off('drain', done).off('close', done);
+        resolve();
+      };
+      this.#socket.on('drain', done).on('close', done);
+    });
   }
 
   async #answer(line: string): Promise<void> {

@@ -293,6 +293,12 @@ t.test('sockets', { timeout: 200_000 }, async (t) => {
   socket.write('ation":"list"}\n{"operation":"list"}\n\n{"opera');
   t.match(await reply(), { result: [{ name: 'a' }] }, 'a request in two halves');
   t.match(await reply(), { result: [{ name: 'a' }] }, 'and two in one');
+  socket.pause();
+  socket.write('{"operation":"dmesg"}\n'.repeat(20_000));
+  t.match(await ask('list'), { status: 0 }, 'one who asks and does not read keeps nobody waiting');
+  socket.resume();
+  for (let i = 0; i < 20_000; i++) await reply();
+  t.pass('and gets every answer when it reads');
   socket.write('x'.repeat(2 * 1024 * 1024));
   t.match(await reply(), { error: 'a request has at most 1048576 bytes' });
   await closed;

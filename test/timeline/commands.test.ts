@@ -83,6 +83,10 @@ t.test('a running host is recorded, and drawn', async (t) => {
   t.equal(await closed, 0, 'Ctrl-C ends a recording');
   t.match(JSON.parse(printed), { complete: true, events: eventsOf(path('endless.json')).length - 1 });
 
+  t.match(await beneath(['trace', '--host', 'live', '--out', path('no/where.json')]), {
+    status: 1,
+    stderr: /where\.json: the timeline cannot be written: there is no such file; name a file that can\n$/,
+  });
   t.match(await beneath(['plot', trace]), { status: 0, stderr: '', stdout: `${path('live.svg')}\n` });
   t.match(readFileSync(path('live.svg'), 'utf8'), /Runstates of \d vCPUs: live\.json/);
   process_.kill('SIGTERM');

@@ -35,17 +35,28 @@ export const traceVerbs: readonly Verb[] = [
       const given = secondsOf(seconds);
       let file: TraceFile | undefined;
       let events = 0;
-      const recording = await client.record(given, (text) => {
+      let failure: unknown;
+      const take = (text: string): void => {
         events += text.split('\n').length - 1;
         file ??= openFile(path);
         file.write(text);
         file.flush();
+      };
+      const recording = await client.record(given, (text) => {
+        if (failure !== undefined) return;
+        try {
+          take(text);
+        } catch (error) {
+          failure = error;
+          client.close();
+        }
       });
       const stop = (): void => recording.stop();
       process.on('SIGINT', stop);
       process.on('SIGTERM', stop);
       try {
         const isWhole = await recording.ended;
+        if (failure !== undefined) throw failure;
         file ??= openFile(path);
         if (!isWhole) process.stderr.write(`the host went faster than ${path} could be written: it ends early\n`);
         const isWritten = file.close();
