@@ -68,8 +68,10 @@ export class CallRecord {
     }
   }
 
-  keepStruct(size: number): void {
-    copyWords(this.#structWords, 0, structWords, 0, size / 4);
+  /** Its bytes `[start, end)`. */
+  keepStruct(start: number, end: number): void {
+    const first = start >> 2;
+    copyWords(this.#structWords, first, structWords, first, ((end + 3) >> 2) - first);
     this.hasStruct = true;
   }
 }

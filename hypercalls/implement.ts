@@ -153,11 +153,11 @@ export class CompiledOp {
     const high = registerWords[this.#pointerIndex * 2 + 1]!;
     if (!struct.hasIn) structBytes.fill(0, 0, size);
     else if (!readStruct(call.host, low, high, 0, size)) return EFAULT;
-    record.keepStruct(size);
+    record.keepStruct(0, size);
     const result = handler(call, this.#args);
     if (typeof result !== 'object') return outcomeOf(result);
     struct.encode(structView, 0, result);
-    record.keepStruct(size);
+    record.keepStruct(struct.outStart, struct.outEnd);
     return writeStruct(call.host, low, high, 0, 0, size) ? 0 : EFAULT;
   }
 
@@ -192,11 +192,11 @@ export class CompiledOp {
         outcome = EFAULT;
         break;
       }
-      if (done === 0) record.keepStruct(size);
+      if (done === 0) record.keepStruct(0, size);
       const result = batch.each(call, this.#element, this.#args, done);
       if (typeof result === 'object' || result === WRITTEN) {
         if (typeof result === 'object') struct.encode(structView, 0, result);
-        if (done === 0) record.keepStruct(size);
+        if (done === 0) record.keepStruct(outStart, outEnd);
         if (!writeStruct(host, low, high, done * size, outStart, outEnd)) outcome = EFAULT;
       } else if (result !== undefined) {
         outcome = outcomeOf(result);

@@ -9,7 +9,7 @@ import { Domain } from '../../../emulator/domain.ts';
 import { Machine } from '../../../emulator/machine.ts';
 import { runSlice } from '../../../emulator/run.ts';
 import { SHUTDOWN_poweroff } from '../../../hypercalls/abi/sched.ts';
-import type { BenchOptions, Figure } from '../figure.ts';
+import { type BenchOptions, type Figure, median } from '../figure.ts';
 
 interface Kind {
   /** As calls.c names it. */
@@ -42,24 +42,26 @@ const guest = 'test/bench/guests/calls.elf';
 /** A run in a process of its own: `node bench.mjs HYPERCALL_RUN CALL COUNT`. */
 export const HYPERCALL_RUN = 'hypercall-run';
 const WARM_UP = 0.2;
-const SLICE = 1_000_000;
+const SLICE = 200_000;
 
-/** Nanoseconds a call; undefined when one did not answer as it should. */
+/** Nanoseconds a call, the median of the run's slices; undefined when one did not answer as it should. */
 export function runCalls(call: string, count: number): number | undefined {
   const machine = new Machine({ memorySize: 16 << 20, engine: 'translate', output: () => {} });
   const spec = { name: 'calls', isInitial: false, memorySize: 16 << 20, cmdline: `${call} ${count}` };
   const domain = machine.createPvDomain(readFileSync(guest), spec);
   if (!(domain instanceof Domain)) throw new Error(domain.message);
+  const slices: { readonly instructions: number; readonly ms: number }[] = [];
+  for (let isRunning = true, instructions = 0, ms = performance.now(); isRunning; ) {
+    isRunning = runSlice(machine, SLICE).kind === 'running';
+    const now = { instructions: machine.cpu.instructionCount, ms: performance.now() };
+    slices.push({ instructions: now.instructions - instructions, ms: now.ms - ms });
+    ({ instructions, ms } = now);
+  }
   // A call takes as many instructions as any other.
-  const times: { readonly instructions: number; readonly ms: number }[] = [];
-  const note = (): void => void times.push({ instructions: machine.cpu.instructionCount, ms: performance.now() });
-  note();
-  while (runSlice(machine, SLICE).kind === 'running') note();
-  note();
-  const end = times.at(-1)!;
-  const start = times.find(({ instructions }) => instructions >= end.instructions * WARM_UP)!;
-  const calls = (count * (end.instructions - start.instructions)) / end.instructions;
-  return domain.shutdownReason === SHUTDOWN_poweroff ? ((end.ms - start.ms) * 1e6) / calls : undefined;
+  const perCall = machine.cpu.instructionCount / count;
+  const counted = slices.slice(Math.ceil(slices.length * WARM_UP), -1);
+  const times = counted.map(({ instructions, ms }) => (ms * 1e6 * perCall) / instructions);
+  return domain.shutdownReason === SHUTDOWN_poweroff ? median(times) : undefined;
 }
 
 export async function benchHypercall({ rounds, note }: BenchOptions): Promise<Figure[]> {
