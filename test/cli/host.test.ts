@@ -138,14 +138,16 @@ t.test('a host and the verbs', { timeout: 200_000 }, async (t) => {
     status: 3,
     stderr: 'Domain with name "new" already exists.\n',
   });
-  t.match(await ask('create', '/nowhere'), { status: 3, stderr: /Failed to read config file: \/nowhere: No such file or directory\n$/ });
+  t.match(await ask('create', '/nowhere'), { status: 3, stderr: 'Failed to read config file: /nowhere: No such file or directory\n' });
   t.match(await ask('create', '/dev/null', '-q'), { status: 1, stderr: /^\/dev\/null: name is missing; write name = "web"\n$/ });
   t.match(await ask('create', '-q'), { status: 6, stderr: 'Config file not specified and none in save file\n' });
   t.match(await ask('create', '-q', 'a', 'b'), { status: 2, stderr: /^create takes one file, and these are two: a, b; / });
   const ended = ['-q', '-f', '/dev/null', 'name=short', `kernel=${folder}/poweroff.elf`, 'memory=8'];
   t.match(JSON.parse((await ask('create', '-n', ...ended)).stdout), { c_info: { name: 'short' }, b_info: { target_memkb: 8192 } });
-  const died = (domid: number, action: string): string =>
-    `Waiting for domain short (domid ${domid}) to die\nDomain ${domid} has shut down, reason code 0 0x0\nAction for shutdown reason code 0 is ${action}\n`;
+  const died = (domid: number, action: string): RegExp =>
+    new RegExp(
+      `^Waiting for domain short \\(domid ${domid}\\) to die \\[pid \\d+\\]\nDomain ${domid} has shut down, reason code 0 0x0\nAction for shutdown reason code 0 is ${action}\n$`,
+    );
   t.match(await ask('create', '-F', ...ended), { status: 0, stderr: died(5, 'destroy') });
   t.match(await ask('create', '-e', '-F', ...ended), { status: 0, stderr: died(6, 'preserve') });
   t.match(await ask('list', 'short'), { stdout: /short +6 +8 +1 +---s-- / }, 'with -e nobody acts on the end');
@@ -326,4 +328,55 @@ t.test('what is no socket of a host', { timeout: 200_000 }, async (t) => {
   t.match(await ask('host', hostFile('silent', '')), { status: 1, stderr: /a host 'silent' runs already/ });
   silent.close();
   t.match(await ask('host', hostFile('n', ''), '--name', 'a/b'), { status: 1, stderr: /--name a\/b: a name is made of letters/ });
+});
+
+// As xl 4.17 was heard to say, but for libxl's prefixes and the names of its functions.
+// biome-ignore format: a table
+const refusals: readonly (readonly [words: string, said: string, status: number])[] = [
+  ['list nosuch',                  'nosuch is an invalid domain identifier (rc=-6)', 1],
+  ['list 1x',                      '1x is an invalid domain identifier (rc=-6)', 1],
+  ['list 99',                      "Error: Domain '99' does not exist.", 1],
+  ['domid 1',                      "Can't get domid of domain name '1', maybe this domain does not exist.", 1],
+  ['domname 99',                   "Can't get domain name of domain id '99', maybe this domain does not exist.", 1],
+  ['domname a',                    'Invalid domain id.', 1],
+  ['unpause a',                    'Domain 1:Unpausing domain: Invalid argument', 0],
+  ['rename a b',                   'Domain with name "b" already exists.\nCan\'t rename domain \'a\'.', 1],
+  ['rename a a',                   '', 0],
+  ['sched-credit2 -d a -w 0',      'Cpu weight out of range, valid values are within range from 1 to 65535', 1],
+  ['sched-credit2 -d a -w -5',     'Cpu weight out of range, valid values are within range from 1 to 65535', 1],
+  ['sched-credit2 -d a -w abc',    'Cpu weight out of range, valid values are within range from 1 to 65535', 1],
+  ['sched-credit2 -d a -w -1',     '', 0],
+  ['sched-credit2 -d a -c 401',    'Cpu cap out of range, valid range is from 0 to 400 for specified number of vcpus', 1],
+  ['sched-credit2 -d a -c -1',     '', 0],
+  ['sched-credit2 -w 5',           'Must specify a domain.', 1],
+  ['sched-credit2 -s -r 50',       'Ratelimit out of range, valid range is from 100 to 500000', 1],
+  ['sched-credit2 -p nosuch',      "unknown cpupool 'nosuch'", 1],
+  ['sched-credit2 -p Pool-0 -d a', 'Specifying a cpupool is not allowed with other options.', 1],
+  ['vcpu-set a 0',                 'Requested 0 VCPUs!', 1],
+  ['vcpu-set a 3',                 'You are overcommmitting! You have 2 physical CPUs and want 3 vCPUs! Aborting, use --ignore-host to continue', 1],
+  ['vcpu-set -i a 5',              'Requested 5 VCPUs, however maxcpus is 4!', 1],
+  ['vcpu-set a abc',               'Error: Invalid argument.', 1],
+  ['vcpu-pin a x 0',               'Error: Invalid argument x as VCPU.', 1],
+  ['vcpu-pin a 9 0',               "Could not set affinity for vcpu `9'.", 1],
+  ['vcpu-pin a 0 - -',             "Could not set affinity for vcpu `0'.", 1],
+  ['vcpu-pin a 0 7',               "Could not set affinity for vcpu `0'.", 1],
+  ['vcpu-pin a 0 0,7',             '', 0],
+  ['vcpu-pin a all ^0',            'vcpu hard affinity map is empty', 1],
+  ['vcpu-pin a 0 nodes:1',         'vcpu hard affinity map is empty', 1],
+  ['vcpu-pin a 0 none',            'Invalid pcpu range: none.', 1],
+  ['vcpu-pin a 0 1-0',             'Invalid pcpu range: 1-0.', 1],
+  ['vcpu-pin a 0 all 7',           'Domain 1:All cpus in soft affinity of vcpu 0 are unreachable. Only hard affinity will be considered for scheduling', 0],
+  ['console -t foo a',             'console type supported are: pv, serial, vuart', 1],
+  ['shutdown',                     'You must specify -a or a domain id.', 1],
+];
+
+t.test('what a verb refuses it refuses as xl does', { timeout: 200_000 }, async (t) => {
+  const host = await TestHost.start(
+    hostFile('refusals', `cores = 2\n${domain('a', 'sleep', 'vcpus = 1\nmaxvcpus = 4\n')}${domain('b', 'sleep')}`),
+  );
+  for (const [words, said, status] of refusals) {
+    t.match(await ask(...words.split(' ')), { status, stdout: '', stderr: said === '' ? '' : `${said}\n` }, words);
+  }
+  t.match(await ask('sched-credit2', '-d', 'a'), { stdout: /\na +1 +256 +0\n$/ }, 'nothing of it was done');
+  t.equal(await host.end(), 0);
 });

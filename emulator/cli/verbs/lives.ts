@@ -21,12 +21,14 @@ const create: Verb = {
   description: "make a domain from a file of one [[domain]], or of xl.cfg's keys; settings are key=value and go before the file's",
   flags: [
     ['-c', 'connect to its console'],
+    ['-d', 'show what the file means first'],
     ['-p', 'leave it paused'],
     ['-F', 'wait until it has ended'],
     ['-e', 'leave it as it is when it ends'],
     ['-n, --dryrun', 'only look whether the file is right, and show what it means'],
     ['-f, --defconfig <file>', 'the file'],
     ['-q, --quiet', 'do not say what is read'],
+    ['--ignore-global-affinity-masks', 'those of xl.conf, of which there are none'],
   ],
   async run(client, words, flags) {
     const given = readConfig(
@@ -35,7 +37,9 @@ const create: Verb = {
     );
     if ('data' in given) return given;
     const checked = await client.ask('check', given);
-    if (flags.dryrun === true) return { data: checked, text: `${JSON.stringify(checked, null, 4)}\n` };
+    const meaning = `${JSON.stringify(checked, null, 4)}\n`;
+    if (flags.dryrun === true) return { data: checked, text: meaning };
+    if (flags.d === true) process.stdout.write(meaning);
     let made: { readonly domid: number; readonly name: string };
     try {
       made = (await client.ask('create', { ...given, paused: flags.p === true || flags.c === true })) as typeof made;
@@ -60,9 +64,9 @@ function readConfig(words: readonly string[], { defconfig, quiet, e }: Flags): C
   if (file === undefined) return refused('Config file not specified and none in save file', EXIT_NO_FILE);
   if (second !== undefined)
     return refused(`create takes one file, and these are two: ${file}, ${second}; a setting is key=value`, EXIT_USAGE);
-  if (quiet !== true) process.stderr.write(`Parsing config from ${file}\n`);
   try {
     const text = readFileSync(file, 'utf8');
+    if (quiet !== true) process.stderr.write(`Parsing config from ${file}\n`);
     const folder = file === '/dev/null' ? process.cwd() : resolve(dirname(file));
     return { file, folder, text, changes: e === true ? [...settings, ...KEPT] : settings };
   } catch (error) {
@@ -86,7 +90,7 @@ function tellOfEnd(domid: number, { reason, action }: End): void {
 async function waitForDeath(host: string, made: { readonly domid: number; readonly name: string }): Promise<void> {
   const client = await Client.open(host);
   for (let domid: number | undefined = made.domid; domid !== undefined; ) {
-    process.stderr.write(`Waiting for domain ${made.name} (domid ${domid}) to die\n`);
+    process.stderr.write(`Waiting for domain ${made.name} (domid ${domid}) to die [pid ${process.pid}]\n`);
     tellOfEnd(domid, (await client.ask('wait', { domid })) as End);
     const next = ((await client.ask('list')) as ListedDomain[]).find(({ name, shutdown }) => name === made.name && !shutdown);
     domid = next?.domid;

@@ -57,7 +57,10 @@ const vcpuPin: Verb = {
   name: 'vcpu-pin',
   parameters: '<domain> <vcpu> <hard> [soft]',
   description: 'set on which CPUs a vCPU, or each (all), must run (hard) and would rather run (soft): all, 0-2, all,^1; - changes nothing',
-  flags: [['-f, --force', "undo a pinning of the guest kernel's own, of which there is none"]],
+  flags: [
+    ['-f, --force', "undo a pinning of the guest kernel's own, of which there is none"],
+    ['--ignore-global-affinity-masks', 'those of xl.conf, of which there are none'],
+  ],
   async run(client, [domain, vcpu, hard, soft]) {
     const data = (await client.ask('pin', { domain, vcpu, hard, soft })) as { readonly warnings: readonly string[] };
     for (const warning of data.warnings) process.stderr.write(`${warning}\n`);
