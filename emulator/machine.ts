@@ -25,6 +25,7 @@ import { Domain, type ShutdownReason } from './domain.ts';
 import { guestTimeAt, resumeTime, stopTime } from './guest_time.ts';
 import { type Devices, HostChannels, type HostEnds, type HostSide, type Media } from './host_ends.ts';
 import { MachineMemory, PAGE_SIZE } from './memory/machine_memory.ts';
+import { turnWithinRun } from './run.ts';
 import { loadDomain, refusalOf, type SavedDomain } from './saved_domain.ts';
 import { InstructionClock, type RunClock, WallClock } from './scheduler/clock.ts';
 import { Cores } from './scheduler/cores.ts';
@@ -124,6 +125,8 @@ export class Machine implements RunHost {
   /** At which instruction the active core's turn is over. */
   turnEnd = 0;
   exitsLeft = 0;
+  /** At which instruction the slice is over. */
+  sliceEnd = 0;
   readonly crashes = new Map<Domain, Crash>();
   readonly verboseDebug: boolean;
   readonly traceTrap: ((vcpu: Vcpu, line: string) => void) | undefined;
@@ -204,6 +207,10 @@ export class Machine implements RunHost {
 
   get isTurnValid(): boolean {
     return this.cores.isTurnValid;
+  }
+
+  turnWithinRun(): void {
+    turnWithinRun(this);
   }
 
   /** Builds a PV64 domain, whose first vCPU `run` then starts. */

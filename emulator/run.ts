@@ -27,7 +27,7 @@ const EXITS_PER_SLICE = 10_000;
  */
 export function runSlice(machine: Machine, budget: number, mayJump = true): Slice {
   const { cpu, cores } = machine;
-  const end = cpu.instructionCount + budget;
+  machine.sliceEnd = cpu.instructionCount + budget;
   for (machine.exitsLeft = EXITS_PER_SLICE; machine.exitsLeft > 0; machine.exitsLeft--) {
     if (!machine.isTurnValid || cpu.instructionCount >= machine.turnEnd) {
       if (!takeTurn(machine)) {
@@ -42,13 +42,14 @@ export function runSlice(machine: Machine, budget: number, mayJump = true): Slic
     const vcpu = cores.active.running!.owner;
     returnToGuest(machine, vcpu);
     if (!vcpu.domain.isRunnable) continue;
-    const left = end - cpu.instructionCount;
+    const left = machine.sliceEnd - cpu.instructionCount;
     if (left <= 0) return { kind: 'running' };
     const watched = machine.observer?.resuming(machine, vcpu) ?? left;
     const exit = cpu.run(Math.min(left, watched, machine.turnEnd - cpu.instructionCount));
-    if (machine.traceExit) machine.traceExit(`${vcpu.name} ${describeExit(exit)} at ${hex(cpu.rip)}`);
+    const leaving = machine.current;
+    if (machine.traceExit) machine.traceExit(`${leaving.name} ${describeExit(exit)} at ${hex(cpu.rip)}`);
     if (machine.countsExits) countExit(machine, exit);
-    handlePvExit(machine, vcpu, exit);
+    handlePvExit(machine, leaving, exit);
   }
   return { kind: 'running' };
 }
@@ -78,6 +79,21 @@ function takeTurn(machine: Machine): boolean {
   machine.switchTo(cores.active.running!.owner);
   machine.turnEnd = cpu.instructionCount + clock.instructionsUntil(until);
   return true;
+}
+
+/**
+ * Within a run whose turn is over: the vCPU of the next turn goes on in it, as `runSlice` would have it do in a run of its
+ * own. Where it would do something else first, the run stops.
+ */
+export function turnWithinRun(machine: Machine): void {
+  const { cpu, cores } = machine;
+  if (takeTurn(machine) && machine.exitsLeft > 0) {
+    const { owner: vcpu } = cores.active.running!;
+    returnToGuest(machine, vcpu);
+    const budget = Math.min(machine.sliceEnd, machine.turnEnd) - cpu.instructionCount;
+    if (vcpu.domain.isRunnable && machine.isTurnValid && budget > 0) return cpu.proceed(budget);
+  }
+  cpu.requestStop();
 }
 
 function countExit({ exitCounts }: Machine, exit: Exit): void {

@@ -414,6 +414,10 @@ export class CpuCore implements Cpu {
     this.#loop.requestStop();
   }
 
+  proceed(budget: number): void {
+    this.#loop.proceed(budget);
+  }
+
   setBreakpoints(ranges: Iterable<readonly [first: bigint, last: bigint]>): void {
     const { code } = this.#engine;
     const wanted = new Map([...ranges].map((range) => [`${range}`, range]));

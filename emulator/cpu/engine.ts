@@ -67,6 +67,8 @@ export class Engine {
    * not be found there alone.
    */
   #drift = 0;
+  /** Instructions that may run, or have run, since `run` began. */
+  granted = 0;
   /** Retired since the last sample, and those of them that were interpreted. */
   #sinceSample = 0;
   #interpreted = 0;
@@ -151,12 +153,13 @@ export class Engine {
     return BigInt(this.#translated);
   }
 
-  /** Runs from a record; what `Loop.run` returns. REMAINING holds what is left of `count`. */
+  /** Runs from a record; what `Loop.run` returns. REMAINING holds what is left of `granted`. */
   run(record: number, count: number): number {
     const { view } = this;
     const start = this.#clock?.now();
+    this.granted = count;
     const next = this.#loop.run(record, count);
-    const retired = count - view.getInt32(L.REMAINING, true);
+    const retired = this.granted - view.getInt32(L.REMAINING, true);
     const interpreted = view.getInt32(L.INTERPRETED, true);
     if (start !== undefined) this.#clock!.slice(start, interpreted, retired - interpreted);
     this.#sinceSample += retired;

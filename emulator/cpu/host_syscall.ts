@@ -12,11 +12,11 @@ import { SHADOWS } from './state.ts';
 import { SYSTEM_SYSCALL } from './system/syscall.ts';
 import { FunctionBody, type ImportedFunction } from './wasm_writer.ts';
 
-/** (length of the instruction) -> whether the loop may go on. */
+/** (length of the instruction) -> whether the loop may go on, for as many instructions as REMAINING says then. */
 export const syscallImport: ImportedFunction = { name: 'syscall', signature: { params: ['i32'], results: ['i32'] } };
 
 /**
- * (record of a system instruction, count) -> the next record, or 0: the loop leaves. REMAINING is set. Without a host for
+ * (record of a system instruction, count) -> the next record, or 0: the loop leaves. REMAINING is the count. Without a host for
  * it the instruction has not happened; else STOP_REASON says that there are news.
  */
 export function hostSyscallFunction(syscallIndex: number): FunctionBody {
@@ -62,7 +62,8 @@ export function hostSyscallFunction(syscallIndex: number): FunctionBody {
   f.i32(0).i32(L.STOP_NEWS).mem('i32.store', L.STOP_REASON);
 
   f.get(next).get(record).mem('i64.load', L.R_RIP).op('i64.sub').op('i32.wrap_i64').call(syscallIndex);
-  f.op('i32.eqz').get(count).op('i32.eqz').op('i32.or').if().i32(0).return().end();
+  f.op('i32.eqz');
+  load(L.REMAINING).op('i32.eqz').op('i32.or').if().i32(0).return().end();
   // Straight on, if what lies there is what lay there.
   f.i32(0).mem('i64.load', L.RIP).tee(rip).get(next).op('i64.eq');
   load(L.JUMP_GENERATION).get(generation).op('i32.eq').op('i32.and').if();

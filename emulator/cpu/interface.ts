@@ -161,6 +161,11 @@ export interface Cpu {
   /** Called while the CPU runs (by the host's functions): `run` returns 'stopped' behind this instruction. */
   requestStop(): void;
   /**
+   * Called by the host's `syscall` after it has switched contexts: from here on the budget of the run is this. It stops like
+   * `requestStop` where that is not possible.
+   */
+  proceed(budget: number): void;
+  /**
    * Linear addresses, both ends included: `run` returns 'breakpoint' before an instruction that begins there, unless it is
    * the first that it runs. Not while the CPU runs.
    */

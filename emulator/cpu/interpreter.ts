@@ -222,7 +222,9 @@ function runFunction(): FunctionBody {
     .op('i32.ne')
     .brIf(f.depth - over);
   f.i32(0).mem('i32.load', L.STOP_RECORD).get(count).call(HOST_SYSCALL).set(record);
-  f.get(interpreted).get(count).op('i32.add').i32(0).mem('i32.load', L.REMAINING).tee(count).op('i32.sub').set(interpreted);
+  // One instruction, if the host has performed it, which may have changed the count.
+  f.get(interpreted).i32(0).mem('i32.load', L.STOP_REASON).i32(L.STOP_NEWS).op('i32.eq').op('i32.add').set(interpreted);
+  f.i32(0).mem('i32.load', L.REMAINING).set(count);
   f.get(record).brIf(f.depth - loop);
   f.end().end();
   f.i32(0).get(count).mem('i32.store', L.REMAINING);

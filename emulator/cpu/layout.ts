@@ -4,6 +4,13 @@
  * Every offset of generated code comes from here.
  */
 
+/** Record that stopped the loop. These four are the run's, whichever processor is on. */
+export const STOP_RECORD = 0x3b0;
+export const STOP_REASON = 0x3b4;
+/** The detail of the reason: exception vector, or number of the system function. */
+export const STOP_DETAIL = 0x3b8;
+/** Instructions left in this slice when the loop stopped, or called something that it has no count of. */
+export const REMAINING = 0x3bc;
 /** Flags as a region left them: its six locals (lazy_flags.ts), 8 bytes each. Whoever called it puts them where flags lie. */
 export const LEFT_FLAGS = 0x3c0;
 /** Not 0: the host performs SYSCALL within the loop (host_syscall.ts). */
@@ -24,11 +31,6 @@ export const FLAG_RESULT = STATE + 0x08;
 export const FLAG_AUX = STATE + 0x10;
 /** RFLAGS without OF SF ZF AF PF CF. */
 export const FLAGS_REST = STATE + 0x14;
-/** Record that stopped the loop. */
-export const STOP_RECORD = STATE + 0x18;
-export const STOP_REASON = STATE + 0x1c;
-/** The detail of the reason: exception vector, or number of the system function. */
-export const STOP_DETAIL = STATE + 0x20;
 /** Address of the TLB set in use. */
 export const TLB_SET = STATE + 0x28;
 export const MXCSR = STATE + 0x2c;
@@ -40,8 +42,6 @@ export const FOP = STATE + 0x36;
 export const FIP = STATE + 0x38;
 export const FDP = STATE + 0x40;
 export const CPL = STATE + 0x48;
-/** Instructions left in this slice when the loop stopped, or called something that it has no count of. */
-export const REMAINING = STATE + 0x4c;
 /** Direct branch that asked for a lookup, or 0; current generation of the jump cache. */
 export const LINK_FROM = STATE + 0xf0;
 export const JUMP_GENERATION = STATE + 0xf4;

@@ -56,6 +56,10 @@ export class RunLoop {
   instructions = 0;
   /** Retired in the current `run` but not yet in `instructions`. */
   #retired = 0;
+  /** How many `#retired` may become. */
+  #budget = 0;
+  /** The most that the engine may be given before it returns. */
+  #mostInSlice = 0;
   /** Instructions that the engine was given and of which `#retired` knows nothing yet: so many less REMAINING have run. */
   #slice = 0;
   /** `run` shall return as soon as an interrupt can be taken. */
@@ -85,9 +89,25 @@ export class RunLoop {
     this.#isStopRequested = true;
   }
 
+  /**
+   * The host's SYSCALL has put another processor's registers in the CPU: the run goes on with those for so many
+   * instructions, or stops if it would have to be another run.
+   */
+  proceed(budget: number): void {
+    const { words, systemFlags, activity } = this.#state;
+    const done = this.#inSlice();
+    const slice = Math.min(budget, this.#mostInSlice - done);
+    const isPlain = (systemFlags & TF) === 0 && (activity & SHADOWS) === 0 && !this.#breakpoints.isActive;
+    if (this.#slice <= 1 || slice <= 0 || !isPlain) return this.requestStop();
+    this.#budget = this.#retired + done + budget;
+    this.#slice = this.#engine.granted = done + slice;
+    words[L.REMAINING >> 2] = slice;
+  }
+
   run(budget: number): Exit {
+    this.#budget = budget;
     try {
-      return this.#clock ? this.#clock.run(() => this.#run(budget)) : this.#run(budget);
+      return this.#clock ? this.#clock.run(() => this.#run()) : this.#run();
     } catch (refusal) {
       return toExit(refusal);
     } finally {
@@ -97,7 +117,7 @@ export class RunLoop {
     }
   }
 
-  #run(budget: number): Exit {
+  #run(): Exit {
     const view = this.#view;
     const hasHostSyscall = this.#cpu.host.syscall !== undefined && this.#cpu.intercepts.syscall;
     view.setInt32(L.HAS_HOST_SYSCALL, Number(hasHostSyscall), true);
@@ -122,7 +142,7 @@ export class RunLoop {
         if (exit) return exit;
         record = 0;
       }
-      if (this.#retired >= budget) return BUDGET_SPENT;
+      if (this.#retired >= this.#budget) return BUDGET_SPENT;
       try {
         if (record === 0) {
           record = isTarget ? 0 : this.#engine.code.jumps.atRip();
@@ -139,7 +159,8 @@ export class RunLoop {
         if (isWatching) this.#checkInstructionBreakpoint();
         const { activity } = this.#state;
         const isWaiting = (activity & SHADOWS) !== 0 && (this.wantsInterruptWindow || (activity & ACTIVITY_NMI_PENDING) !== 0);
-        const slice = isStepping || isWatching || isWatched || isWaiting ? 1 : Math.min(budget - this.#retired, this.#engine.slice);
+        this.#mostInSlice = isStepping || isWatching || isWatched || isWaiting ? 1 : this.#engine.slice;
+        const slice = Math.min(this.#budget - this.#retired, this.#mostInSlice);
         view.setInt32(L.REMAINING, slice, true);
         this.#slice = slice;
         this.#cpu.mmu.isBatched = slice > 1;

@@ -53,8 +53,6 @@ export const CONTEXT_SIZE = L.CONTEXT_END - L.CONTEXT_START;
 
 /** What the engine left between the registers, and nobody reads again. */
 const LEAVINGS: readonly (readonly [start: number, size: number])[] = [
-  [L.STOP_RECORD, 12],
-  [L.REMAINING, 4],
   [L.ARGS, L.LINK_FROM - L.ARGS],
   [L.LINK_FROM, 8],
   [L.SCRATCH, L.SCRATCH_END - L.SCRATCH],

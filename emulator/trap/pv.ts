@@ -78,9 +78,11 @@ export function performSyscall(host: RunHost, length: number): void {
   const vcpu = host.current;
   const pv = pvVcpu.of(vcpu);
   handleSyscall(host, vcpu, pv, length);
+  host.exitsLeft--;
   // What stops a vCPU ends the turn, too; an upcall on the way back may as well.
   if (host.isTurnValid) returnToGuest(host, vcpu, pv);
-  if (--host.exitsLeft <= 0 || !host.isTurnValid) host.cpu.requestStop();
+  if (host.exitsLeft <= 0) host.cpu.requestStop();
+  else if (!host.isTurnValid) host.turnWithinRun();
 }
 
 /** RIP is behind the SYSCALL, RCX and R11 say how to return. */

@@ -21,6 +21,8 @@ export interface RunHost extends TrapHost {
   readonly isTurnValid: boolean;
   /** How many more exits, and system calls within runs, until the slice ends. */
   exitsLeft: number;
+  /** The turn is over: who has the next one goes on in this run if that is possible; else it stops. */
+  turnWithinRun(): void;
 }
 
 // biome-ignore format: in the order of their numbers

@@ -6,7 +6,7 @@ import t from 'tap';
 import type { CpuCore } from '../../emulator/cpu/index.ts';
 import type { CpuContext } from '../../emulator/cpu/interface.ts';
 import { PLACE_COUNT } from '../../emulator/cpu/layout.ts';
-import { freshBareCpu, loadCode } from '../support/bare_cpu.ts';
+import { freshBareCpu, loadCode, makeBareCpu } from '../support/bare_cpu.ts';
 import { G, P, PS, RW, read64, US, write64 } from '../support/tables.ts';
 import { makeRandom } from '../support/vectors.ts';
 
@@ -264,6 +264,60 @@ t.test("registers are a context's own, whoever had been on in its place", (t) =>
   has(2n, 'the second one is as it was when it left last');
   cpu.switchContext(second!, first!);
   has(1n, 'the first one, too');
+  t.end();
+});
+
+/** Two processors, each of which the other follows at its system calls; one run goes on with the next, or ends there. */
+function takingTurns(engine: (typeof engines)[number], isOneRun: boolean, budget: number, flags = 2n): string {
+  let on = 0;
+  const end = () => start + budget;
+  const cpu = makeBareCpu({
+    engine,
+    hotness: 20,
+    host: {
+      syscall() {
+        cpu.switchContext(contexts[on]!, contexts[1 - on]!);
+        on = 1 - on;
+        const left = end() - cpu.instructionCount;
+        if (isOneRun && left > 0) cpu.proceed(left);
+        else cpu.requestStop();
+      },
+    },
+  });
+  const TURNS = [
+    // inc rax; syscall; jmp to the start
+    [0x48, 0xff, 0xc0, 0x0f, 0x05, 0xeb, 0xf9],
+    // inc rax; inc rax; nop; syscall; jmp to the start
+    [0x48, 0xff, 0xc0, 0x48, 0xff, 0xc0, 0x90, 0x0f, 0x05, 0xeb, 0xf5],
+  ];
+  const contexts = TURNS.map((code, i) => {
+    loadCode(cpu, code, 0x10000 + i * 0x10000);
+    cpu.rflags = i === 1 ? flags : 2n;
+    return cpu.saveContext();
+  });
+  const start = cpu.instructionCount;
+  cpu.loadContext(contexts[0]!);
+  let runs = 0;
+  let exit = '';
+  while (cpu.instructionCount < end()) {
+    runs++;
+    exit = cpu.run(end() - cpu.instructionCount).kind;
+    if (exit !== 'stopped') break;
+  }
+  if (isOneRun && flags === 2n && runs > 2 + budget / 10) return `it took ${runs} runs`;
+  const counts = [cpu.gpr[RAX]];
+  cpu.switchContext(contexts[on]!, contexts[1 - on]!);
+  return `${exit === 'exception'} ${on} ${cpu.instructionCount - start} ${counts} ${cpu.gpr[RAX]} ${cpu.rip}`;
+}
+
+t.test('a run goes on with the processor that the host puts on in it', (t) => {
+  for (const engine of engines) {
+    for (const budget of [1, 2, 3, 4, 5, 6, 7, 8, 9, 20, 100, 10_000]) {
+      t.equal(takingTurns(engine, true, budget), takingTurns(engine, false, budget), `${engine}, ${budget} instructions`);
+    }
+    const TF = 0x102n;
+    t.equal(takingTurns(engine, true, 50, TF), takingTurns(engine, false, 50, TF), `${engine}: one that is stepped stops it`);
+  }
   t.end();
 });
 
