@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { beneath, expectMistake } from '../support/command.ts';
+import { beneath, expectMistake, runBeneath } from '../support/command.ts';
 import { makeImage } from '../support/elf_image.ts';
 import { guestFile, guestKernel } from '../support/guest_run.ts';
 
@@ -90,7 +90,7 @@ t.test('--net connects interfaces, and records what passes', async (t) => {
 });
 
 t.test('help and version', async (t) => {
-  const help = await beneath(['--help']);
+  const help = await runBeneath(['--help']);
   t.equal(help.status, 0);
   t.match(help.stdout, /Usage: beneath/);
   const runHelp = await beneath(['run', '--help']);
@@ -118,7 +118,7 @@ t.test('help and version', async (t) => {
 });
 
 t.test('a guest that powers off: its console on stdout, status 0', async (t) => {
-  const domU = await beneath(['run', HELLO, '--timeout', '60']);
+  const domU = await runBeneath(['run', HELLO, '--timeout', '60']);
   t.equal(domU.status, 0);
   t.match(domU.stdout, /domU/);
   const dom0 = await beneath(['run', HELLO, '--as', 'dom0', '--timeout', '60']);
@@ -130,13 +130,13 @@ t.test('limits end with status 4', async (t) => {
   const instructions = await beneath(['run', loop, '--max-instructions', '123457']);
   t.equal(instructions.status, 4);
   t.match(instructions.stderr, /beneath: loop was stopped: --max-instructions 123457 is reached\n$/);
-  const time = await beneath(['run', loop, '--timeout', '0.2']);
+  const time = await runBeneath(['run', loop, '--timeout', '0.2']);
   t.equal(time.status, 4);
   t.match(time.stderr, /--timeout 0\.2 is over/);
 });
 
 t.test('--stats tells what the CPU did, and changes nothing else', async (t) => {
-  const { status, stdout, stderr } = await beneath(['run', HELLO, '--deterministic', '--engine', 'translate', '--stats']);
+  const { status, stdout, stderr } = await runBeneath(['run', HELLO, '--deterministic', '--engine', 'translate', '--stats']);
   t.equal(status, 0);
   t.equal(stdout, (await beneath(['run', HELLO, '--deterministic'])).stdout);
   for (const line of [
@@ -157,7 +157,7 @@ t.test('--stats tells what the CPU did, and changes nothing else', async (t) => 
 t.test('a crash is reported in one piece, status 3', async (t) => {
   // mov eax, 17; syscall; mov [0x1234], al
   const crash = guest('crash.elf', 0xb8, 17, 0, 0, 0, 0x0f, 0x05, 0x88, 0x04, 0x25, 0x34, 0x12, 0x00, 0x00);
-  const { status, stderr } = await beneath(['run', crash]);
+  const { status, stderr } = await runBeneath(['run', crash]);
   t.equal(status, 3);
   for (const part of [
     /beneath: crash crashed: unhandled #PF \[0x2\] at 0xffffffff80100007/,

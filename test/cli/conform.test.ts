@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { compare, parseChecks, parseDifferences, tally } from '../../emulator/cli/conform_compare.ts';
-import { BENEATH, beneath, runCommand } from '../support/command.ts';
+import { BENEATH, beneath, runBeneath, runCommand } from '../support/command.ts';
 
 t.setTimeout(240_000);
 const SUITE = 'guests/conformance';
@@ -12,7 +12,7 @@ const folder = mkdtempSync(join(tmpdir(), 'beneath-'));
 t.teardown(() => rmSync(folder, { recursive: true }));
 
 t.test('every answer of the suite is that of the real Xen, or its difference is listed with a reason', async (t) => {
-  const { status, stdout, stderr } = await beneath(['conform', '--json']);
+  const { status, stdout, stderr } = await runBeneath(['conform', '--json']);
   const result = JSON.parse(stdout);
   t.equal(status, 0, stderr);
   t.same(
@@ -112,7 +112,7 @@ t.test("a user's mistake is one line, status 1", async (t) => {
     [['conform', '--as', 'dom1'], /Allowed choices are domU, dom0/],
     [['conform', '--tap', '--json'], /cannot be used with/],
   ] as const) {
-    const { status, stdout, stderr } = await beneath(args);
+    const { status, stdout, stderr } = await runBeneath(args);
     t.equal(status, 1, args.join(' '));
     t.match(stderr, message);
     t.match(stderr, /^beneath: [^\n]+\n$/);

@@ -1,14 +1,15 @@
 /** A host as its user meets it: started, asked, maltreated and ended, in processes of their own. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { BENEATH, type Outcome, runCommand } from '../support/command.ts';
+import { BENEATH, beneath, type Outcome, runBeneath, runCommand, startBeneath } from '../support/command.ts';
 import { makeFatImage } from '../support/fat_image.ts';
 import { environmentBlock, GRUB, grubIsMissing } from '../support/grub.ts';
 import { images } from '../support/small_images.ts';
+import { quickOr } from '../support/thorough.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'beneath-'));
 t.teardown(() => rmSync(folder, { recursive: true }));
@@ -36,7 +37,7 @@ class TestHost {
   printed = '';
 
   constructor(file: string, ...args: string[]) {
-    this.process = spawn(process.execPath, [BENEATH, 'host', file, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.process = startBeneath(['host', file, ...args], ['ignore', 'pipe', 'pipe']);
     this.process.stdout!.on('data', (bytes: Buffer) => {
       this.printed += bytes;
     });
@@ -73,7 +74,7 @@ class TestHost {
   }
 }
 
-const ask = (...args: string[]): Promise<Outcome> => runCommand(process.execPath, [BENEATH, ...args]);
+const ask = (...args: string[]): Promise<Outcome> => beneath(args);
 
 /** Lines over the control socket itself. */
 function raw(name: string): Promise<{ socket: Socket; reply(): Promise<unknown>; closed: Promise<void> }> {
@@ -100,7 +101,7 @@ function raw(name: string): Promise<{ socket: Socket; reply(): Promise<unknown>;
 }
 
 t.test('a host file that is wrong is one line and status 1', { timeout: 200_000 }, async (t) => {
-  const { status, stderr } = await ask('host', hostFile('wrong', `${domain('a', 'spin')}memroy = 64\n`));
+  const { status, stderr } = await runBeneath(['host', hostFile('wrong', `${domain('a', 'spin')}memroy = 64\n`)]);
   t.equal(status, 1);
   t.match(stderr, /^beneath: .*wrong\.toml:8: there is no key 'memroy'; do you mean memory\?\n$/);
   const missing = await ask('host', join(folder, 'nowhere.toml'));
@@ -114,16 +115,16 @@ t.test('a host and the verbs', { timeout: 200_000 }, async (t) => {
   const file = hostFile('verbs', domain('busy', 'spin', 'weight = 512\n') + domain('idle', 'sleep') + domain('end', 'poweroff'));
   const host = await TestHost.start(file);
   await host.says(/Domain 3 \(end\) has shut down, reason code 0 0x0\nbeneath: Action for shutdown reason code 0 is destroy/);
-  const listed = await ask('list');
+  const listed = await runBeneath(['list']);
   t.match(listed, { status: 0, stderr: '', stdout: /^Name {40}ID .*\nbusy +1 +8 +1 +r----- +\d+\.\d\nidle +2 +8 +1 +-b---- +0\.0\n$/ });
   const json = JSON.parse((await ask('list', '--json')).stdout) as Record<string, unknown>[];
   t.same(Object.keys(json[0]!), ['id', 'name', 'memory_mib', 'vcpus', 'state', 'time_s']);
   t.match(json[1], { id: 2, name: 'idle', memory_mib: 8, vcpus: 1, state: '-b----' });
-  t.match(await ask('pause', 'busy'), { status: 0, stdout: '', stderr: '' });
+  t.match(await runBeneath(['pause', 'busy']), { status: 0, stdout: '', stderr: '' });
   t.match(await ask('list', 'busy'), { stdout: /busy +1 +8 +1 +--p---/ });
-  t.match(await ask('list', 'nosuch'), { status: 1, stdout: '', stderr: 'nosuch is an invalid domain identifier (rc=-6)\n' });
+  t.match(await runBeneath(['list', 'nosuch']), { status: 1, stdout: '', stderr: 'nosuch is an invalid domain identifier (rc=-6)\n' });
   t.match(await ask('list', '99'), { status: 1, stderr: "Error: Domain '99' does not exist.\n" });
-  t.match(await ask('pause'), { status: 2, stderr: /^beneath: missing required argument 'domain'; see beneath pause --help\n$/ });
+  t.match(await runBeneath(['pause']), { status: 2, stderr: /^beneath: missing required argument 'domain'; see beneath pause --help\n$/ });
   t.match(await ask('list', '-x'), { status: 2, stderr: /unknown option '-x'/ });
   t.match(await ask('shutdown'), { status: 1, stderr: 'You must specify -a or a domain id.\n' });
   t.match(await ask('sched-credit2', '-d', 'busy'), { stdout: /\nbusy +1 +512 +0\n$/ });
@@ -161,7 +162,8 @@ t.test('a host and the verbs', { timeout: 200_000 }, async (t) => {
   t.notOk(existsSync(join(folder, 'beneath', 'verbs.sock')), 'its socket is gone');
 });
 
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+// The hosts of other tests are ended by the others.
+for (const signal of quickOr<readonly NodeJS.Signals[]>(['SIGHUP'], ['SIGINT', 'SIGTERM', 'SIGHUP'])) {
   t.test(`${signal} ends a host, and what its domains wrote is on their disks`, { timeout: 200_000, skip: grubIsMissing }, async (t) => {
     const imageOf = (contents: string): Uint8Array => makeFatImage([{ name: 'GRUBENV    ', contents }]);
     writeFileSync(join(folder, 'disk.img'), imageOf(environmentBlock()));
@@ -218,11 +220,11 @@ t.test('a console', { timeout: 200_000 }, async (t) => {
   const host = await TestHost.start(file);
   await host.says(/is preserve/);
   t.match(host.printed, /^hello: hello from ring 3/m, 'the host shows what its domains print');
-  const { status, stdout } = await ask('console', 'hello');
+  const { status, stdout } = await runBeneath(['console', 'hello']);
   t.equal(status, 0);
   t.match(stdout, /^hello from ring 3.*\n[\s\S]*bye\r?\n$/, 'what was printed before somebody looked');
   t.match(await ask('list'), { stdout: /hello +1 +8 +1 +---s-- / });
-  const created = await ask('create', '-c', '-q', '/dev/null', 'name=next', 'kernel=guests/hello/hello.elf', 'memory=8');
+  const created = await runBeneath(['create', '-c', '-q', '/dev/null', 'name=next', 'kernel=guests/hello/hello.elf', 'memory=8']);
   t.match(created, { status: 0, stderr: '', stdout: /^hello from ring 3[\s\S]*bye\r?\n$/ }, 'of a domain that is made: all of it');
   t.equal(await host.end('SIGTERM'), 0);
 });
@@ -261,7 +263,7 @@ t.test('sockets', { timeout: 200_000 }, async (t) => {
   t.equal(statSync(path).mode & 0o777, 0o600);
   t.equal(statSync(join(folder, 'beneath')).mode & 0o777, 0o700);
 
-  const second = await ask('host', file);
+  const second = await runBeneath(['host', file]);
   t.match(second, { status: 1, stderr: "beneath: a host 'sockets' runs already; give this one another --name\n" });
   const other = await TestHost.start(file, '--name', 'other');
   t.match(await ask('list'), { status: 1, stderr: 'several hosts run: other, sockets; say which with --host NAME\n' });

@@ -1,11 +1,21 @@
-/** The built command `beneath` in a process of its own. */
-import { spawn } from 'node:child_process';
+/** The command `beneath`, built and in a process of its own, or as the same program in this one, which is quicker. */
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
+import { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
 import { runProgram } from '../../emulator/cli/program.ts';
 
 /** From dist/test/FOLDER/x.test.mjs, where this is bundled into. */
 export const BENEATH = fileURLToPath(new URL('../../beneath.mjs', import.meta.url));
+
+/** Without what tap lets every process of Node load, which takes longer than most commands. */
+const PLAIN = ['-u', 'NODE_OPTIONS'];
+
+/** Starts the command. */
+export function startBeneath<Stdio extends StdioOptions>(args: readonly string[], stdio: Stdio): ChildProcess {
+  return spawn('env', [...PLAIN, process.execPath, BENEATH, ...args], { stdio });
+}
 
 export interface Outcome {
   readonly status: number | null;
@@ -17,7 +27,7 @@ export interface Outcome {
 /** Runs any command; what it reads from stdin is `input`, then the end. */
 export function runCommand(command: string, args: readonly string[], { input = '', cwd = '.' } = {}): Promise<Outcome> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd });
+    const child = spawn('env', [...PLAIN, command, ...args], { cwd });
     const texts = { stdout: '', stderr: '' };
     for (const name of ['stdout', 'stderr'] as const) {
       child[name].setEncoding('latin1').on('data', (text: string) => {
@@ -31,26 +41,57 @@ export function runCommand(command: string, args: readonly string[], { input = '
   });
 }
 
-export const beneath = (args: readonly string[], input = ''): Promise<Outcome> =>
+/** The command in a process of its own. */
+export const runBeneath = (args: readonly string[], input = ''): Promise<Outcome> =>
   runCommand(process.execPath, [BENEATH, ...args], { input });
 
-/** In this process: only for what comes to nothing. */
-async function mistaken(args: readonly string[]): Promise<Outcome> {
-  const texts = { stdout: '', stderr: '' };
-  const status = await runProgram(args, {
-    out(text) {
-      texts.stdout += text;
-    },
-    err(text) {
-      texts.stderr += text;
-    },
+/** What stands for the streams of the process where the program runs in this one. */
+class Streams {
+  readonly stdin: Readable;
+  readonly texts = { stdout: '', stderr: '' };
+
+  constructor(input: string) {
+    this.stdin = Readable.from(input === '' ? [] : [Buffer.from(input, 'latin1')]);
+  }
+}
+
+const streams = new AsyncLocalStorage<Streams>();
+let areReplaced = false;
+
+/** From now on whoever runs in `streams` has those. */
+function replaceStreams(): void {
+  areReplaced = true;
+  const stdin = Object.getOwnPropertyDescriptor(process, 'stdin')!;
+  Object.defineProperty(process, 'stdin', { ...stdin, get: () => streams.getStore()?.stdin ?? stdin.get!.call(process) });
+  for (const name of ['stdout', 'stderr'] as const) {
+    const stream = process[name];
+    const write = stream.write.bind(stream) as (...args: unknown[]) => boolean;
+    stream.write = (bytes: string | Uint8Array, ...rest: unknown[]): boolean => {
+      const store = streams.getStore();
+      if (!store) return write(bytes, ...rest);
+      const encoding = rest[0] === 'latin1' ? 'latin1' : 'utf8';
+      store.texts[name] += Buffer.from(bytes as string, encoding).toString('latin1');
+      return true;
+    };
+  }
+}
+
+/** The program in this process: for what neither needs a terminal nor signals. Several may run at once. */
+export function beneath(args: readonly string[], input = ''): Promise<Outcome> {
+  if (!areReplaced) replaceStreams();
+  const own = new Streams(input);
+  return streams.run(own, async () => {
+    const status = await runProgram(args, {
+      out: (text) => process.stdout.write(text),
+      err: (text) => process.stderr.write(text),
+    });
+    return { status, ...own.texts };
   });
-  return { status, ...texts };
 }
 
 /** A user's mistake is one line with the reason, and status 1. */
 export async function expectMistake(t: Test, claim: string, args: readonly string[], message: RegExp): Promise<Outcome> {
-  const outcome = await mistaken(args);
+  const outcome = await beneath(args);
   const { status, stdout, stderr } = outcome;
   t.equal(status, 1, `${claim}: status 1`);
   t.match(stderr, message, claim);

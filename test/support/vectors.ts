@@ -66,11 +66,15 @@ const SPECIAL = [
   64n,
 ];
 
+const SPECIAL_BYTES = [0, 0xff, 0x7f, 0x80];
+
 function randomBytes(random: () => number, size: number): Uint8Array {
-  return Uint8Array.from({ length: size }, () => {
+  const bytes = new Uint8Array(size);
+  for (let i = 0; i < size; i++) {
     const n = random();
-    return n & 0x300 ? n & 0xff : [0, 0xff, 0x7f, 0x80][(n >>> 4) & 3]!;
-  });
+    bytes[i] = n & 0x300 ? n & 0xff : SPECIAL_BYTES[(n >>> 4) & 3]!;
+  }
+  return bytes;
 }
 
 export function inputState(seed: number, overrides: string): MachineState {
@@ -118,8 +122,11 @@ export function changesBetween(before: MachineState, after: MachineState): strin
     ['n', before.mmx, after.mmx, 8],
   ];
   for (const [name, a, b, size] of groups) {
-    for (let i = 0; i < a.length; i += size) {
-      if (a.subarray(i, i + size).some((byte, k) => byte !== b[i + k])) out.push(`${name}${i / size}=${toHex(b.subarray(i, i + size))}`);
+    for (let i = 0; i < a.length; i++) {
+      if (a[i] === b[i]) continue;
+      const first = i - (i % size);
+      out.push(`${name}${first / size}=${toHex(b.subarray(first, first + size))}`);
+      i = first + size - 1;
     }
   }
   for (let i = 0; i < WINDOW_SIZE; i++) {

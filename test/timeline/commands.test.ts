@@ -1,10 +1,9 @@
 /** beneath trace, beneath plot and --timeline as their user meets them. */
-import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import t from 'tap';
-import { BENEATH, beneath, expectMistake } from '../support/command.ts';
+import { beneath, expectMistake, runBeneath, startBeneath } from '../support/command.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'beneath-'));
 t.teardown(() => rmSync(folder, { recursive: true }));
@@ -35,7 +34,7 @@ t.test('the same host file gives the same hash and the same file, on both engine
     const file = hostFile(`${engine}.toml`, `engine = "${engine}"\n`);
     const timeline = path(`${engine}.json`);
     const args = ['host', file, '-q', '--deterministic', '--seconds', '0.1', '--timeline', timeline, '--timeline-hash'];
-    const { status, stderr } = await beneath(args);
+    const { status, stderr } = await runBeneath(args);
     t.equal(status, 0, stderr);
     seen.add(`${/the timeline's hash is ([0-9a-f]{16})\n/.exec(stderr)?.[1]} ${readFileSync(timeline, 'utf8')}`);
   }
@@ -43,23 +42,19 @@ t.test('the same host file gives the same hash and the same file, on both engine
 });
 
 t.test('a running host is recorded, and drawn', async (t) => {
-  const process_ = spawn(process.execPath, [BENEATH, 'host', hostFile('live.toml'), '-q', '--name', 'live'], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
+  const process_ = startBeneath(['host', hostFile('live.toml'), '-q', '--name', 'live'], ['ignore', 'ignore', 'pipe']);
   const ended = new Promise((done) => process_.on('close', done));
-  await new Promise<void>((done) => process_.stderr.on('data', (bytes: Buffer) => bytes.includes(' runs with ') && done()));
+  await new Promise<void>((done) => process_.stderr!.on('data', (bytes: Buffer) => bytes.includes(' runs with ') && done()));
   const trace = path('live.json');
-  const { status, stdout, stderr } = await beneath(['trace', '--host', 'live', '--seconds', '0.05', '--out', trace]);
+  const { status, stdout, stderr } = await runBeneath(['trace', '--host', 'live', '--seconds', '0.05', '--out', trace]);
   t.equal(stderr, '');
   t.equal(status, 0);
   t.match(stdout, /live\.json: \d+ events; see it with beneath plot /);
   t.ok(eventsOf(trace).some(({ cat, name }) => cat === 'runstate' && name === 'running'));
 
-  const endless = spawn(process.execPath, [BENEATH, 'trace', '--host', 'live', '--out', path('endless.json'), '--json'], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  const endless = startBeneath(['trace', '--host', 'live', '--out', path('endless.json'), '--json'], ['ignore', 'pipe', 'inherit']);
   let printed = '';
-  endless.stdout.on('data', (bytes: Buffer) => {
+  endless.stdout!.on('data', (bytes: Buffer) => {
     printed += bytes;
   });
   const closed = new Promise((done) => endless.on('close', done));
@@ -95,8 +90,8 @@ t.test('a running host is recorded, and drawn', async (t) => {
 
 t.test('time passes for a host without a domain, too', async (t) => {
   writeFileSync(path('empty.toml'), '[host]\nmemory = "64M"\n');
-  const host = spawn(process.execPath, [BENEATH, 'host', path('empty.toml')], { stdio: ['ignore', 'ignore', 'pipe'] });
-  await new Promise<void>((done) => host.stderr.on('data', (bytes: Buffer) => bytes.includes(' runs with ') && done()));
+  const host = startBeneath(['host', path('empty.toml')], ['ignore', 'ignore', 'pipe']);
+  await new Promise<void>((done) => host.stderr!.on('data', (bytes: Buffer) => bytes.includes(' runs with ') && done()));
   await new Promise((done) => setTimeout(done, 1500));
   const begun = performance.now();
   t.match(await beneath(['trace', '--host', 'empty', '--seconds', '1', '--out', path('empty.json')]), { status: 0, stderr: '' });

@@ -3,6 +3,7 @@ import t from 'tap';
 import { startRecording } from '../../emulator/timeline/recording.ts';
 import { TraceHash } from '../../emulator/timeline/trace_hash.ts';
 import { CORES_PID, DOMAIN_PID, runstateNames, runstateTid } from '../../emulator/timeline/trace_text.ts';
+import { quickOr } from '../support/thorough.ts';
 import { type Guest, TracedHost } from './traced_host.ts';
 
 const MS = 1_000_000;
@@ -19,7 +20,7 @@ const guests: readonly Guest[] = [
 t.test('the same host gives the same timeline, whatever executes it and in whatever slices', (t) => {
   const runs = (['translate', 'interpret', 'translate'] as const).map((engine, i) => {
     const host = new TracedHost(2, guests, { engine });
-    host.record(400 * MS);
+    host.record(quickOr(200, 400) * MS);
     host.run(200_000 - 77_777 * i);
     return host;
   });
