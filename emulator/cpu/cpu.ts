@@ -27,7 +27,6 @@ import type {
 } from './interface.ts';
 import { R11, RCX } from './interface.ts';
 import * as L from './layout.ts';
-import { PAGE_SIZE } from './layout.ts';
 import { Mmu } from './mmu.ts';
 import { ModeTracker } from './mode.ts';
 import type { AccessListener, NestedPaging } from './nested.ts';

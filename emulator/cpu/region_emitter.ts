@@ -1,16 +1,17 @@
 /**
- * Puts instructions into a region: copies their templates (region_template.ts) and takes the steps in them. Guest registers
- * that its loops use and the flags are locals, fields of instructions are constants.
+ * Puts instructions into a region: copies their templates (region_template.ts) and takes the steps in them
+ * (region_steps.ts). Guest registers that its loops use and the flags are locals, fields of instructions are constants.
  */
 import { pushIsKnownAt, pushRecordAt } from './jump_cache.ts';
 import * as L from './layout.ts';
 import type { RegionInsn } from './region_insn.ts';
 import type { BlockNumbers } from './region_shape.ts';
-import * as T from './region_template.ts';
+import * as S from './region_steps.ts';
+import { askLookup, type RegionTemplate } from './region_template.ts';
 import { type FunctionBody, putSigned, putSignedHalves, putUnsigned } from './wasm_writer.ts';
 
 /** What the instructions of a region share; one serves all regions. */
-export interface Frame extends T.FrameLocals {
+export interface Frame extends S.FrameLocals {
   readonly f: FunctionBody;
   /** Address of the TLB set in use: the privilege cannot change inside a region. */
   tlbSet: number;
@@ -49,7 +50,7 @@ function leaveTo(frame: Frame, low: number, high: number): void {
   f.brTo(frame.exitLabel);
   f.end();
   f.i32(0).i64Halves(low, high).mem('i64.store', L.RIP);
-  T.askLookup(f, out);
+  askLookup(f, out);
   f.brTo(frame.exitLabel);
 }
 
@@ -113,7 +114,7 @@ const ALL = -1;
 
 /** Offset in the register file of the register behind a step's code: 8 bytes each, and one for AH..BH. */
 function gprOffset(insn: RegionInsn, code: number): number {
-  const ref = T.refOf(code & ((1 << T.REF_SIZE) - 1));
+  const ref = S.refOf(code & ((1 << S.REF_SIZE) - 1));
   return ref === 'reg' ? insn.reg : ref === 'rm' ? insn.rm : ref << 3;
 }
 
@@ -122,14 +123,14 @@ export const gprOf = (insn: RegionInsn, code: number): number => gprOffset(insn,
 
 /** The number of the vector register. */
 export const xmmOf = (insn: RegionInsn, code: number): number => {
-  const ref = T.refOf(code);
+  const ref = S.refOf(code);
   return ref === 'reg' ? insn.reg >> 4 : ref === 'rm' ? insn.rm >> 4 : ref;
 };
 
 function tempLocal({ f, temps }: Frame, code: number): number {
   const ofType = temps[code & 7]!;
   const number = code >> 3;
-  while (ofType.length <= number) ofType.push(f.local(T.tempTypes[code & 7]!));
+  while (ofType.length <= number) ofType.push(f.local(S.tempTypes[code & 7]!));
   return ofType[number]!;
 }
 
@@ -306,7 +307,7 @@ function putMiss(frame: Frame, bytes: Uint8Array, place: number, record: number,
  * `left`: instructions of the block from this one on; `areFlagsDead`: nobody will see the flags that it leaves. Returns
  * whether execution falls through to the next one.
  */
-export function emitInsn(template: T.RegionTemplate, insn: RegionInsn, frame: Frame, left: number, areFlagsDead: boolean): boolean {
+export function emitInsn(template: RegionTemplate, insn: RegionInsn, frame: Frame, left: number, areFlagsDead: boolean): boolean {
   const { flags } = frame;
   const code = areFlagsDead ? template.codeWithoutFlags(flags.known) : template.code(flags.known);
   emitSteps(code, frame, insn, insn.record, left);
@@ -317,7 +318,7 @@ export function emitInsn(template: T.RegionTemplate, insn: RegionInsn, frame: Fr
 }
 
 /** Copies bytes and takes the steps between them. */
-export function emitSteps({ bytes: source, steps }: T.Steps, frame: Frame, insn: RegionInsn, record: number, left: number): void {
+export function emitSteps({ bytes: source, steps }: S.Steps, frame: Frame, insn: RegionInsn, record: number, left: number): void {
   const { f } = frame;
   const { code, depth } = f;
   let bytes = code.reserve(source.length + (steps.length / 3) * STEP_BYTES);
@@ -330,67 +331,67 @@ export function emitSteps({ bytes: source, steps }: T.Steps, frame: Frame, insn:
     const argument = steps[i + 2]!;
     // Those that are frequent first: V8 asks one after the other.
     switch (step) {
-      case T.STEP_GET_REG:
-        at = putGetReg(frame, bytes, at, gprOffset(insn, argument), argument >> T.REF_SIZE);
+      case S.STEP_GET_REG:
+        at = putGetReg(frame, bytes, at, gprOffset(insn, argument), argument >> S.REF_SIZE);
         break;
-      case T.STEP_BEGIN_SET_REG:
+      case S.STEP_BEGIN_SET_REG:
         if (frame.gpr[gprOf(insn, argument)]! >= 0) break;
         bytes[at++] = OPCODE.i32;
         bytes[at++] = 0;
         break;
-      case T.STEP_SET_REG:
-        at = putSetReg(frame, bytes, at, gprOffset(insn, argument), argument >> T.REF_SIZE);
+      case S.STEP_SET_REG:
+        at = putSetReg(frame, bytes, at, gprOffset(insn, argument), argument >> S.REF_SIZE);
         break;
-      case T.STEP_OFFSET:
+      case S.STEP_OFFSET:
         at = putOffset(frame, bytes, at, insn);
         break;
-      case T.STEP_TLB:
+      case S.STEP_TLB:
         at = putUnsigned(bytes, at, frame.tlbSet + argument);
         break;
-      case T.STEP_MISS:
+      case S.STEP_MISS:
         at = putMiss(frame, bytes, at, record, left, depth + argument);
         break;
-      case T.STEP_TEMP:
+      case S.STEP_TEMP:
         at = putUnsigned(bytes, at, tempLocal(frame, argument));
         break;
-      case T.STEP_MMX_ADDRESS:
+      case S.STEP_MMX_ADDRESS:
         bytes[at++] = OPCODE.i32;
         at = putSigned(bytes, at, xmmOf(insn, argument) << 4);
         break;
-      case T.STEP_IMM_LOW:
+      case S.STEP_IMM_LOW:
         bytes[at++] = OPCODE.i64;
         at = putSignedHalves(bytes, at, insn.immLow, 0);
         break;
-      case T.STEP_IMM:
+      case S.STEP_IMM:
         bytes[at++] = OPCODE.i64;
         at = putSignedHalves(bytes, at, insn.immLow, insn.immHigh);
         break;
-      case T.STEP_RIP:
+      case S.STEP_RIP:
         at = putRip(bytes, at, insn, 0);
         break;
-      case T.STEP_RIP_NEXT:
+      case S.STEP_RIP_NEXT:
         at = putRip(bytes, at, insn, insn.length);
         break;
-      case T.STEP_RECORD:
+      case S.STEP_RECORD:
         bytes[at++] = OPCODE.i32;
         at = putSigned(bytes, at, record);
         break;
-      case T.STEP_REFUND:
+      case S.STEP_REFUND:
         at = putRefund(frame, bytes, at, left);
         break;
-      case T.STEP_LEFT:
+      case S.STEP_LEFT:
         bytes[at++] = OPCODE.i32;
         at = putSigned(bytes, at, left);
         break;
-      case T.STEP_EXIT:
+      case S.STEP_EXIT:
         bytes[at++] = OPCODE.br;
         at = putUnsigned(bytes, at, depth + argument - frame.exitLabel);
         break;
-      case T.STEP_REENTER:
+      case S.STEP_REENTER:
         bytes[at++] = OPCODE.br;
         at = putUnsigned(bytes, at, depth + argument - frame.outerLabel);
         break;
-      case T.STEP_FUNCTION:
+      case S.STEP_FUNCTION:
         bytes[at++] = OPCODE.i32;
         at = putSigned(bytes, at, frame.functionIndex);
         break;
@@ -411,17 +412,17 @@ export function emitSteps({ bytes: source, steps }: T.Steps, frame: Frame, insn:
 function takeStep(step: number, argument: number, insn: RegionInsn, frame: Frame): void {
   const { f } = frame;
   switch (step) {
-    case T.STEP_GET_XMM: {
+    case S.STEP_GET_XMM: {
       const number = xmmOf(insn, argument);
       const local = frame.xmm[number]!;
       if (local < 0) f.i32(0).mem('v128.load', L.XMM + 16 * number);
       else f.get(local);
       return;
     }
-    case T.STEP_BEGIN_SET_XMM:
+    case S.STEP_BEGIN_SET_XMM:
       if (frame.xmm[xmmOf(insn, argument)]! < 0) f.i32(0);
       return;
-    case T.STEP_SET_XMM: {
+    case S.STEP_SET_XMM: {
       const number = xmmOf(insn, argument);
       const local = frame.xmm[number]!;
       if (local < 0) f.mem('v128.store', L.XMM + 16 * number);
@@ -431,20 +432,20 @@ function takeStep(step: number, argument: number, insn: RegionInsn, frame: Frame
       }
       return;
     }
-    case T.STEP_LEAVE_TO_IMM:
+    case S.STEP_LEAVE_TO_IMM:
       f.depth += argument;
       return leaveTo(frame, insn.immLow, insn.immHigh);
-    case T.STEP_LEAVE_TO_NEXT:
+    case S.STEP_LEAVE_TO_NEXT:
       f.depth += argument;
       return leaveToNext(frame, insn);
-    case T.STEP_LEAVE_TO_SELF:
+    case S.STEP_LEAVE_TO_SELF:
       f.depth += argument;
       return leaveTo(frame, insn.ripLow, insn.ripHigh);
-    case T.STEP_SAVE_REGISTERS:
+    case S.STEP_SAVE_REGISTERS:
       storeGpr(frame, ALL);
       if (argument === 1) storeXmm(frame, ALL);
       return;
-    case T.STEP_LOAD_REGISTERS:
+    case S.STEP_LOAD_REGISTERS:
       loadGpr(frame);
       if (argument === 1) loadXmm(frame);
       return;

@@ -2,7 +2,7 @@
  * The control flow of a region: its blocks, where they lead, which of them are loops and where it can be entered. Offsets
  * are from the start of the page that it lies in.
  */
-import type { Flow } from './region_template.ts';
+import type { Flow } from './region_flow.ts';
 
 /** An offset that is none. */
 export const NOWHERE = -1;

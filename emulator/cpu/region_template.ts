@@ -1,139 +1,28 @@
 /**
- * A template as the second tier has it: an instruction's meaning for one shape as WebAssembly, with steps at the places
- * where registers, constants and ways out go. It is written once for a shape (and for what is known of the flags, if it
- * asks for them); region_emitter.ts copies it for each instruction and takes the steps.
+ * A template as the second tier has it: an instruction's meaning for one shape as code with steps (region_steps.ts). It is
+ * written once for a shape, and for what is known of the flags, if it asks for them; region_emitter.ts copies it for each
+ * instruction.
  */
-import { Emitter, HANDLER_SIGNATURE } from './emitter.ts';
+import { Emitter } from './emitter.ts';
 import { LOOKUP_RECORD } from './interpreter.ts';
 import type { Op, RegRef, Value } from './ir.ts';
 import { pushIsKnown, pushRecord } from './jump_cache.ts';
 import * as L from './layout.ts';
-import { KNOWN_FLAGS, type KnownFlags, LazyFlags } from './lazy_flags.ts';
+import { KNOWN_FLAGS, type KnownFlags, type LazyFlags } from './lazy_flags.ts';
+import { type Flow, flowOf } from './region_flow.ts';
+import * as S from './region_steps.ts';
+import { type FrameLocals, IN_TLB_SET, makeFrameLocals, REF_SIZE, refCode, type Steps, TemplateBody } from './region_steps.ts';
 import { type FlagUse, flagUseOf, RegionValues } from './region_values.ts';
-import type { Row } from './row.ts';
 import type { Shape, Size } from './shape.ts';
-import type { Ty } from './wasm_opcodes.ts';
-import { FunctionBody } from './wasm_writer.ts';
+import type { FunctionBody } from './wasm_writer.ts';
 
-/** Steps, and their arguments. A register is named by `refCode`, with its size from bit REF_SIZE on. */
-export const STEP_TEMP = 0, // type in three bits, and the how manieth of it: the local of a temporary
-  STEP_GET_REG = 1,
-  STEP_BEGIN_SET_REG = 2,
-  STEP_SET_REG = 3, // the value is pushed between the two
-  STEP_GET_XMM = 4,
-  STEP_BEGIN_SET_XMM = 5,
-  STEP_SET_XMM = 6,
-  STEP_MMX_ADDRESS = 7,
-  STEP_OFFSET = 8, // the address form's
-  STEP_IMM = 9,
-  STEP_RIP = 10,
-  STEP_RIP_NEXT = 11,
-  STEP_RECORD = 12,
-  STEP_REFUND = 13, // counts this instruction and those behind it as not executed
-  STEP_EXIT = 14, // open blocks: the depth of a branch
-  STEP_REENTER = 15, // as well
-  STEP_TLB = 16, // offset in the TLB set: an offset in memory
-  STEP_FUNCTION = 17, // pushes the index of the region's function
-  STEP_LEAVE_TO_IMM = 18, // open blocks
-  STEP_LEAVE_TO_NEXT = 19,
-  STEP_LEAVE_TO_SELF = 20,
-  STEP_SAVE_REGISTERS = 21, // 1: those of vectors too
-  STEP_LOAD_REGISTERS = 22,
-  STEP_MISS = 23, // open blocks: leaves before the instruction unless 0 is pushed
-  STEP_LEFT = 24, // pushes the count of this instruction and those behind it
-  STEP_IMM_LOW = 25; // the immediate's low half
-
-const REF_REG = 16,
-  REF_RM = 17;
-export const REF_SIZE = 8;
-
-/** A register's number, or the field that names it. */
-const refCode = (ref: RegRef): number => (ref === 'reg' ? REF_REG : ref === 'rm' ? REF_RM : ref);
-
-/** What a register's code stands for in an instruction. */
-export function refOf(code: number): RegRef {
-  return code === REF_REG ? 'reg' : code === REF_RM ? 'rm' : code;
-}
-
-interface TemplateCode {
-  readonly bytes: Uint8Array;
-  /** In threes: how many bytes go before, which step, its argument. */
-  readonly steps: readonly number[];
+interface TemplateCode extends Steps {
   readonly fallsThrough: boolean;
   /** What is known of the flags behind it; 'same' if it leaves them alone. */
   readonly flagsAfter: KnownFlags | 'same';
   /** Whether it may leave those of an INC or DEC, and whether it calls an imported function. */
   readonly hasSteps: boolean;
   readonly hasCalls: boolean;
-}
-
-/** Code with steps, however it came to be. */
-export type Steps = Pick<TemplateCode, 'bytes' | 'steps'>;
-
-/** Locals that every region has, in this order behind its parameter. */
-export interface FrameLocals {
-  readonly entry: number;
-  readonly budget: number;
-  readonly out: number;
-  readonly flags: LazyFlags;
-  /** Locals of temporaries, by type (as steps number them) and number: the first of each, so that they need no steps. */
-  readonly temps: readonly number[][];
-}
-
-/** What most templates do with: of each type, so many temporaries. */
-export const FIXED_TEMPS: readonly number[] = [4, 6, 0, 0, 0];
-
-export function makeFrameLocals(f: FunctionBody, saveFlagsImport: number): FrameLocals {
-  return {
-    entry: 0,
-    budget: f.local('i32'),
-    out: f.local('i32'),
-    flags: new LazyFlags(f, saveFlagsImport),
-    temps: tempTypes.map((ty, type) => Array.from({ length: FIXED_TEMPS[type]! }, () => f.local(ty))),
-  };
-}
-
-/** Where an instruction leads, and what it does to the block that it is in. */
-export interface Flow {
-  /** It ends the block 'after' it, as a system instruction does, too, or 'before', as only the interpreter can run it. */
-  readonly end: 'no' | 'after' | 'before';
-  /** To the target in its immediate, to itself again, to what follows it. */
-  readonly toTarget: boolean;
-  readonly toSelf: boolean;
-  readonly toNext: boolean;
-  /** Execution comes back behind it later. */
-  readonly isCall: boolean;
-}
-
-function flowOf(row: Row, ops: readonly Op[]): Flow {
-  let toTarget = false,
-    toSelf = false,
-    jumpsToNext = false,
-    mayBeSystem = false;
-  const walk = (list: readonly Op[]): void => {
-    for (const op of list) {
-      if (op.k === 'branch' || (op.k === 'jump' && op.target === 'imm')) toTarget = true;
-      else if (op.k === 'jump' && op.target === 'self') toSelf = true;
-      else if (op.k === 'jump' && op.target === 'next') jumpsToNext = true;
-      else if (op.k === 'system') mayBeSystem = true;
-      else if (op.k === 'if') {
-        walk(op.ifTrue);
-        walk(op.ifFalse);
-      }
-    }
-  };
-  walk(ops);
-  const last = ops.at(-1);
-  const isSystem = last?.k === 'system';
-  const fallsThrough = !(isSystem || last?.k === 'jump' || (last?.k === 'fault' && !last.cond));
-  const isForInterpreter = row.attributes.has('end') || (mayBeSystem && !isSystem);
-  return {
-    end: isForInterpreter ? 'before' : !fallsThrough || toTarget || toSelf ? 'after' : 'no',
-    toTarget,
-    toSelf,
-    toNext: fallsThrough || jumpsToNext,
-    isCall: isSystem || row.mnemonic === 'call',
-  };
 }
 
 export class RegionTemplate {
@@ -230,125 +119,6 @@ class Codes {
   }
 }
 
-/** Types of temporaries by their numbers in steps. */
-export const tempTypes: readonly Ty[] = ['i32', 'i64', 'f32', 'f64', 'v128'];
-
-/** Numbers of temporaries, which have locals only in a region; offsets in a TLB set, whose place only a region knows. */
-const FIRST_TEMP = 1 << 16;
-const IN_TLB_SET = 2 ** 40;
-
-/** Opcodes for locals. */
-const GET = 0x20,
-  SET = 0x21,
-  TEE = 0x22,
-  DROP = 0x1a;
-
-class TemplateBody extends FunctionBody {
-  readonly #steps: number[] = [];
-  /** Temporaries of each type. */
-  readonly #temps = tempTypes.map(() => 0);
-  /** Those that are read. */
-  readonly #read = new Set<number>();
-  /** Locals of some, once there are any. */
-  #fixed: readonly number[][] | undefined;
-  /** The last local other than those that was pushed, and where. */
-  #lastGet = -1;
-  #lastGetStart = 0;
-  #lastGetEnd = 0;
-
-  hasCalls = false;
-
-  constructor() {
-    super(HANDLER_SIGNATURE);
-  }
-
-  startTemps(fixed: readonly number[][]): void {
-    this.#fixed = fixed;
-  }
-
-  step(kind: number, argument = 0): this {
-    this.#steps.push(this.code.length, kind, argument);
-    return this;
-  }
-
-  override local(ty: Ty): number {
-    if (!this.#fixed) return super.local(ty);
-    const type = tempTypes.indexOf(ty);
-    return FIRST_TEMP + (type | (this.#temps[type]!++ << 3));
-  }
-
-  #access(opcode: number, local: number): this {
-    this.code.byte(opcode);
-    if (local >= FIRST_TEMP) return this.step(STEP_TEMP, local - FIRST_TEMP);
-    this.code.unsigned(local);
-    return this;
-  }
-  /** What was just put into a temporary stays on the stack as well. */
-  override get(local: number): this {
-    const steps = this.#steps;
-    if (local >= FIRST_TEMP) {
-      const [place, kind, argument] = steps.slice(-3);
-      const isLast = place === this.code.length && kind === STEP_TEMP && argument === local - FIRST_TEMP;
-      if (isLast && this.code.last === SET) {
-        this.code.last = TEE;
-        return this;
-      }
-      this.#read.add(local - FIRST_TEMP);
-      return this.#access(GET, local);
-    }
-    this.#lastGet = local;
-    this.#lastGetStart = this.code.length;
-    this.#access(GET, local);
-    this.#lastGetEnd = this.code.length;
-    return this;
-  }
-  /** A local that is put into itself was only looked at. */
-  override set(local: number): this {
-    const { code } = this;
-    if (local < FIRST_TEMP && this.#lastGet === local && this.#lastGetEnd === code.length) {
-      code.length = this.#lastGetStart;
-      this.#lastGet = -1;
-      return this;
-    }
-    return this.#access(SET, local);
-  }
-  override call(index: number): this {
-    this.hasCalls = true;
-    return super.call(index);
-  }
-
-  override tee(local: number): this {
-    return this.#access(TEE, local);
-  }
-
-  override mem(name: string, offset = 0): this {
-    if (offset < IN_TLB_SET) return super.mem(name, offset);
-    super.mem(name, 0);
-    this.code.length--;
-    return this.step(STEP_TLB, offset - IN_TLB_SET);
-  }
-
-  /** Without writes to temporaries that nothing reads. */
-  finish(): Pick<TemplateCode, 'bytes' | 'steps'> {
-    const written = this.code.take();
-    const bytes: number[] = [];
-    const steps: number[] = [];
-    let done = 0;
-    for (let i = 0; i < this.#steps.length; i += 3) {
-      const [place, kind, argument] = this.#steps.slice(i, i + 3) as [number, number, number];
-      bytes.push(...written.subarray(done, place));
-      done = place;
-      const local = kind === STEP_TEMP ? this.#fixed?.[argument & 7]?.[argument >> 3] : undefined;
-      if (kind !== STEP_TEMP || this.#read.has(argument)) {
-        if (local === undefined) steps.push(bytes.length, kind, argument);
-        else bytes.push(local);
-      } else if (bytes.pop() === SET) bytes.push(DROP);
-    }
-    bytes.push(...written.subarray(done));
-    return { bytes: Uint8Array.from(bytes), steps };
-  }
-}
-
 /** What regions hold beside instructions. */
 interface BlockTemplates {
   /** Leaves for a record if so many instructions are not left. */
@@ -366,18 +136,18 @@ export function makeBlockTemplates(saveFlagsImport: number): BlockTemplates {
     write(body, frame);
     return body.finish();
   };
-  const exit = (f: TemplateBody): TemplateBody => f.step(STEP_EXIT, f.depth);
+  const exit = (f: TemplateBody): TemplateBody => f.step(S.STEP_EXIT, f.depth);
   return {
     ask: make((f, { budget, out }) => {
-      f.get(budget).step(STEP_LEFT).op('i32.lt_s').if().step(STEP_RECORD).set(out);
+      f.get(budget).step(S.STEP_LEFT).op('i32.lt_s').if().step(S.STEP_RECORD).set(out);
       exit(f).end();
     }),
     start: make((f, { budget }) => {
-      f.get(budget).step(STEP_LEFT).op('i32.sub').set(budget);
+      f.get(budget).step(S.STEP_LEFT).op('i32.sub').set(budget);
     }),
     miss: make((f, { budget, out }) => {
       f.get(out).get(budget).op('i32.add').set(budget);
-      f.step(STEP_RECORD).get(out).i32(Math.log2(L.RECORD_SIZE)).op('i32.shl').op('i32.sub').set(out);
+      f.step(S.STEP_RECORD).get(out).i32(Math.log2(L.RECORD_SIZE)).op('i32.shl').op('i32.sub').set(out);
       exit(f);
     }),
   };
@@ -425,48 +195,48 @@ class TemplateEmitter extends Emitter {
   }
 
   protected record(): FunctionBody {
-    return this.f.step(STEP_RECORD);
+    return this.f.step(S.STEP_RECORD);
   }
 
   protected field(field: 'imm' | 'rip' | 'ripNext'): void {
-    this.f.step(field === 'imm' ? STEP_IMM : field === 'rip' ? STEP_RIP : STEP_RIP_NEXT);
+    this.f.step(field === 'imm' ? S.STEP_IMM : field === 'rip' ? S.STEP_RIP : S.STEP_RIP_NEXT);
   }
 
   protected getReg(ref: RegRef, size: Size): void {
-    this.f.step(STEP_GET_REG, refCode(ref) | (size << REF_SIZE));
+    this.f.step(S.STEP_GET_REG, refCode(ref) | (size << REF_SIZE));
   }
 
   protected setReg(ref: RegRef, size: Size, value: Value): void {
     const register = refCode(ref) | ((size === 4 && this.#values.isClean(value) ? 8 : size) << REF_SIZE);
-    this.f.step(STEP_BEGIN_SET_REG, register);
+    this.f.step(S.STEP_BEGIN_SET_REG, register);
     this.push(value);
-    this.f.step(STEP_SET_REG, register);
+    this.f.step(S.STEP_SET_REG, register);
   }
 
   protected getXmm(ref: RegRef): void {
-    this.f.step(STEP_GET_XMM, refCode(ref));
+    this.f.step(S.STEP_GET_XMM, refCode(ref));
   }
 
   protected setXmm(ref: RegRef, value: Value): void {
-    this.f.step(STEP_BEGIN_SET_XMM, refCode(ref));
+    this.f.step(S.STEP_BEGIN_SET_XMM, refCode(ref));
     this.push(value);
-    this.f.step(STEP_SET_XMM, refCode(ref));
+    this.f.step(S.STEP_SET_XMM, refCode(ref));
   }
 
   protected mmxAddress(ref: RegRef): FunctionBody {
-    return this.f.step(STEP_MMX_ADDRESS, refCode(ref));
+    return this.f.step(S.STEP_MMX_ADDRESS, refCode(ref));
   }
 
   protected offset(): void {
-    this.f.step(STEP_OFFSET);
+    this.f.step(S.STEP_OFFSET);
   }
 
   #exit(): void {
-    this.f.step(STEP_EXIT, this.f.depth);
+    this.f.step(S.STEP_EXIT, this.f.depth);
   }
 
   protected leaveStopped(): void {
-    this.f.step(STEP_REFUND).i32(0).set(this.#frame.out);
+    this.f.step(S.STEP_REFUND).i32(0).set(this.#frame.out);
     this.#exit();
   }
 
@@ -479,7 +249,7 @@ class TemplateEmitter extends Emitter {
    * holds no call that all its registers would have to be saved around, never sees SCRATCH, and never changes code.
    */
   protected override access(out: number, _address: number, _descriptor: number, translated: () => FunctionBody): void {
-    this.f.step(STEP_MISS, this.f.depth);
+    this.f.step(S.STEP_MISS, this.f.depth);
     translated().set(out);
   }
 
@@ -490,7 +260,7 @@ class TemplateEmitter extends Emitter {
     const [value, mask] = op.args as [Value, Value];
     this.inline.delete(mask.id);
     if (values.isImmediate(value) && this.inline.delete(value.id)) {
-      this.f.step(STEP_IMM_LOW);
+      this.f.step(S.STEP_IMM_LOW);
       return;
     }
     this.push(value);
@@ -503,13 +273,13 @@ class TemplateEmitter extends Emitter {
   /** Only x87 helpers look at or change registers beside their arguments. */
   protected override beforeHelper(): void {
     if (!this.shape.row.attributes.has('x87')) return;
-    this.f.step(STEP_SAVE_REGISTERS, this.#helperXmm);
+    this.f.step(S.STEP_SAVE_REGISTERS, this.#helperXmm);
     this.flags.toMemory();
   }
 
   protected override afterHelper(): void {
     if (!this.shape.row.attributes.has('x87')) return;
-    this.f.step(STEP_LOAD_REGISTERS, this.#helperXmm);
+    this.f.step(S.STEP_LOAD_REGISTERS, this.#helperXmm);
     this.flags.inMemory();
   }
 
@@ -543,7 +313,7 @@ class TemplateEmitter extends Emitter {
     const { f } = this;
     this.fallsThrough = false;
     if (typeof target === 'string') {
-      f.step(target === 'imm' ? STEP_LEAVE_TO_IMM : target === 'next' ? STEP_LEAVE_TO_NEXT : STEP_LEAVE_TO_SELF, f.depth);
+      f.step(target === 'imm' ? S.STEP_LEAVE_TO_IMM : target === 'next' ? S.STEP_LEAVE_TO_NEXT : S.STEP_LEAVE_TO_SELF, f.depth);
       return;
     }
     const rip = f.local('i64');
@@ -555,13 +325,13 @@ class TemplateEmitter extends Emitter {
     pushRecord(f, slot).tee(out).mem('i32.load16_u', L.R_HANDLER).i32(L.HANDLER_ENTER).op('i32.eq').if();
     f.get(out).i32(L.RECORDS).op('i32.sub').i32(2).op('i32.shr_u').tee(slot);
     f.mem('i32.load', L.SIDE + 4)
-      .step(STEP_FUNCTION)
+      .step(S.STEP_FUNCTION)
       .op('i32.eq')
       .if();
     f.get(slot)
       .mem('i32.load16_u', L.SIDE + 2)
       .set(entry)
-      .step(STEP_REENTER, f.depth);
+      .step(S.STEP_REENTER, f.depth);
     f.end().end();
     this.#exit();
     f.end();

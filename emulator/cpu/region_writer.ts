@@ -9,7 +9,8 @@ import type { PageCode } from './page_code.ts';
 import { emitInsn, emitSteps, type Frame, gprOf, leaveToNext, loadGpr, loadXmm, storeGpr, storeXmm, xmmOf } from './region_emitter.ts';
 import { RegionInsn } from './region_insn.ts';
 import { type RegionBlock, shapeRegion } from './region_shape.ts';
-import { FIXED_TEMPS, makeBlockTemplates, makeFrameLocals } from './region_template.ts';
+import { FIXED_TEMPS, makeFrameLocals } from './region_steps.ts';
+import { makeBlockTemplates } from './region_template.ts';
 import { FunctionBody, type ImportedFunction } from './wasm_writer.ts';
 
 /** What regions call, if they call anything: a module of others imports no function, as V8 compiles a wrapper for each. */
