@@ -2,84 +2,16 @@
  * A guest changes its page tables with mmu_update, mmuext_op and update_va_mapping: what is allowed happens, what is not
  * gets the errno that the real Xen gives (guests/pagetables runs the same cases there), and no reference is ever lost.
  */
-import fc from 'fast-check';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { descriptorTables, mapLdtOnFault, setGdt } from '../../emulator/memory/descriptor_mapping.ts';
-import { checkInvariants } from '../../emulator/memory/invariants.ts';
 import { findWritableL1, writeL1Entry } from '../../emulator/memory/page_table_update.ts';
 import { PGT_seg_desc_page } from '../../emulator/memory/page_type.ts';
 import { pvCr3 } from '../../emulator/memory/pv_cr3.ts';
 import { decreaseReservation, exchange, increaseReservation, isOrderAllowed, populatePhysmap } from '../../emulator/memory/reservation.ts';
 import { sanitizeDescriptor } from '../../emulator/memory/segment_descriptor.ts';
-import { type ErrnoName, errno } from '../../hypercalls/abi/errno.ts';
+import type { ErrnoName } from '../../hypercalls/abi/errno.ts';
 import { mmuextCmds as ext } from '../../hypercalls/abi/mmu.ts';
-import { PvHost } from '../support/pv_host.ts';
-
-const SELF = 0x7ff0;
-const DOMID_XEN = 0x7ff2;
-const DOMID_IO = 0x7ff1;
-/** Scratch pages of the test guest: in the first mapping, behind everything the builder put there. */
-const REQUESTS = 0x200;
-const DONE = 0x201;
-const DATA = 0x210;
-const RW = 7n;
-const RO = 5n;
-const UNMAPPED = 0x1000_0000n;
-
-/** Pfns of the builder's tables, see the layout test. */
-const tablesOf = (machine: PvHost) => {
-  const first = machine.p2m.indexOf(machine.boot.l4Mfn);
-  return { l4: first, l3: first + 1, l2: first + 2, l1: first + 3 };
-};
-
-class Guest extends PvHost {
-  readonly tables = tablesOf(this);
-
-  mmuUpdate(requests: (readonly [ptr: bigint, val: bigint])[], foreigndom = SELF): number {
-    this.poke(REQUESTS, ...requests.flat());
-    return this.call(1, this.vaddrOf(REQUESTS), requests.length, this.vaddrOf(DONE), foreigndom);
-  }
-
-  mmuext(ops: (readonly [cmd: number, arg1?: bigint | number, arg2?: bigint | number])[], foreigndom = SELF): number {
-    this.poke(REQUESTS, ...ops.flatMap(([cmd, arg1 = 0, arg2 = 0]) => [cmd, arg1, arg2]));
-    return this.call(26, this.vaddrOf(REQUESTS), ops.length, this.vaddrOf(DONE), foreigndom);
-  }
-
-  uvm(va: bigint, val: bigint, flags: bigint | number = 0): number {
-    return this.call(14, va, val, flags);
-  }
-
-  get done(): number {
-    return Number(this.peek(DONE) & 0xffff_ffffn);
-  }
-
-  /** Maps a pfn of the first mapping anew with these flags. */
-  remap(pfn: number, flags: bigint, mfn: number = this.p2m[pfn]!): number {
-    return this.uvm(this.vaddrOf(pfn), (BigInt(mfn) << 12n) | flags, 2);
-  }
-
-  l1Maddr(pfn: number): bigint {
-    return this.maddrOf(this.tables.l1 + (pfn >> 9)) + BigInt((pfn & 511) * 8);
-  }
-
-  /** An L1, L2, L3 and L4 below `root`, empty but for the chain, read-only where mapped; data page at slot 0. */
-  chain(root: number): { l4: number; l3: number; l2: number; l1: number } {
-    const chain = { l4: root, l3: root + 1, l2: root + 2, l1: root + 3 };
-    this.poke(chain.l4, this.maddrOf(chain.l3) | RW);
-    this.poke(chain.l3, this.maddrOf(chain.l2) | RW);
-    this.poke(chain.l2, this.maddrOf(chain.l1) | RW);
-    this.poke(chain.l1, this.maddrOf(DATA) | RW);
-    for (const pfn of Object.values(chain)) if (this.remap(pfn, RO) !== 0) throw new Error('the chain cannot be made read-only');
-    return chain;
-  }
-}
-
-const expectErrno = (t: Test, actual: number, expected: ErrnoName | 0, claim: string) => {
-  const name = Object.entries(errno).find(([, value]) => value === -actual)?.[0] ?? String(actual);
-  t.equal(actual === 0 ? 0 : name, expected, claim);
-};
-
-const balanced = (t: Test, machine: PvHost) => t.equal(checkInvariants(machine.memory), undefined, 'the books add up');
+import { balanced, DATA, DOMID_IO, DOMID_XEN, DONE, expectErrno, Guest, REQUESTS, RO, RW, SELF, UNMAPPED } from '../support/mmu_guest.ts';
 
 t.test('update_va_mapping', async (t) => {
   const guest = new Guest({ others: 1 });
@@ -475,126 +407,4 @@ t.test('frames come and go', async (t) => {
   );
   t.same([isOrderAllowed(domain, 9), isOrderAllowed(domain, 10)], [true, false]);
   balanced(t, guest);
-});
-
-t.test('whatever a guest asks, the books add up and only declared errnos come back', async (t) => {
-  const seed = Number(process.env.FUZZ_SEED ?? 20240607);
-  t.comment(`FUZZ_SEED=${seed}`);
-  const results = new Map<number, number>();
-  const declared = new Set([
-    0,
-    ...(['EINVAL', 'EPERM', 'EBUSY', 'EACCES', 'ENOMEM', 'ESRCH', 'ENOSYS', 'EFAULT', 'EOPNOTSUPP'] as const).map((name) => -errno[name]),
-  ]);
-  let guest = new Guest({ others: 1 });
-  let lives = 0;
-  const { memory: first, tables } = guest;
-  const pages = Array.from({ length: 12 }, (_, i) => 0x300 + i);
-  const shared = guest.domains[0]!.sharedInfoMfn;
-  // Every machine is built alike, so frames have the same numbers in all of them.
-  const scratch = pages.map((pfn) => guest.p2m[pfn]!);
-  const builders = [tables.l4, tables.l3, tables.l2].map((pfn) => guest.p2m[pfn]!);
-  const oddFrames = [0, 1, first.m2pMfn, shared, first.owner.indexOf(2), first.owner.lastIndexOf(-1), 2 ** 28, 2 ** 40 - 1];
-  const frame = fc.oneof(
-    { weight: 8, arbitrary: fc.constantFrom(...scratch) },
-    { weight: 1, arbitrary: fc.constantFrom(...builders) },
-    { weight: 1, arbitrary: fc.constantFrom(...oddFrames) },
-  );
-  const flags = fc.oneof({ weight: 5, arbitrary: fc.constantFrom(0n, 1n, RO, 3n, RW) }, { weight: 1, arbitrary: fc.bigInt(0n, 0xfffn) });
-  const entry = fc.tuple(frame, flags).map(([mfn, bits]) => (BigInt(mfn) << 12n) | bits);
-  const slot = fc.oneof(
-    { weight: 5, arbitrary: fc.integer({ min: 0, max: 3 }) },
-    { weight: 1, arbitrary: fc.constantFrom(255, 256, 260, 272, 400) },
-  );
-  const domid = fc.oneof(
-    { weight: 9, arbitrary: fc.constant(SELF) },
-    { weight: 1, arbitrary: fc.constantFrom(0, 1, 2, DOMID_IO, DOMID_XEN, 0x3_7ff0) },
-  );
-  const update = fc.tuple(frame, slot, fc.constantFrom(0, 0, 0, 2, 3, 1, 7), entry).map(([mfn, at, cmd, val]) => {
-    // Slots 2 and 3 of the builder's tables are free: the guest shall not saw off its own branch.
-    const place = builders.includes(mfn) && at < 256 ? 2 + (at & 1) : at;
-    return [(BigInt(mfn) << 12n) | BigInt(place * 8 + cmd), val] as const;
-  });
-  const extOp = fc
-    .tuple(fc.integer({ min: 0, max: 21 }), frame, fc.oneof(frame, fc.constant(16)))
-    .filter(([cmd]) => cmd !== ext.MMUEXT_NEW_BASEPTR);
-  const step = fc.oneof(
-    {
-      weight: 6,
-      arbitrary: fc.tuple(fc.array(update, { minLength: 1, maxLength: 4 }), domid).map(
-        ([updates, dom]) =>
-          () =>
-            guest.mmuUpdate(updates, dom),
-      ),
-    },
-    {
-      weight: 6,
-      arbitrary: fc.tuple(fc.array(extOp, { minLength: 1, maxLength: 3 }), domid).map(
-        ([ops, dom]) =>
-          () =>
-            guest.mmuext(ops, dom),
-      ),
-    },
-    {
-      weight: 6,
-      arbitrary: fc.tuple(fc.constantFrom(...pages), entry).map(
-        ([pfn, val]) =>
-          () =>
-            guest.uvm(guest.vaddrOf(pfn), val, 2),
-      ),
-    },
-    {
-      weight: 3,
-      arbitrary: fc.tuple(fc.constantFrom(...pages), fc.constantFrom(0n, RO)).map(
-        ([pfn, bits]) =>
-          () =>
-            guest.remap(pfn, bits),
-      ),
-    },
-    {
-      weight: 2,
-      arbitrary: frame.map((mfn) => () => Number(!builders.includes(mfn) && decreaseReservation(guest.memory, guest.domains[0]!, mfn)) * 0),
-    },
-    {
-      weight: 1,
-      arbitrary: fc
-        .constantFrom(...pages)
-        .map((pfn) => () => Math.min(0, populatePhysmap(guest.memory, guest.domains[0]!, BigInt(pfn), 0) * 0)),
-    },
-    {
-      weight: 1,
-      arbitrary: fc
-        .array(frame, { maxLength: 2 })
-        .map((frames) => () => (setGdt(guest.memory, guest.vcpu, frames, frames.length * 512) === undefined ? 0 : -22)),
-    },
-    {
-      weight: 1,
-      arbitrary: fc.integer({ min: 0, max: 0xffff }).map((offset) => () => Number(mapLdtOnFault(guest.memory, guest.vcpu, offset)) * 0),
-    },
-    // The guest scribbles on what it may write, so that tables of any content get validated.
-    {
-      weight: 4,
-      arbitrary: fc.tuple(fc.constantFrom(...pages), slot, entry).map(([pfn, at, val]) => () => {
-        const place = guest.cpu.translate(guest.vaddrOf(pfn) + BigInt(at * 8), 'write', true);
-        if (place.ok && place.maddr >> 12 !== shared) guest.memory.view.setBigUint64(place.maddr, val, true);
-        return 0;
-      }),
-    },
-  );
-  fc.assert(
-    fc.property(fc.array(step, { minLength: 20, maxLength: 60 }), (steps) => {
-      if (lives++ % 20 === 0) guest = new Guest({ others: 1 });
-      for (const run of steps) {
-        const result = run();
-        if (!declared.has(result)) throw new Error(`undeclared result ${result}`);
-        results.set(result, (results.get(result) ?? 0) + 1);
-      }
-      const wrong = checkInvariants(guest.memory);
-      if (wrong !== undefined) throw new Error(wrong);
-      for (const pfn of Object.values(tables))
-        if (guest.access(guest.vaddrOf(pfn)) === 'write') throw new Error('a page table became writable');
-    }),
-    { seed, numRuns: 300, endOnFailure: true },
-  );
-  t.comment([...results].map(([result, count]) => `${result}: ${count}`).join(', '));
-  t.ok((results.get(-errno.EFAULT) ?? 0) < 100, 'the guest lived on');
 });

@@ -11,7 +11,7 @@ import type { AnyStruct } from '../../hypercalls/abi/struct.ts';
 import { DOMID_SELF } from '../../hypercalls/abi/xen.ts';
 import { dispatch } from '../../hypercalls/dispatch.ts';
 import { grantTable } from '../../hypercalls/grant_table/table.ts';
-import type { PvHost } from './pv_host.ts';
+import { PvHost } from './pv_host.ts';
 
 type Values = Readonly<Record<string, unknown>>;
 
@@ -206,3 +206,9 @@ export class GrantGuest {
 }
 
 const place = (values: Values) => ({ u: 0n, domid: DOMID_SELF, offset: 0, ...values });
+
+/** The domains of a machine. */
+export function makeGuests(count: number, isInitial = false): GrantGuest[] {
+  const machine = new PvHost({ others: count - 1, memoryPages: 1100, isInitial });
+  return machine.domains.map((_, i) => new GrantGuest(machine, i));
+}
