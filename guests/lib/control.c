@@ -1,17 +1,21 @@
 /*
- * A client of xenstore that does one thing: it watches control/shutdown, reads it when it changes, empties it, and ends.
- * One request is on its way at a time. xen:public/io/xs_wire.h, xen:docs/misc/xenstore-paths.pandoc.
+ * A client of xenstore that does two things: it watches control/shutdown, reads it when it changes, empties it, and ends;
+ * and it watches cpu, and reads the availability of one vCPU after the other. The id of a request is the vCPU it is about, 0
+ * for control/shutdown. xen:public/io/xs_wire.h, xen:docs/misc/xenstore-paths.pandoc.
  */
 #include "control.h"
 #include "paging.h"
 #include <xen/io/xs_wire.h>
 
 #define NODE "control/shutdown"
+#define VCPUS "cpu"
+#define MAX_VCPUS 32
 
 static volatile struct xenstore_domain_interface *ring;
 static struct { struct xsd_sockmsg header; char body[64]; } message;
 static size_t received;                         /* bytes of the message that is arriving */
 static struct sched_shutdown end;               /* as the node said */
+static volatile uint32_t wanted = ~0U;          /* a bit a vCPU */
 
 static void put(const void *bytes, size_t size)
 {
@@ -31,9 +35,9 @@ static void notify(void)
     event_channel_op(EVTCHNOP_send, &send);
 }
 
-static void request(uint32_t type, const char *body, size_t size)
+static void request(uint32_t type, uint32_t id, const char *body, size_t size)
 {
-    struct xsd_sockmsg header = { .type = type, .len = size };
+    struct xsd_sockmsg header = { .type = type, .req_id = id, .len = size };
 
     put(&header, sizeof(header));
     put(body, size);
@@ -76,7 +80,55 @@ void control_init(void)
     if (is_dom0())
         return;
     ring = (void *)(VIRT_BASE + machine_to_physical[start_info->store_mfn] * PAGE_SIZE);
-    request(XS_WATCH, NODE "\0" NODE, 2 * sizeof(NODE));
+    request(XS_WATCH, 0, NODE "\0" NODE, 2 * sizeof(NODE));
+}
+
+void control_watch_vcpus(void)
+{
+    if (ring)
+        request(XS_WATCH, 0, VCPUS "\0" VCPUS, 2 * sizeof(VCPUS));
+}
+
+int vcpu_is_wanted(unsigned int vcpu)
+{
+    return wanted >> vcpu & 1;
+}
+
+/* cpu/N/availability */
+static void read_availability(unsigned int vcpu)
+{
+    static const char tail[] = "/availability";
+    char path[32] = VCPUS "/";
+    size_t size = sizeof(VCPUS);
+
+    if (vcpu >= MAX_VCPUS)
+        return;
+    if (vcpu >= 10)
+        path[size++] = '0' + vcpu / 10;
+    path[size++] = '0' + vcpu % 10;
+    memcpy(path + size, tail, sizeof(tail));
+    request(XS_READ, vcpu, path, size + sizeof(tail));
+}
+
+/* The answer; a vCPU that the domain does not have is an XS_ERROR, and the last. */
+static void take_availability(unsigned int vcpu)
+{
+    if (says("online"))
+        wanted |= 1U << vcpu;
+    else
+        wanted &= ~(1U << vcpu);
+    read_availability(vcpu + 1);
+}
+
+static void take_word(void)
+{
+    if (says("poweroff") || says("halt"))
+        end.reason = SHUTDOWN_poweroff;
+    else if (says("reboot"))
+        end.reason = SHUTDOWN_reboot;
+    else
+        return;
+    request(XS_WRITE, 0, NODE, sizeof(NODE));           /* without a value behind it */
 }
 
 void obey_control(void)
@@ -85,16 +137,16 @@ void obey_control(void)
         received = 0;
         switch (message.header.type) {
         case XS_WATCH_EVENT:
-            request(XS_READ, NODE, sizeof(NODE));
+            if (message.body[1] == VCPUS[1])            /* the path begins with cpu, not with control */
+                read_availability(1);
+            else
+                request(XS_READ, 0, NODE, sizeof(NODE));
             break;
         case XS_READ:
-            if (says("poweroff") || says("halt"))
-                end.reason = SHUTDOWN_poweroff;
-            else if (says("reboot"))
-                end.reason = SHUTDOWN_reboot;
+            if (message.header.req_id)
+                take_availability(message.header.req_id);
             else
-                break;
-            request(XS_WRITE, NODE, sizeof(NODE));      /* without a value behind it */
+                take_word();
             break;
         case XS_WRITE:
             if (end.reason == SHUTDOWN_poweroff)

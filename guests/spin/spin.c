@@ -1,5 +1,6 @@
 /*
- * Uses CPU time on every vCPU it has, silently, until the toolstack asks it to end, unless the command line says otherwise:
+ * Uses CPU time on every vCPU that the toolstack wants it to use, silently, until it is asked to end, unless the command line
+ * says otherwise:
  *
  *     work=US sleep=US     in turns, about so much time on a CPU and so much asleep: half as much to half as much again
  *     for=SECONDS          ends by itself
@@ -17,6 +18,7 @@
 
 static uint64_t work, rest, interval, end = ~0UL, next_line = ~0UL;
 static unsigned int vcpus = 1;
+static volatile char is_down[MAX_VCPUS];        /* or about to be */
 static volatile vcpu_runstate_info_t runstates[MAX_VCPUS] __attribute__((aligned(64)));
 static unsigned char stacks[MAX_VCPUS][4096] __attribute__((aligned(4096)));
 static struct vcpu_guest_context context __attribute__((aligned(4096)));
@@ -64,6 +66,22 @@ static void tell(void)
     next_line += interval;
 }
 
+static void rest_until_wanted(unsigned int vcpu)
+{
+    is_down[vcpu] = 1;
+    vcpu_op(VCPUOP_down, vcpu, 0);
+    is_down[vcpu] = 0;
+}
+
+/* A vCPU that goes down just then is up again the next time. */
+static void obey(void)
+{
+    obey_control();
+    for (unsigned int vcpu = 1; vcpu < vcpus; vcpu++)
+        if (is_down[vcpu] && vcpu_is_wanted(vcpu))
+            vcpu_op(VCPUOP_up, vcpu, 0);
+}
+
 static void spin(unsigned int vcpu)
 {
     volatile vcpu_runstate_info_t *runstate = &runstates[vcpu];
@@ -78,7 +96,9 @@ static void spin(unsigned int vcpu)
             for (volatile int i = 0; i < 100; i++)
                 ;
         if (vcpu == 0)
-            obey_control();
+            obey();
+        else if (!vcpu_is_wanted(vcpu))
+            rest_until_wanted(vcpu);
         if (vcpu == 0 && system_time() >= next_line)
             tell();
         if (rest)
@@ -122,5 +142,6 @@ void guest_main(void)
         end = system_time() + seconds * SECOND;
     while (vcpus < MAX_VCPUS && !start(vcpus))
         vcpus++;
+    control_watch_vcpus();
     spin(0);
 }

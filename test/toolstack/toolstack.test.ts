@@ -1,6 +1,6 @@
 /** The operations on a host's domains, and their lives from creation to the end that their description names. */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
@@ -17,6 +17,8 @@ import { Toolstack } from '../../emulator/toolstack/toolstack.ts';
 import { ToolstackError } from '../../emulator/toolstack/toolstack_error.ts';
 import { images } from '../support/small_images.ts';
 
+const SPIN = 'guests/spin/spin.elf';
+
 /** A host in this process, and what it says. */
 class TestHost {
   readonly said: string[] = [];
@@ -29,7 +31,7 @@ class TestHost {
     this.toolstack = new Toolstack(readHostFile('h.toml', text), {
       files: {
         read(path) {
-          const image = images[path];
+          const image = images[path] ?? (path === SPIN ? readFileSync(SPIN) : undefined);
           if (image === undefined) throw new ToolstackError(`${path}: there is no such file`);
           return image;
         },
@@ -278,6 +280,26 @@ t.test('names, vCPUs and schedules', (t) => {
     on_crash: 'destroy',
   });
   t.throws(() => host.ask('set_ratelimit', { us: 5 }), { message: 'Ratelimit out of range, valid range is from 100 to 500000' });
+  t.end();
+});
+
+t.test('a guest uses the vCPUs that it is asked to use', (t) => {
+  const host = new TestHost('[host]\nmemory = "64M"\ncores = 4\n');
+  host.create('a', `kernel="${SPIN}"`, 'vcpus=2', 'maxvcpus=4', 'cmdline="work=100"');
+  const online = (): unknown => (host.ask('vcpus', { domain: 'a' }) as { online: boolean }[]).map((vcpu) => vcpu.online);
+  const yes = true;
+  const no = false;
+  host.run(100);
+  t.same(online(), [yes, yes, no, no]);
+  for (const [count, expected] of [
+    [4, [yes, yes, yes, yes]],
+    [1, [yes, no, no, no]],
+    [3, [yes, yes, yes, no]],
+  ] as const) {
+    host.ask('set_vcpus', { domain: 'a', count });
+    host.run(100);
+    t.same(online(), expected, `vcpu-set a ${count}`);
+  }
   t.end();
 });
 
