@@ -122,6 +122,23 @@ t.test('info -n', async (t) => {
   t.equal(await printed('info', answer, [], { numa: true }), table);
 });
 
+/** What it writes when the host answers so, one after the other. */
+async function shownByTop(snapshots: unknown[], flags: Flags): Promise<string> {
+  let out = '';
+  const write = process.stdout.write;
+  const client = { ask: () => Promise.resolve(snapshots.shift()) } as unknown as Client;
+  process.stdout.write = ((text: string) => {
+    out += text;
+    return true;
+  }) as typeof write;
+  try {
+    await verbs.find((verb) => verb.name === 'top')!.run(client, [], { batch: true, ...flags });
+  } finally {
+    process.stdout.write = write;
+  }
+  return out;
+}
+
 t.test('top -b', async (t) => {
   const GIB = 1024 * 1024;
   const batches = tablesOf('xentop -b -i 2 -d 1')[0]!.split(/(?=^ +NAME)/m);
@@ -141,26 +158,29 @@ t.test('top -b', async (t) => {
       memory_kib: Number(memory),
       max_memory_kib: Number(maxmem),
       max_vcpus: Number(vcpus),
-      nets: 0,
-      net_counts: [0, 0],
-      vbds: 0,
-      vbd_counts: [0, 0, 0, 0],
+      nets: [],
+      vbds: [],
       vcpu_loads: [],
     })),
   }));
-  let out = '';
-  const write = process.stdout.write;
-  const client = { ask: () => Promise.resolve(snapshots.shift()) } as unknown as Client;
-  process.stdout.write = ((text: string) => {
-    out += text;
-    return true;
-  }) as typeof write;
-  try {
-    await verbs.find((verb) => verb.name === 'top')!.run(client, [], { batch: true, iterations: '2', delay: '0.001' });
-  } finally {
-    process.stdout.write = write;
-  }
-  t.equal(out, batches.join(''));
+  t.equal(await shownByTop(snapshots, { iterations: '2', delay: '0.001' }), batches.join(''));
+});
+
+t.test('top -b -v -n -x', async (t) => {
+  const vcpu_loads = Array.from({ length: 7 }, (_, vcpu) => ({ vcpu, online: vcpu !== 2, cpu_time: vcpu * 1e9 }));
+  const nets = [{ rx_bytes: 4096, rx_packets: 3, tx_bytes: 12_345_678, tx_packets: 9 }];
+  const vbds = [{ dev: 51712, rd_reqs: 1, wr_reqs: 2, rd_sects: 8, wr_sects: 16 }];
+  const domain = { domid: 1, name: 'a', cpu_time: 0, memory_kib: 4096, max_memory_kib: 4096, max_vcpus: 7, nets, vbds, vcpu_loads };
+  const snapshot = { now: 0, total_kib: 8192, domains: [domain] };
+  const lines = (await shownByTop([snapshot], { iterations: '1', vcpus: true, networks: true, vbds: true })).split('\n');
+  t.match(lines[1], / 7 {4}1 {4}12056 {8}4 {4}1 {8}0 {8}1 {8}2 {10}8 {9}16 {4}0$/, 'their sums are columns');
+  t.same(lines.slice(2), [
+    'VCPUs(sec):   0:          0s  1:          1s  3:          3s  4:          4s',
+    '          5:          5s  6:          6s',
+    'Net0 RX:     4096bytes        3pkts        0err        0drop  TX: 12345678bytes        9pkts        0err        0drop',
+    'VBD BlkBack 51712 [ca: 0]  OO:        0   RD:        1   WR:        2   RSECT:          8   WSECT:         16',
+    '',
+  ]);
 });
 
 t.test('README lists the verbs as they are', (t) => {

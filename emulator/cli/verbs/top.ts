@@ -2,7 +2,7 @@
 import type { RunqueueInfo } from '../../toolstack/scheduling.ts';
 import type { Client } from '../../toolstack/socket_client.ts';
 import { ToolstackError } from '../../toolstack/toolstack_error.ts';
-import type { ListedDomain, Top, TopDomain } from '../../toolstack/top_info.ts';
+import type { ListedDomain, Top, TopDomain, TopNet, TopVbd } from '../../toolstack/top_info.ts';
 import { openKeyboard } from '../keyboard.ts';
 import { type Flags, linesOf, pad, type Verb } from './verb.ts';
 
@@ -52,6 +52,9 @@ function stateOf({ dying, shutdown, shutdown_reason, blocked, paused, running }:
   ].join('');
 }
 
+const sumOf = <K extends string>(list: readonly Readonly<Record<K, number>>[], key: K): number =>
+  list.reduce((sum, each) => sum + each[key], 0);
+
 // biome-ignore format: a table
 const COLUMNS: readonly Column[] = [
   ['STATE',      6, stateOf],
@@ -62,15 +65,15 @@ const COLUMNS: readonly Column[] = [
   ['MAXMEM(k)', 10, ({ max_memory_kib }) => max_memory_kib],
   ['MAXMEM(%)',  9, ({ max_memory_kib }, { now }) => percent(max_memory_kib, now.total_kib)],
   ['VCPUS',      5, ({ max_vcpus }) => max_vcpus],
-  ['NETS',       4, ({ nets }) => nets],
-  ['NETTX(k)',   8, ({ net_counts }) => Math.floor(net_counts[0]! / 1024)],
-  ['NETRX(k)',   8, ({ net_counts }) => Math.floor(net_counts[1]! / 1024)],
-  ['VBDS',       4, ({ vbds }) => vbds],
+  ['NETS',       4, ({ nets }) => nets.length],
+  ['NETTX(k)',   8, ({ nets }) => Math.floor(sumOf(nets, 'tx_bytes') / 1024)],
+  ['NETRX(k)',   8, ({ nets }) => Math.floor(sumOf(nets, 'rx_bytes') / 1024)],
+  ['VBDS',       4, ({ vbds }) => vbds.length],
   ['VBD_OO',     8, () => 0],
-  ['VBD_RD',     8, ({ vbd_counts }) => vbd_counts[0]!],
-  ['VBD_WR',     8, ({ vbd_counts }) => vbd_counts[1]!],
-  ['VBD_RSECT', 10, ({ vbd_counts }) => vbd_counts[2]!],
-  ['VBD_WSECT', 10, ({ vbd_counts }) => vbd_counts[3]!],
+  ['VBD_RD',     8, ({ vbds }) => sumOf(vbds, 'rd_reqs')],
+  ['VBD_WR',     8, ({ vbds }) => sumOf(vbds, 'wr_reqs')],
+  ['VBD_RSECT', 10, ({ vbds }) => sumOf(vbds, 'rd_sects')],
+  ['VBD_WSECT', 10, ({ vbds }) => sumOf(vbds, 'wr_sects')],
   ['SSID',       4, () => 0],
 ];
 
@@ -95,13 +98,37 @@ function rowsOf(at: Moment, flags: Flags, columns = COLUMNS): string[] {
   return domains.flatMap((domain, i) => {
     const name = flags.fullName === true ? domain.name : domain.name.slice(0, NAME_WIDTH);
     const row = [pad(name, NAME_WIDTH), ...columns.map(([, width, value]) => pad(value(domain, at), width))].join(' ');
-    return [...(flags.repeatHeader === true && i > 0 ? [header(columns)] : []), row, ...(flags.vcpus === true ? [vcpuLine(domain)] : [])];
+    return [
+      ...(flags.repeatHeader === true && i > 0 ? [header(columns)] : []),
+      row,
+      ...(flags.vcpus === true ? vcpuLines(domain) : []),
+      ...(flags.networks === true ? domain.nets.map(netLine) : []),
+      ...(flags.vbds === true ? domain.vbds.map(vbdLine) : []),
+    ];
   });
 }
 
-function vcpuLine({ vcpu_loads }: TopDomain): string {
-  const online = vcpu_loads.filter((each) => each.online);
-  return `VCPUs(sec): ${online.map(({ vcpu, cpu_time }) => ` ${pad(vcpu, 2)}: ${pad(Math.floor(cpu_time / 1e9), 10)}s`).join('')}`;
+/** Five vCPUs a line. */
+function vcpuLines({ vcpu_loads }: TopDomain): string[] {
+  const lines = ['VCPUs(sec): '];
+  for (const { vcpu, online, cpu_time } of vcpu_loads) {
+    if (!online) continue;
+    if (vcpu !== 0 && vcpu % 5 === 0) lines.push('        ');
+    lines.push(`${lines.pop()} ${pad(vcpu, 2)}: ${pad(Math.floor(cpu_time / 1e9), 10)}s`);
+  }
+  return lines;
+}
+
+function netLine({ rx_bytes, rx_packets, tx_bytes, tx_packets }: TopNet, id: number): string {
+  const counts = (bytes: number, packets: number): string =>
+    `${pad(bytes, 8)}bytes ${pad(packets, 8)}pkts ${pad(0, 8)}err ${pad(0, 8)}drop`;
+  return `Net${id} RX: ${counts(rx_bytes, rx_packets)}  TX: ${counts(tx_bytes, tx_packets)}`;
+}
+
+function vbdLine({ dev, rd_reqs, wr_reqs, rd_sects, wr_sects }: TopVbd): string {
+  const number = `[${pad((dev >> 8).toString(16), 2)}:${pad((dev & 0xff).toString(16), 2)}]`;
+  const requests = `OO: ${pad(0, 8)}   RD: ${pad(rd_reqs, 8)}   WR: ${pad(wr_reqs, 8)}`;
+  return `VBD BlkBack ${pad(dev, 4)} ${number}  ${requests}   RSECT: ${pad(rd_sects, 10)}   WSECT: ${pad(wr_sects, 10)}`;
 }
 
 /** What xentop shows above the table. */
@@ -158,10 +185,20 @@ async function showBatches(client: Client, flags: Flags, iterations: number, del
   return undefined;
 }
 
-async function showLive(client: Client, flags: Flags, iterations: number, delayMs: number): Promise<undefined> {
+/** xentop's keys, and what they show or hide. */
+const TOGGLES: Readonly<Record<string, string>> = { n: 'networks', b: 'vbds', v: 'vcpus', r: 'repeatHeader' };
+
+async function showLive(client: Client, given: Flags, iterations: number, delayMs: number): Promise<undefined> {
+  const flags = { ...given };
   let wantsToLeave = false;
+  let isChanged = false;
   const keyboard = openKeyboard((keys) => {
-    wantsToLeave ||= keys.includes(0x71) || keys.includes(0x03);
+    for (const key of Buffer.from(keys).toString('latin1').toLowerCase()) {
+      const name = TOGGLES[key];
+      if (name !== undefined) flags[name] = flags[name] !== true;
+      isChanged ||= name !== undefined;
+      wantsToLeave ||= key === 'q' || key === '\x03';
+    }
   });
   process.stdout.write('\x1b[?1049h\x1b[?25l');
   try {
@@ -171,7 +208,8 @@ async function showLive(client: Client, flags: Flags, iterations: number, delayM
       process.stdout.write(screen({ now, before }, flags));
       before = now;
       const until = performance.now() + delayMs;
-      for (let left = delayMs; left > 0 && !wantsToLeave && !keyboard.wantsToLeave; left = until - performance.now())
+      isChanged = false;
+      for (let left = delayMs; left > 0 && !wantsToLeave && !isChanged && !keyboard.wantsToLeave; left = until - performance.now())
         await keyboard.wait(left);
     }
   } finally {
@@ -185,7 +223,7 @@ export const topVerbs: readonly Verb[] = [
   {
     name: 'top',
     parameters: '',
-    description: 'watch the domains (q leaves)',
+    description: 'watch the domains (n, b, v and r show networks, disks, vCPUs and headers or hide them, q leaves)',
     flags: [
       ['-b, --batch', 'print one table after the other'],
       ['-i, --iterations <count>', 'end after so many; 0, the default: never'],
