@@ -170,7 +170,7 @@ t.test('a bzImage is opened, and its payload unpacked', async (t) => {
 t.test('compressed data that is damaged is refused or unpacks to something, and breaks nothing', async (t) => {
   for (const [name, base64] of Object.entries(compressedCalls)) {
     const file = Buffer.from(base64, 'base64');
-    for (let at = 6; at < file.length; at++) {
+    for (let at = 6; at < file.length; at += 5) {
       const damaged = Buffer.from(file);
       damaged[at]! ^= 0x55;
       unwrapKernel(damaged);
