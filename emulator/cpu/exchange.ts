@@ -41,13 +41,22 @@ function exchangeFunction(): FunctionBody {
   return f;
 }
 
+/** All that is the processor's between two instructions: no helper's arguments, nothing halfway to memory. */
+const REGISTER_RANGES: readonly (readonly [start: number, end: number])[] = [
+  [L.CONTEXT_START, L.ARGS],
+  [L.LINK_FROM, L.STATE_END],
+  [L.SYSTEM, L.CONTEXT_END],
+];
+
 function exchangeRegisters(f: FunctionBody): void {
-  for (let at = L.CONTEXT_START; at < L.CONTEXT_END; ) {
-    const [type, size] = L.CONTEXT_END - at >= 16 ? ['v128', 16] : ['i64', 8];
-    const kept = at - L.CONTEXT_START + REGISTERS;
-    f.get(FROM).i32(0).mem(`${type}.load`, at).mem(`${type}.store`, kept);
-    f.i32(0).get(TO).mem(`${type}.load`, kept).mem(`${type}.store`, at);
-    at += size;
+  for (const [start, end] of REGISTER_RANGES) {
+    for (let at = start; at < end; ) {
+      const [type, size] = end - at >= 16 ? ['v128', 16] : ['i64', 8];
+      const kept = at - L.CONTEXT_START + REGISTERS;
+      f.get(FROM).i32(0).mem(`${type}.load`, at).mem(`${type}.store`, kept);
+      f.i32(0).get(TO).mem(`${type}.load`, kept).mem(`${type}.store`, at);
+      at += size;
+    }
   }
 }
 

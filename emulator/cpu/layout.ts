@@ -54,6 +54,7 @@ export const SEG_WRITABLE = STATE + 0xfc;
 export const TLB_STAC = STATE + 0x104;
 /** What holds interrupts back (state.ts, ACTIVITY_*). */
 export const ACTIVITY = STATE + 0x100;
+export const STATE_END = STATE + 0x108;
 /** Segment bases by number (es cs ss ds fs gs), 8 bytes each; valid range of offsets for 32-bit accesses after them. */
 export const SEG_BASE = STATE + 0x50;
 export const SEG_LOW = STATE + 0x80;

@@ -21,8 +21,8 @@ export interface RunClock extends VirtualClock {
   nowAt(instructions: number): number;
   /** About how many instructions fit before `deadline`: at least 1. */
   instructionsUntil(deadline: number): number;
-  /** Another core acts from here on, and it is `ns` there; a clock that follows the host's has one time for all. */
-  turnTo(ns: number): void;
+  /** Another core acts from here on, and it is `ns` there; a clock that follows the host's has one time for all: which it is. */
+  turnTo(ns: number): number;
   /** Every core is idle until `deadline`: whether time is there now. False: the host must really wait. */
   idleUntil(deadline: number): boolean;
 }
@@ -64,8 +64,9 @@ export class InstructionClock implements RunClock {
     return Math.min(0x7fff_ffff, Math.max(1, Math.ceil((deadline - this.ns) / NS_PER_INSTRUCTION)));
   }
 
-  turnTo(ns: number): void {
+  turnTo(ns: number): number {
     this.#offset = ns - this.#instructions() * NS_PER_INSTRUCTION;
+    return ns;
   }
 
   idleUntil(deadline: number): boolean {
@@ -107,7 +108,9 @@ export class WallClock implements RunClock {
     return WALL_SLICE;
   }
 
-  turnTo(_ns: number): void {}
+  turnTo(_ns: number): number {
+    return this.ns;
+  }
 
   idleUntil(deadline: number): boolean {
     return this.ns >= deadline;

@@ -132,8 +132,7 @@ export class Cores<T extends Schedulable> {
 
   #act(core: Core<T>, ns: number): void {
     this.active = core;
-    this.#options.clock.turnTo(ns);
-    core.ns = this.#options.clock.ns;
+    core.ns = this.#options.clock.turnTo(ns);
   }
 
   /** The core that is furthest behind, of those that are not idle. */
