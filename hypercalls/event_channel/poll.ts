@@ -45,8 +45,9 @@ export function stopPolling(host: Host, vcpu: Vcpu): void {
 /** What it waits for: a port, ANY_PORT, or 0 for nothing. */
 export const polledPort = (vcpu: Vcpu): number => polling.of(vcpu).port;
 
-/** Wakes `vcpu`, whatever it waits for. */
+/** Wakes `vcpu`, whatever it waits for. One that polls is blocked, too. */
 export function kick(host: Host, vcpu: Vcpu): void {
+  if (!vcpu.isBlocked) return;
   stopPolling(host, vcpu);
   host.wake(vcpu);
 }
@@ -55,6 +56,7 @@ export function kick(host: Host, vcpu: Vcpu): void {
 export function wakePollers(host: Host, { vcpus }: Domain, port: number): void {
   for (let i = 0; i < vcpus.length; i++) {
     const vcpu = vcpus[i]!;
+    if (!vcpu.isBlocked) continue;
     const waitsFor = polling.of(vcpu).port;
     if (waitsFor === ANY_PORT || waitsFor === port) kick(host, vcpu);
   }
