@@ -176,8 +176,9 @@ function performNested(context: Context, nr: number, view: DataView, at: number)
   return outcome;
 }
 
-/** As takeArguments. */
+/** As takeArguments, but what a call without any finds there stays. */
 function readArguments(view: DataView, at: number, count: number): void {
+  if (count === 0) return;
   const to = registerWords;
   to[0] = view.getInt32(at, true);
   to[1] = view.getInt32(at + 4, true);
