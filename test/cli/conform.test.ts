@@ -105,14 +105,14 @@ t.test('what npm packs is enough, and a difference shows both answers and fails'
 });
 
 t.test("a user's mistake is one line, status 1", async (t) => {
-  for (const [args, message] of [
-    [['conform', 'nobody'], /the suite has no guest 'nobody'; it has batches, cpu, /],
-    [['conform', 'version', '--filter', '('], /--filter .* Give a regular expression/],
-    [['conform', 'version', '--filter', 'no such text'], /no check matches/],
-    [['conform', '--as', 'dom1'], /Allowed choices are domU, dom0/],
-    [['conform', '--tap', '--json'], /cannot be used with/],
+  for (const [run, args, message] of [
+    [runBeneath, ['conform', 'nobody'], /the suite has no guest 'nobody'; it has batches, cpu, /],
+    [beneath, ['conform', 'version', '--filter', '('], /--filter .* Give a regular expression/],
+    [runBeneath, ['conform', 'version', '--filter', 'no such text'], /no check matches/],
+    [beneath, ['conform', '--as', 'dom1'], /Allowed choices are domU, dom0/],
+    [beneath, ['conform', '--tap', '--json'], /cannot be used with/],
   ] as const) {
-    const { status, stdout, stderr } = await runBeneath(args);
+    const { status, stdout, stderr } = await run(args);
     t.equal(status, 1, args.join(' '));
     t.match(stderr, message);
     t.match(stderr, /^beneath: [^\n]+\n$/);

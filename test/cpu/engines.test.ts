@@ -10,6 +10,7 @@ import { makeProgram } from '../support/random/generate.ts';
 import { differences, layOut, Run } from '../support/random/run.ts';
 import { makeWorld } from '../support/random/world.ts';
 import { A, D, G, NX, P, PageTables, RW, US } from '../support/tables.ts';
+import { quickOr } from '../support/thorough.ts';
 
 const HOTNESS = 50;
 
@@ -154,7 +155,7 @@ t.test('a restored snapshot goes on as the CPU it was taken of, whatever the eng
   const worlds = engineKinds.map((engine) => makeWorld({ engine, hotness: HOTNESS }));
   const failures: string[] = [];
   let programs = 0;
-  for (let seed = 1; programs < 40; seed++) {
+  for (let seed = 1; programs < quickOr(20, 40); seed++) {
     const program = makeProgram(seed);
     if (!program.setting.hasIdt) continue;
     const [from, to] = programs % 2 ? [worlds[0]!, worlds[1]!] : [worlds[1]!, worlds[0]!];

@@ -3,7 +3,7 @@ import t from 'tap';
 import { soak } from '../support/soak.ts';
 import { quickOr } from '../support/thorough.ts';
 
-const SECONDS = quickOr(6, 20);
+const SECONDS = quickOr(3, 20);
 const seed = Number(process.env.SOAK_SEED ?? Date.now() % 0x7fff_ffff);
 
 t.setTimeout(300_000);

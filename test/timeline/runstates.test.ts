@@ -10,10 +10,11 @@ import type { Vcpu } from '../../emulator/vcpu.ts';
 import { RUNSTATE_offline } from '../../hypercalls/abi/vcpu.ts';
 import { readRunstate } from '../../hypercalls/vcpu/runstate.ts';
 import { Random } from '../support/random/encode.ts';
+import { quickOr } from '../support/thorough.ts';
 import { TracedHost } from './traced_host.ts';
 
 const MS = 1_000_000;
-const SEEDS = 10;
+const SEEDS = quickOr(5, 10);
 const STEPS = 12;
 
 t.setTimeout(300_000);
