@@ -166,14 +166,12 @@ function performNested(context: Context, nr: number, view: DataView, at: number)
   const implementation = implementations[nr];
   const count = implementation === undefined ? MAX_ARGUMENTS : implementation.paramCount;
   const outer = depth * ARGUMENT_WORDS;
-  // readArguments writes two registers at least.
-  const words = count < 2 ? 4 : 2 * count;
   depth++;
-  copyWords(outerWords, outer, registerWords, 0, words);
+  copyWords(outerWords, outer, registerWords, 0, 2 * count);
   readArguments(view, at, count);
   const outcome = perform(context, nr, implementation, count);
   if (outcome === MADE_AGAIN) left.set(count);
-  copyWords(registerWords, 0, outerWords, outer, words);
+  copyWords(registerWords, 0, outerWords, outer, 2 * count);
   depth--;
   return outcome;
 }
