@@ -24,6 +24,15 @@ const compressions: readonly Compression[] = [
   { name: 'zstd',  magic: [0x28, 0xb5, 0x2f, 0xfd],             unpack: (bytes) => unpackZstd(bytes), isStrict: true },
 ];
 
+/** The last that was unpacked, as long as nobody needs the memory: a host creates many domains of one kernel. */
+let last: WeakRef<{ readonly packed: Uint8Array; readonly unpacked: Uint8Array }> | undefined;
+
+function isSame(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
+
 /**
  * What `bytes` hold, or as they are if they are not compressed. `sizeBehind`: so many bytes at the end are not of the
  * compressed data, unless the format has its size there itself.
@@ -33,8 +42,12 @@ export function decompress(bytes: Uint8Array, what: string, sizeBehind = 0): Uin
   if (found === undefined) return bytes;
   const { name, isStrict, unpack } = found;
   if (unpack === undefined) return new ImageError(`${what} compressed with ${name}: not supported`, 'unpack it first');
+  const known = last?.deref();
+  if (known !== undefined && isSame(known.packed, bytes)) return known.unpacked;
   try {
-    return unpack(isStrict ? bytes.subarray(0, bytes.length - sizeBehind) : bytes);
+    const unpacked = unpack(isStrict ? bytes.subarray(0, bytes.length - sizeBehind) : bytes);
+    last = new WeakRef({ packed: bytes, unpacked });
+    return unpacked;
   } catch (error) {
     return new ImageError(`${what} compressed with ${name} cannot be unpacked: ${(error as Error).message}`, 'copy the file again');
   }
