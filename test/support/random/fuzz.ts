@@ -1,6 +1,7 @@
 /** Runs many programs, each in two worlds; what fails is made small and printed. */
 import type { EngineKind } from '../../../emulator/cpu/index.ts';
-import { makeProgram, type Phase, type Program } from './generate.ts';
+import { makeProgram } from './generate.ts';
+import type { Phase, Program } from './program.ts';
 import { compare, type Divergence } from './run.ts';
 import { print, shrink } from './shrink.ts';
 import { makeWorld, type World } from './world.ts';

@@ -4,7 +4,7 @@ import type { Exit } from '../../../emulator/cpu/exit.ts';
 import * as L from '../../../emulator/cpu/layout.ts';
 import { makeRandom } from '../vectors.ts';
 import { le, type Target } from './encode.ts';
-import { type Phase, type Program, TARGETS } from './generate.ts';
+import { type Phase, type Program, TARGETS } from './program.ts';
 import {
   CODE,
   CODE_ALIAS,

@@ -1,6 +1,6 @@
 /** Makes a failing program smaller while it still fails, and prints it as assembly. */
 import { Capstone, Const, loadCapstone } from 'capstone-wasm';
-import type { Piece, Program } from './generate.ts';
+import type { Piece, Program } from './program.ts';
 import { layOut } from './run.ts';
 import { CODE } from './world.ts';
 
