@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util';
 import { asJson, type Figure, type Group, printTable } from './figure.ts';
 import { benchBoot } from './groups/boot.ts';
 import { benchCpu } from './groups/cpu.ts';
-import { benchHost, DOMAIN_MEMORY_RUN, memoryOfDomain } from './groups/host.ts';
+import { benchHost, DOMAIN_MEMORY_RUN, HOST_RUN, memoryOfDomain, runPlay } from './groups/host.ts';
 import { benchHotness } from './groups/hotness.ts';
 import { benchHypercall, HYPERCALL_RUN, runCalls } from './groups/hypercall.ts';
 import { benchInterpreter } from './groups/interpreter.ts';
@@ -33,6 +33,10 @@ if (process.argv[2] === MEMORY_RUN) {
 }
 if (process.argv[2] === DOMAIN_MEMORY_RUN) {
   process.stdout.write(String(memoryOfDomain()));
+  process.exit(0);
+}
+if (process.argv[2] === HOST_RUN) {
+  process.stdout.write(String(runPlay(process.argv[3]!)));
   process.exit(0);
 }
 if (process.argv[2] === HYPERCALL_RUN) {

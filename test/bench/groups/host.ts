@@ -12,6 +12,7 @@ import { Machine } from '../../../emulator/machine.ts';
 import { runSlice } from '../../../emulator/run.ts';
 import { SHUTDOWN_poweroff } from '../../../hypercalls/abi/sched.ts';
 import type { BenchOptions, Figure } from '../figure.ts';
+import { nanosecondsEach } from '../slices.ts';
 
 /** The argument with which the bench calls itself. */
 export const DOMAIN_MEMORY_RUN = 'domain-memory-run';
@@ -58,25 +59,37 @@ function speed(domains: number): number {
   return (host.clock.ns - start) / 1e6 / ms;
 }
 
-/** Milliseconds until the last of `domains`, which all run `command` that often, is done. */
-function untilDone(image: string, commands: readonly string[], cores: number): number {
+/** What domains do again and again, in a process of its own: `node bench.mjs HOST_RUN NAME`. */
+export const HOST_RUN = 'host-run';
+const YIELDS = 400_000;
+const ROUND_TRIPS = 300_000;
+
+interface Play {
+  readonly image: string;
+  /** Of each domain; when the last one is done, so are all. */
+  readonly commands: readonly string[];
+  readonly cores: number;
+  readonly count: number;
+}
+
+const plays: Readonly<Record<string, Play>> = {
+  yield: { image: calls, commands: [`yield ${YIELDS}`], cores: 1, count: YIELDS },
+  switch: { image: calls, commands: [`yield ${YIELDS}`, `yield ${YIELDS}`], cores: 1, count: 2 * YIELDS },
+  pingpong: { image: pingpong, commands: ['serve 2', `play 1 ${ROUND_TRIPS}`], cores: 2, count: ROUND_TRIPS },
+};
+
+/** Nanoseconds each. */
+export function runPlay(name: string): number {
+  const { image, commands, cores, count } = plays[name]!;
   const host = makeHost(commands.length, cores);
   const domains = commands.map((command) => addDomain(host, image, command));
-  const last = domains.at(-1)!;
-  const ms = time(() => runUntil(host, () => last.shutdownReason !== undefined));
-  if (last.shutdownReason !== SHUTDOWN_poweroff) throw new Error('bug: the bench guest does not end as it should');
-  return ms;
+  const ns = nanosecondsEach(host, count);
+  if (domains.at(-1)!.shutdownReason !== SHUTDOWN_poweroff) throw new Error('bug: the bench guest does not end as it should');
+  return ns;
 }
 
-/** Of the difference of a short and a long run, so that the start does not count: nanoseconds each. */
-function each(run: (count: number) => number, count: number): number {
-  const short = run(count);
-  return ((run(5 * count) - short) / (4 * count)) * 1e6;
-}
-
-const yields = (domains: number) => each((count) => untilDone(calls, new Array<string>(domains).fill(`yield ${count}`), 1), 50_000);
-
-const roundTrips = (): number => each((count) => untilDone(pingpong, ['serve 2', `play 1 ${count}`], 2), 20_000);
+const inOwnProcess = (...args: readonly string[]): number =>
+  Number(execFileSync(process.execPath, [fileURLToPath(import.meta.url), ...args], { encoding: 'utf8' }));
 
 function creation(): number {
   const host = makeHost(2, 1, 32 * MIB);
@@ -111,22 +124,20 @@ export async function benchHost({ rounds }: BenchOptions): Promise<Figure[]> {
     {
       name: 'a vCPU switch: yield to another domain, less a yield to nobody',
       unit: 'ns',
-      values: repeat(() => yields(2) / 2 - yields(1)),
+      values: repeat(() => inOwnProcess(HOST_RUN, 'switch') - inOwnProcess(HOST_RUN, 'yield')),
       goal: MICROSECONDS,
     },
     {
       name: 'event-channel ping-pong of two domains on two cores, round trip',
       unit: 'ns',
-      values: repeat(roundTrips),
+      values: repeat(() => inOwnProcess(HOST_RUN, 'pingpong')),
       goal: 3 * MICROSECONDS,
     },
     { name: 'creation of a domain of 32 MiB', unit: 'ms', values: repeat(creation), goal: 20 },
     {
       name: 'memory of the host for a domain, beside its RAM',
       unit: 'KiB',
-      values: repeat(() =>
-        Number(execFileSync(process.execPath, [fileURLToPath(import.meta.url), DOMAIN_MEMORY_RUN], { encoding: 'utf8' })),
-      ),
+      values: repeat(() => inOwnProcess(DOMAIN_MEMORY_RUN)),
       goal: 2048,
     },
   ];

@@ -7,9 +7,9 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Domain } from '../../../emulator/domain.ts';
 import { Machine } from '../../../emulator/machine.ts';
-import { runSlice } from '../../../emulator/run.ts';
 import { SHUTDOWN_poweroff } from '../../../hypercalls/abi/sched.ts';
-import { type BenchOptions, type Figure, median } from '../figure.ts';
+import type { BenchOptions, Figure } from '../figure.ts';
+import { nanosecondsEach } from '../slices.ts';
 
 interface Kind {
   /** As calls.c names it. */
@@ -41,8 +41,6 @@ const guest = 'test/bench/guests/calls.elf';
 
 /** A run in a process of its own: `node bench.mjs HYPERCALL_RUN CALL COUNT`. */
 export const HYPERCALL_RUN = 'hypercall-run';
-const WARM_UP = 0.2;
-const SLICE = 200_000;
 
 /** Nanoseconds a call, the median of the run's slices; undefined when one did not answer as it should. */
 export function runCalls(call: string, count: number): number | undefined {
@@ -50,18 +48,8 @@ export function runCalls(call: string, count: number): number | undefined {
   const spec = { name: 'calls', isInitial: false, memorySize: 16 << 20, cmdline: `${call} ${count}` };
   const domain = machine.createPvDomain(readFileSync(guest), spec);
   if (!(domain instanceof Domain)) throw new Error(domain.message);
-  const slices: { readonly instructions: number; readonly ms: number }[] = [];
-  for (let isRunning = true, instructions = 0, ms = performance.now(); isRunning; ) {
-    isRunning = runSlice(machine, SLICE).kind === 'running';
-    const now = { instructions: machine.cpu.instructionCount, ms: performance.now() };
-    slices.push({ instructions: now.instructions - instructions, ms: now.ms - ms });
-    ({ instructions, ms } = now);
-  }
-  // A call takes as many instructions as any other.
-  const perCall = machine.cpu.instructionCount / count;
-  const counted = slices.slice(Math.ceil(slices.length * WARM_UP), -1);
-  const times = counted.map(({ instructions, ms }) => (ms * 1e6 * perCall) / instructions);
-  return domain.shutdownReason === SHUTDOWN_poweroff ? median(times) : undefined;
+  const ns = nanosecondsEach(machine, count);
+  return domain.shutdownReason === SHUTDOWN_poweroff ? ns : undefined;
 }
 
 export async function benchHypercall({ rounds, note }: BenchOptions): Promise<Figure[]> {
