@@ -1,6 +1,7 @@
 /** The files of a host's domains, as this user may read and write them. */
 import { closeSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { deflateSync, inflateSync } from 'node:zlib';
+import { promisify } from 'node:util';
+import { deflate, inflateSync, type ZlibOptions } from 'node:zlib';
 import type { HostFiles } from '../toolstack/toolstack.ts';
 import { ToolstackError } from '../toolstack/toolstack_error.ts';
 import { DiskFile } from './disk_file.ts';
@@ -13,21 +14,29 @@ class HostDisk extends DiskFile {
   }
 }
 
+const deflateSlowly: (bytes: Uint8Array, options: ZlibOptions) => Promise<Buffer> = promisify(deflate);
+
 export const hostFiles: HostFiles = {
   read: (path, what) => orRefusal(() => readUserFile(path, what)),
   openDisk: (disk) => orRefusal(() => new HostDisk(disk)),
   write,
-  replace(path, parts) {
+  async replace(path, parts) {
     const unfinished = `${path}.part`;
     try {
-      write(unfinished, parts);
+      const file = openSync(unfinished, 'w', 0o600);
+      try {
+        for await (const part of parts) writeAll(file, part);
+      } finally {
+        closeSync(file);
+      }
       renameSync(unfinished, path);
     } catch (error) {
       rmSync(unfinished, { force: true });
       throw error instanceof ToolstackError ? error : new ToolstackError(`${path} cannot be written: ${reasonOf(error)}`);
     }
   },
-  pack: (bytes) => deflateSync(bytes, { level: 1 }),
+  // In one go: each further chunk would wait for a slice of the domains.
+  pack: (bytes) => deflateSlowly(bytes, { level: 1, chunkSize: bytes.length + 65536 }),
   unpack(bytes, most) {
     try {
       return inflateSync(bytes, { maxOutputLength: Math.max(1, most) });
@@ -45,12 +54,16 @@ function write(path: string, parts: Iterable<Uint8Array>): void {
     throw new ToolstackError(`${path} cannot be written: ${reasonOf(error)}`);
   }
   try {
-    for (const part of parts) for (let done = 0; done < part.length; ) done += writeSync(file, part, done);
+    for (const part of parts) writeAll(file, part);
   } catch (error) {
     throw error instanceof ToolstackError ? error : new ToolstackError(`${path} cannot be written: ${reasonOf(error)}`);
   } finally {
     closeSync(file);
   }
+}
+
+function writeAll(file: number, part: Uint8Array): void {
+  for (let done = 0; done < part.length; ) done += writeSync(file, part, done);
 }
 
 function orRefusal<T>(act: () => T): T {

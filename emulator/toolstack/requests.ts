@@ -191,11 +191,12 @@ export const operations: Readonly<Record<string, Operation>> = {
     return { domid, was_paused: host.toolstack.unpause(domid) };
   },
   rename: nothing((host, given) => host.toolstack.rename(domidOf(host, given), textOf(given, 'to'))),
-  save: nothing((host, given, tell) => {
+  save: async (host, given, tell) => {
     const { afterwards = 'destroy' } = given;
     if (afterwards !== 'destroy' && afterwards !== 'run' && afterwards !== 'pause') wrong('afterwards', 'word of destroy, run and pause');
-    else saveToFile(host.toolstack, recordOf(host, given), textOf(given, 'file'), afterwards, tell);
-  }),
+    else await saveToFile(host.toolstack, recordOf(host, given), textOf(given, 'file'), afterwards, tell);
+    return {};
+  },
   restore: ({ toolstack }, given) => {
     const options = { isPaused: given.paused === true, isPreserved: given.preserved === true };
     const { domain, ...rings } = restoreFromFile(toolstack, textOf(given, 'file'), options);

@@ -8,7 +8,8 @@ import { ToolstackError } from './toolstack_error.ts';
 
 /** Of another program's making, and unpacking ends at `most` bytes. What cannot be unpacked is undefined. */
 export interface Packing {
-  pack(bytes: Uint8Array): Uint8Array;
+  /** Beside everything else that this process does. */
+  pack(bytes: Uint8Array): Promise<Uint8Array>;
   unpack(bytes: Uint8Array, most: number): Uint8Array | undefined;
 }
 
@@ -32,7 +33,7 @@ const crcTable = Uint32Array.from({ length: 256 }, (_, byte) => {
 
 function crc32(bytes: Uint8Array): number {
   let crc = -1;
-  for (const byte of bytes) crc = (crc >>> 8) ^ crcTable[(crc ^ byte) & 0xff]!;
+  for (let i = 0; i < bytes.length; i++) crc = (crc >>> 8) ^ crcTable[(crc ^ bytes[i]!) & 0xff]!;
   return ~crc >>> 0;
 }
 
@@ -43,12 +44,12 @@ const u32s = (...values: number[]): Uint8Array => {
 };
 
 /** The file, piece by piece; `progress` is told how much of it has been taken, from 0 to 1. */
-export function* writeSaveFile(data: unknown, { pack }: Packing, progress?: (done: number) => void): Generator<Uint8Array> {
+export async function* writeSaveFile(data: unknown, { pack }: Packing, progress?: (done: number) => void): AsyncGenerator<Uint8Array> {
   const bytes = encode(data);
   yield MAGIC;
   yield u32s(SAVE_VERSION, bytes.length);
   for (let at = 0; at < bytes.length; at += PART_SIZE) {
-    const packed = pack(bytes.subarray(at, at + PART_SIZE));
+    const packed = await pack(bytes.subarray(at, at + PART_SIZE));
     yield u32s(packed.length, crc32(packed));
     yield packed;
     progress?.(Math.min(1, (at + PART_SIZE) / bytes.length));

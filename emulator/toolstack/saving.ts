@@ -29,13 +29,14 @@ export interface SaveProgress {
   readonly total: number;
 }
 
-export function saveToFile(
+/** Resolves when the file is whole; the other domains run meanwhile, and with `run` this one, too. */
+export async function saveToFile(
   toolstack: Toolstack,
   record: DomainRecord,
   path: string,
   afterwards: Afterwards,
   tell: (progress: SaveProgress) => void,
-): void {
+): Promise<void> {
   const { machine, scheduling, files } = toolstack;
   const { domain, description } = record;
   const saved: Saved = {
@@ -45,12 +46,19 @@ export function saveToFile(
     domain: dataOf(toolstack, domain),
   };
   const total = saved.domain.frames.mfns.length;
-  files.replace(
-    path,
-    writeSaveFile(saved, files, (done) => tell({ done: Math.floor(done * total), total })),
-  );
-  if (afterwards === 'destroy') toolstack.destroy(domain.id);
-  else if (afterwards === 'pause' && domain.pauseCount === 0) machine.pause(domain);
+  const isThere = (): boolean => toolstack.find(String(domain.id)) === record;
+  const stops = afterwards === 'destroy' || (afterwards === 'pause' && domain.pauseCount === 0);
+  if (stops) machine.pause(domain);
+  try {
+    await files.replace(
+      path,
+      writeSaveFile(saved, files, (done) => tell({ done: Math.floor(done * total), total })),
+    );
+  } catch (error) {
+    if (stops && isThere()) machine.unpause(domain);
+    throw error;
+  }
+  if (afterwards === 'destroy' && isThere()) toolstack.destroy(domain.id);
 }
 
 function dataOf({ machine }: Toolstack, domain: Domain): SavedDomain {

@@ -29,8 +29,8 @@ export interface HostFiles extends Packing {
   read(path: string, what: string): Uint8Array;
   openDisk(disk: DiskDescription): OpenDisk;
   write(path: string, parts: Iterable<Uint8Array>): void;
-  /** As `write`, but a file that was there stays as it is until the new one is whole. */
-  replace(path: string, parts: Iterable<Uint8Array>): void;
+  /** As `write`, but bit by bit, and a file that was there stays as it is until the new one is whole. */
+  replace(path: string, parts: AsyncIterable<Uint8Array>): Promise<void>;
 }
 
 export interface ToolstackOptions extends Pick<MachineOptions, 'wallClockAtStart' | 'hostNs' | 'verboseDebug'> {

@@ -37,8 +37,12 @@ class TestHost {
         },
         openDisk: (disk) => this.#openDisk(disk),
         write: this.#write,
-        replace: this.#write,
-        pack: (bytes) => bytes,
+        replace: async (path, parts) => {
+          const pieces: Uint8Array[] = [];
+          for await (const part of parts) pieces.push(part);
+          this.#write(path, pieces);
+        },
+        pack: async (bytes) => bytes,
         unpack: (bytes) => bytes,
       },
       report: (line) => this.said.push(line),

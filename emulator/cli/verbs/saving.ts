@@ -9,7 +9,7 @@ import { pad, type Verb } from './verb.ts';
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 const FORMAT = `beneath format, version ${SAVE_VERSION}`;
 
-/** A percentage is told again when it has grown by so much. */
+/** A percentage is told again when it has grown by so much, or is all. */
 const STEP = 5;
 
 /** In libxc's words (xen:tools/libs/toollog/xtl_logger_stdio.c): a line that grows on a terminal, else a line a step. */
@@ -18,10 +18,11 @@ class ProgressLines {
 
   tell(what: string, { done, total }: SaveProgress): void {
     const percent = total === 0 ? 0 : Math.floor((100 * done) / total);
-    if (percent >= this.#last && percent < this.#last + STEP) return;
+    const isOver = done === total;
+    if (!isOver && percent >= this.#last && percent < this.#last + STEP) return;
     this.#last = percent;
     const text = `${what}: ${done}/${total}  ${pad(percent, 3)}%`;
-    if (process.stderr.isTTY) process.stderr.write(`\rxc: ${text}${done === total ? '\n' : ''}`);
+    if (process.stderr.isTTY) process.stderr.write(`\rxc: ${text}${isOver ? '\n' : ''}`);
     else say(`xc: progress: ${text}`);
   }
 }
