@@ -353,7 +353,7 @@ export class Machine implements RunHost {
     vcpu.isBlocked = true;
     if (active.running !== vcpu.unit) return this.#settle(vcpu);
     scheduler.block(vcpu.unit!);
-    this.cores.decideSoon(active);
+    this.cores.endTurn();
   }
 
   setUp(vcpu: Vcpu, isUp: boolean): void {

@@ -81,6 +81,14 @@ export class Cores<T extends Schedulable> {
     this.revision++;
   }
 
+  /**
+   * Who runs on the active core may not be able to go on: when that core acts next there is a decision, unless somebody on
+   * another one has woken the vCPU at an earlier time.
+   */
+  endTurn(): void {
+    this.revision++;
+  }
+
   /** The core that runs `unit`, if one does. */
   coreOf(unit: Unit<T>): Core<T> | undefined {
     const core = this.list[unit.cpu]!;

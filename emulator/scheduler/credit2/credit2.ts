@@ -2,7 +2,8 @@
  * Credit2, Xen 4.17's default scheduler (xen:common/sched/credit2.c, docs/scheduler.md), as pure code: it knows units and
  * cpus, and of the machine only what SchedulerHost offers. The run loop's part of the bargain:
  *
- * - `schedule(cpu)` whenever the cpu was tickled, the time of its last decision is over, or its unit blocked or yielded;
+ * - `schedule(cpu)` whenever the cpu was tickled, the time of its last decision is over, or its unit yielded, or blocked and
+ *   was not woken before its cpu came to that;
  * - when another unit ran there before, `contextSaved` of that one once its registers are saved, at the same instant;
  * - a unit's runstate as it is switched out is blocked, or else runnable if `isRunnable` says so, or else offline.
  */
@@ -112,7 +113,7 @@ export class Credit2<Owner = unknown> {
     tickleFor(state, unit, now);
   }
 
-  /** It blocks itself on its cpu, which then calls `schedule`. */
+  /** It blocks itself on its cpu, which then calls `schedule` unless it is woken first. */
   block(unit: Unit<Owner>): void {
     unit.isReady = false;
   }
