@@ -91,6 +91,7 @@ async function hostCommand(file: string, options: HostOptions): Promise<number> 
     const count = description.domains.length;
     say(`host '${name}' runs with ${count === 1 ? '1 domain' : `${count} domains`}; ${commandFor(name)} shows them`);
     await loop.run();
+    await finishFiles(toolstack, say);
     toolstack.close();
     say(`host '${name}' has ended`);
     return toolstack.areDisksSafe ? 0 : EXIT_UNSAFE;
@@ -108,6 +109,14 @@ async function hostCommand(file: string, options: HostOptions): Promise<number> 
     timeline.close();
     socket.close();
   }
+}
+
+/** Whoever waits for one hears that it is whole. */
+async function finishFiles({ unfinished }: Toolstack, say: (line: string) => void): Promise<void> {
+  if (unfinished.size === 0) return;
+  say('a domain is being saved; the host ends when it is');
+  await Promise.allSettled(unfinished);
+  await new Promise(setImmediate);
 }
 
 const commandFor = (name: string): string => `beneath list --host ${name}`;

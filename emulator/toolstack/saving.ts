@@ -49,14 +49,18 @@ export async function saveToFile(
   const isThere = (): boolean => toolstack.find(String(domain.id)) === record;
   const stops = afterwards === 'destroy' || (afterwards === 'pause' && domain.pauseCount === 0);
   if (stops) machine.pause(domain);
+  const writing = files.replace(
+    path,
+    writeSaveFile(saved, files, (done) => tell({ done: Math.floor(done * total), total })),
+  );
+  toolstack.unfinished.add(writing);
   try {
-    await files.replace(
-      path,
-      writeSaveFile(saved, files, (done) => tell({ done: Math.floor(done * total), total })),
-    );
+    await writing;
   } catch (error) {
     if (stops && isThere()) machine.unpause(domain);
     throw error;
+  } finally {
+    toolstack.unfinished.delete(writing);
   }
   if (afterwards === 'destroy' && isThere()) toolstack.destroy(domain.id);
 }

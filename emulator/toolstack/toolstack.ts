@@ -70,6 +70,8 @@ export class Toolstack {
   readonly log = new MessageLog();
   readonly files: HostFiles;
   readonly report: (line: string) => void;
+  /** Files that are being written: a host that ends waits for them. */
+  readonly unfinished = new Set<Promise<void>>();
   /** Every disk that was closed could be written back. */
   areDisksSafe = true;
   readonly #records = new Map<number, DomainRecord>();
