@@ -121,12 +121,12 @@ export class MachineMemory implements Slots {
 
   /**
    * `2 ** order` free frames, contiguous and naturally aligned, now `owner`'s with one reference each; -1 when there are
-   * none. The content is zeros. The domain's limit is the caller's business (reservation.ts).
+   * none below `end`. The content is zeros. The domain's limit is the caller's business (reservation.ts).
    */
-  allocate(owner: number, order = 0): number {
+  allocate(owner: number, order = 0, end = this.frameCount): number {
     const count = 2 ** order;
     if (count > this.freeCount) return -1;
-    const first = order === 0 ? this.findFree() : this.findFreeRun(count);
+    const first = end < this.frameCount ? this.findFreeRunBelow(end, count) : order === 0 ? this.findFree() : this.findFreeRun(count);
     if (first < 0) return -1;
     for (let mfn = first; mfn < first + count; mfn++) this.take(mfn, owner);
     if (owner >= 0) this.pageCounts.set(owner, this.pageCount(owner) + count);
@@ -203,6 +203,15 @@ export class MachineMemory implements Slots {
       if (size < count) continue;
       this.cursor = this.behind(this.ascending ? first + count - 1 : first);
       return first;
+    }
+    return -1;
+  }
+
+  private findFreeRunBelow(end: number, count: number): number {
+    for (let first = (Math.floor(end / count) - 1) * count; first >= 0; first -= count) {
+      let size = 0;
+      while (size < count && this.owner[first + size] === OWNER_FREE) size++;
+      if (size === count) return first;
     }
     return -1;
   }

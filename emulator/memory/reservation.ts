@@ -2,7 +2,7 @@
  * A PV domain's frames come and go: the frame work behind XENMEM_increase_reservation, decrease_reservation,
  * populate_physmap and exchange (xen:common/memory.c). The calls' loops, arguments and counts are hypercalls/memory.
  */
-import { FRAME_ALLOCATED, FRAME_XEN_HEAP, type MachineMemory, OWNER_RING } from './machine_memory.ts';
+import { FRAME_ALLOCATED, FRAME_XEN_HEAP, type MachineMemory, OWNER_RING, PAGE_SHIFT } from './machine_memory.ts';
 import type { MemoryDomain } from './memory_domain.ts';
 
 /** Largest order of an extent for a domain without devices, and for the initial one (xen:common/memory.c max_order). */
@@ -13,15 +13,20 @@ export function isOrderAllowed(domain: MemoryDomain, order: number): boolean {
   return order <= (domain.isInitial ? CONTROL_DOMAIN_MAX_ORDER : DOMU_MAX_ORDER);
 }
 
-/** `2 ** order` new contiguous frames of the domain, unknown to its m2p; -1: its limit or the machine's memory is reached. */
-export function increaseReservation(memory: MachineMemory, domain: MemoryDomain, order: number): number {
+/** The frames that so many bits of an address reach end here; 0 bits: at the machine's end. */
+export function endOfFrames(memory: MachineMemory, addressBits: number): number {
+  return addressBits === 0 ? memory.frameCount : Math.min(memory.frameCount, Math.floor(2 ** (addressBits - PAGE_SHIFT)));
+}
+
+/** `2 ** order` new contiguous frames below `end` of the domain, unknown to its m2p; -1: its limit or the machine's memory is reached. */
+export function increaseReservation(memory: MachineMemory, domain: MemoryDomain, order: number, end = memory.frameCount): number {
   if (memory.pageCount(domain.id) + 2 ** order > domain.maxPages) return -1;
-  return memory.allocate(domain.id, order);
+  return memory.allocate(domain.id, order, end);
 }
 
 /** The same, as the domain's pages from `pfn` on. */
-export function populatePhysmap(memory: MachineMemory, domain: MemoryDomain, pfn: bigint, order: number): number {
-  const mfn = increaseReservation(memory, domain, order);
+export function populatePhysmap(memory: MachineMemory, domain: MemoryDomain, pfn: bigint, order: number, end?: number): number {
+  const mfn = increaseReservation(memory, domain, order, end);
   if (mfn >= 0) nameFrames(memory, mfn, pfn, order);
   return mfn;
 }
@@ -45,6 +50,8 @@ export interface ExchangeOptions {
   /** The frames given, in the order of the guest's list. */
   readonly inMfns: readonly number[];
   readonly outOrder: number;
+  /** No new frame is at or above. */
+  readonly outEnd?: number;
   /** One pfn for each extent wanted; undefined: the guest did not tell, so its frames get no name. */
   readonly outPfns: readonly (bigint | undefined)[];
 }
@@ -59,11 +66,11 @@ export function canGive(memory: MachineMemory, domain: MemoryDomain, mfns: reado
  * of each new extent, or why not.
  */
 export function exchange(memory: MachineMemory, domain: MemoryDomain, options: ExchangeOptions): number[] | 'EINVAL' | 'ENOMEM' {
-  const { inMfns, outOrder, outPfns } = options;
+  const { inMfns, outOrder, outEnd, outPfns } = options;
   if (!canGive(memory, domain, inMfns)) return 'EINVAL';
   const outMfns: number[] = [];
   for (const _ of outPfns) {
-    const mfn = memory.allocate(domain.id, outOrder);
+    const mfn = memory.allocate(domain.id, outOrder, outEnd);
     if (mfn < 0) {
       for (const taken of outMfns) for (let i = 0; i < 2 ** outOrder; i++) decreaseReservation(memory, domain, taken + i);
       return 'ENOMEM';

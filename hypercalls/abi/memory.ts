@@ -108,6 +108,10 @@ export const XENMAPSPACE_dev_mmio = 5;
 /** Of an index in the grant table: a frame with status words. */
 export const XENMAPIDX_grant_table_status = 0x8000_0000;
 export const XENMEM_RDM_ALL = 1;
+/** sizeof(struct xen_reserved_device_memory) */
+export const RESERVED_REGION_SIZE = 16;
+/** Of mem_flags: XENMEMF_get_address_bits. */
+export const XENMEMF_ADDRESS_BITS = 0xff;
 export const XENMEMF_populate_on_demand = 1 << 16;
 export const E820MAX = 1024;
 

@@ -5,7 +5,7 @@
 import { frameOf, gfnOf } from '../../emulator/memory/p2m.ts';
 import * as reservation from '../../emulator/memory/reservation.ts';
 import { AGAIN, type ArgsOf, type Result } from '../abi/hypercall.ts';
-import { type memory_op, xen_memory_exchange } from '../abi/memory.ts';
+import { type memory_op, XENMEMF_ADDRESS_BITS, xen_memory_exchange } from '../abi/memory.ts';
 import { DOMID_SELF } from '../abi/xen.ts';
 import type { Call } from '../call.ts';
 import { isGuestArray, readU64, writeU64 } from '../guest_memory.ts';
@@ -20,7 +20,7 @@ const MAX_LIST = 0xffff_ffff_ffff_ffffn / 8n;
 export function exchange(call: Call, args: Arguments): Result<Exchange> {
   const progress = { done: args.nr_exchanged };
   const error = performExchange(call, args, progress);
-  if (error === undefined) return { nr_exchanged: progress.done };
+  if (error === undefined) return progress.done === args.nr_exchanged ? 0 : { nr_exchanged: progress.done };
   const pointer = BigInt.asUintN(64, call.args[1]! + BigInt(xen_memory_exchange.offset.nr_exchanged));
   return writeU64(call.host, pointer, progress.done) ? error : 'EFAULT';
 }
@@ -55,6 +55,7 @@ function performExchange(call: Call, args: Arguments, progress: { done: bigint }
   if (domain === undefined) return 'ESRCH';
   if (domain !== call.domain && !call.domain.isInitial) return 'EPERM';
 
+  const outEnd = reservation.endOfFrames(host.memory, wanted.mem_flags & XENMEMF_ADDRESS_BITS);
   const chunks = Math.floor(Number(given.nr_extents) / inExtents);
   for (let chunk = firstChunk; chunk < chunks; chunk++) {
     if (chunk - firstChunk === CHUNKS_PER_SLICE) return AGAIN;
@@ -69,7 +70,7 @@ function performExchange(call: Call, args: Arguments, progress: { done: bigint }
     if (!reservation.canGive(host.memory, domain, inMfns)) return 'EINVAL';
     const outPfns: (bigint | undefined)[] = [];
     for (let i = 0; i < outExtents; i++) outPfns.push(readU64(host, at(wanted.extent_start, chunk * outExtents + i)));
-    const mfns = reservation.exchange(host.memory, domain, { inMfns, outOrder: wanted.extent_order, outPfns });
+    const mfns = reservation.exchange(host.memory, domain, { inMfns, outOrder: wanted.extent_order, outEnd, outPfns });
     if (typeof mfns === 'string') return mfns;
     // The frames have changed hands whether or not the guest can be told; then this chunk does not count.
     let isTold = !outPfns.includes(undefined);

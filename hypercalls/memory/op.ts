@@ -6,7 +6,16 @@ import type { Domain } from '../../emulator/domain.ts';
 import { PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
 import { p2m } from '../../emulator/memory/p2m.ts';
 import { defineSlot } from '../../emulator/slot.ts';
-import { E820_ENTRY_SIZE, E820_RAM, E820MAX, MEMOP_CMD_MASK, MEMOP_EXTENT_SHIFT, memory_op, XENMEM_RDM_ALL } from '../abi/memory.ts';
+import {
+  E820_ENTRY_SIZE,
+  E820_RAM,
+  E820MAX,
+  MEMOP_CMD_MASK,
+  MEMOP_EXTENT_SHIFT,
+  memory_op,
+  RESERVED_REGION_SIZE,
+  XENMEM_RDM_ALL,
+} from '../abi/memory.ts';
 import { arch_shared_info, DOMID_SELF, shared_info } from '../abi/xen.ts';
 import type { Call } from '../call.ts';
 import { copyFromGuest, copyToGuest, isGuestArray, writeU64 } from '../guest_memory.ts';
@@ -181,7 +190,10 @@ const handlers: HandlersOf<typeof memory_op.params, typeof memory_op.body> = {
     const domain = askedDomain(call, domid);
     return typeof domain === 'string' ? domain : 'EOPNOTSUPP';
   },
-  reserved_device_memory_map: (_call, { flags }) => (flags & ~XENMEM_RDM_ALL ? 'EINVAL' : { nr_entries: 0 }),
+  reserved_device_memory_map(call, { flags, nr_entries, buffer }) {
+    if (!isGuestArray(call.host, buffer, nr_entries, RESERVED_REGION_SIZE)) return 'EFAULT';
+    return flags & ~XENMEM_RDM_ALL ? 'EINVAL' : { nr_entries: 0 };
+  },
 
   get_sharing_freed_pages: () => undefined,
   get_sharing_shared_pages: () => undefined,
@@ -200,8 +212,8 @@ const handlers: HandlersOf<typeof memory_op.params, typeof memory_op.body> = {
     if (extent_start !== 0n || extent_order !== 0 || mem_flags !== 0) return 'EINVAL';
     return call.host.domains.has(domid) ? 'EPERM' : 'EINVAL';
   },
-  acquire_resource(call, { domid, pad }) {
-    if (pad !== 0) return 'EINVAL';
+  acquire_resource(call, { domid, pad, nr_frames, frame }) {
+    if (pad !== 0 || (frame + BigInt(nr_frames)) >> 32n !== 0n) return 'EINVAL';
     const domain = remoteDomain(call, domid);
     return typeof domain === 'string' ? domain : 'EPERM';
   },
