@@ -9,7 +9,7 @@ import { hvm_op, xen_hvm_evtchn_upcall_vector } from '../abi/xen_calls.ts';
 import type { Call } from '../call.ts';
 import { copyFromGuest } from '../guest_memory.ts';
 import { implement } from '../implement.ts';
-import { getParam, setParam } from './params.ts';
+import { getParam, HVM_NR_PARAMS, setParam } from './params.ts';
 
 /** Below TRC_SUBCLS_SHIFT. */
 const MAX_TRACE_EVENT = 0xfff;
@@ -33,10 +33,12 @@ function ownDomain<E extends string>(call: Call, domid: number, own: E, other: E
 
 const hvm = implement(hvm_op, {
   set_param(call, { domid, index, value }) {
+    if (index >= HVM_NR_PARAMS) return 'EINVAL';
     const domain = ownDomain(call, domid, 'EINVAL', 'EINVAL');
     return typeof domain === 'string' ? domain : setParam(domain, index, value);
   },
   get_param(call, { domid, index }) {
+    if (index >= HVM_NR_PARAMS) return 'EINVAL';
     const domain = ownDomain(call, domid, 'EINVAL', 'EINVAL');
     if (typeof domain === 'string') return domain;
     const value = getParam(domain, index);
