@@ -184,7 +184,12 @@ const handlers: HandlersOf<typeof memory_op.params, typeof memory_op.body> = {
     return;
   },
 
-  machphys_mapping: () => ({ v_start: M2P_VIRT_START, v_end: M2P_VIRT_END, max_mfn: MAX_MFN }),
+  /** Only the initial domain is told how much of the table there is. */
+  machphys_mapping: (call) => ({
+    v_start: M2P_VIRT_START,
+    v_end: M2P_VIRT_END,
+    max_mfn: call.domain.isInitial ? BigInt(call.host.memory.frameCount - 1) : MAX_MFN,
+  }),
   get_vnumainfo(call, { domid, pad }) {
     if (pad !== 0) return 'EINVAL';
     const domain = askedDomain(call, domid);
