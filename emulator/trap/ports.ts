@@ -47,9 +47,10 @@ function bitmapByte(host: Host, vcpu: Vcpu, base: bigint, index: number): number
   const active = cpu.cr3;
   const kernel = BigInt(pvCr3.of(vcpu).kernelMfn) << 12n;
   if (active !== kernel) cpu.cr3 = kernel;
-  const translation = cpu.translate(BigInt.asUintN(64, base + BigInt(index)), 'read', true);
+  const vaddr = base + BigInt(index);
+  const maddr = cpu.place(Number(BigInt.asIntN(32, vaddr)), Number(BigInt.asIntN(32, vaddr >> 32n)), 'read', true);
   if (active !== kernel) cpu.cr3 = active;
-  return translation.ok ? host.memory.bytes[translation.maddr]! : 0xff;
+  return maddr < 0 ? 0xff : host.memory.bytes[maddr]!;
 }
 
 /** Enabled I/O breakpoints that `[port, port + size)` hits, as DR6 bits. */
