@@ -231,6 +231,8 @@ void an_instruction(void)
             other = any(3) ? mfn_of(one_of(((unsigned char *[]){ pages[0], pages[1], tables[0], tables[2], tables[3] }))) << 12 | flags_of_entry() : 0;
             print(":=%s:%lx", frame_name(other >> 12 & 0xffffffffff), other & ~PTE_FRAME);
             which = any(8);
+            if (which == 4)                     /* half of an entry is its flags alone */
+                other &= ~PTE_FRAME;
             value = which == 3 || any(2) ? *(uint64_t *)target : 0;
         } else {
             print("%s", a.name);

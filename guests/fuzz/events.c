@@ -23,12 +23,20 @@ static void after_init(const struct call *call, long answer)
 }
 
 /* Our own number is the machine's. */
-static void after_status(const struct call *call, long answer)
+static void hide_number(struct evtchn_status *arg, long answer)
 {
-    struct evtchn_status *arg = (void *)call->ranges[0].at;
-
     if (answer == 0 && (arg->status == EVTCHNSTAT_unbound || arg->status == EVTCHNSTAT_interdomain) && arg->u.unbound.dom == self)
         arg->u.unbound.dom = DOMID_SELF;
+}
+
+static void after_status(const struct call *call, long answer)
+{
+    hide_number((void *)call->ranges[0].at, answer);
+}
+
+static void after_old_status(const struct call *call, long answer)
+{
+    hide_number(&((evtchn_op_t *)call->ranges[0].at)->u.status, answer);
 }
 
 #define argument_of(call, type, words) ((struct type *)argument(call, sizeof(struct type), words))
@@ -130,6 +138,8 @@ void an_event(struct call *call)
         struct evtchn_init_control *arg = argument_of(call, evtchn_init_control, ".");
         struct pick f = chance(3) ? own_frame() : (struct pick){ "control", mfn_of(control_pages[any(2)]) };
         static const unsigned int offsets[] = { 0, 0, 64, 72, 4, 8, 4000, 4024, 4032, 4088, 4096, 0xfffffff8 };
+        if (*f.name == 't')                     /* the bits of an entry would be queues that are ready */
+            f = (struct pick){ "p1", mfn_of(pages[1]) };
         arg->control_gfn = f.value;
         arg->offset = one_of(offsets);
         arg->vcpu = vcpu;
@@ -177,6 +187,7 @@ void an_event(struct call *call)
         if (arg->cmd == EVTCHNOP_status) {
             arg->u.status.dom = d.value;
             arg->u.status.port = p;
+            call->after = after_old_status;
         } else if (arg->cmd == EVTCHNOP_alloc_unbound) {
             arg->u.alloc_unbound.dom = d.value;
             arg->u.alloc_unbound.remote_dom = e.value;

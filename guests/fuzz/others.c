@@ -109,7 +109,7 @@ void a_vcpu(struct call *call)
         arg[0] = f.value;
         arg[1] = one_of(((const uint64_t[]){ 0, 64, 4, 4032, 4033, 4096, 0xffffffff, 1UL << 32 }));
         a = f;
-        if (is_page(f.value) || *f.name == 't') /* Xen writes the time to it from then on */
+        if (is_page(f.value) || *f.name == 't' || *f.name == 'x' || *f.name == 'g') /* Xen writes the time to it from then on */
             arg[0] = mfn_of(area + PAGE_SIZE);
         break;
     }
