@@ -99,6 +99,12 @@ class Processors {
     return this.#access(LOAD8, page, 1);
   }
 
+  /** The last access once more, of code that is decoded. */
+  again(): string | number {
+    this.cpu.rip -= 2n;
+    return this.#step();
+  }
+
   execute(page: number): string | number {
     this.cpu.rip = BigInt(WINDOW + page * 4096);
     return this.#step();
@@ -124,6 +130,18 @@ function watch(cpu: CpuCore): void {
 
 const entry = (frame: number, flags = P | RW | US): bigint => BigInt(FRAMES[frame]!) | flags;
 const ACCESSES = ['read', 'store', 'execute'] as const;
+
+t.test('a frame that was flushed is gone for who decodes nothing anew', (t) => {
+  for (const engine of engines) {
+    const processors = new Processors(engine).map(0, 0, entry(0));
+    t.same([processors.read(0), processors.again()], [1, 1]);
+    processors.turnTo(1).map(0, 0, entry(1)).turnTo(0);
+    t.equal(processors.again(), 1, `${engine}: without a flush it may be there yet`);
+    processors.turnTo(1).flushFrame(FRAMES[0]!).turnTo(0);
+    t.equal(processors.again(), 2, `${engine}: the entry of now`);
+  }
+  t.end();
+});
 
 t.test('what a processor finds when it is on again', (t) => {
   const rootOf = (processor: number): bigint => BigInt(ROOTS[processor]!);
