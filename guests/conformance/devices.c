@@ -87,6 +87,11 @@ static void interrupts(void)
             unmap = (struct physdev_unmap_pirq){ .domid = doms[d], .pirq = type };
             check("physdev_op.unmap_pirq", physdev_op(PHYSDEVOP_unmap_pirq, &unmap), "domain %x, pirq %d", doms[d], type);
         }
+        for (unsigned int table = 0; table < 2; table++) {
+            map = (struct physdev_map_pirq){ .domid = DOMID_SELF, .type = type, .index = 5, .pirq = 5, .table_base = table };
+            check_out("physdev_op.map_pirq", physdev_op(PHYSDEVOP_map_pirq, &map), ("type %d, MSI-X table at %u", type, table),
+                      ("type=%d pirq=%d", map.type, map.pirq));
+        }
         pirq = (struct physdev_get_free_pirq){ .type = type, .pirq = 77 };
         check("physdev_op.get_free_pirq", physdev_op(PHYSDEVOP_get_free_pirq, &pirq), "type %d", type);
     }
@@ -118,6 +123,27 @@ static void interrupts(void)
     check("update_va_mapping", remap(eoi_page, PTE_RDONLY), "the page of pirq_eoi_gmfn, read-only");
 }
 
+/* What the initial domain tells of its PCI devices. */
+static void devices(void)
+{
+    static const int gsis[] = { -1, 1, 9, 0x7fffffff };
+    struct physdev_manage_pci device = { .bus = 0xff, .devfn = 0xff };
+    struct physdev_pci_device in_segment = { .seg = 0xffff, .bus = 0xff, .devfn = 0xff };
+    struct physdev_manage_pci_ext function;
+    struct physdev_setup_gsi gsi;
+
+    check("physdev_op.restore_msi", physdev_op(PHYSDEVOP_restore_msi, &device), "no device");
+    check("physdev_op.restore_msi_ext", physdev_op(PHYSDEVOP_restore_msi_ext, &in_segment), "no device");
+    for (unsigned int i = 0; i < 9; i++) {
+        function = (struct physdev_manage_pci_ext){ .bus = 0xff, .devfn = 0xff, .is_extfn = i / 3, .is_virtfn = i % 3 };
+        check("physdev_op.manage_pci_add_ext", physdev_op(PHYSDEVOP_manage_pci_add_ext, &function), "is_extfn %u, is_virtfn %u", i / 3, i % 3);
+    }
+    for (unsigned int i = 0; i < sizeof(gsis) / sizeof(*gsis); i++) {
+        gsi = (struct physdev_setup_gsi){ .gsi = gsis[i] };
+        check("physdev_op.setup_gsi", physdev_op(PHYSDEVOP_setup_gsi, &gsi), "GSI %d", gsis[i]);
+    }
+}
+
 static const char *const hvm[] = {
     [0] = "hvm_op.set_param", [1] = "hvm_op.get_param", [5] = "hvm_op.flush_tlbs", [9] = "hvm_op.pagetable_dying", [10] = "hvm_op.get_time",
     [11] = "hvm_op.xentrace", [12] = "hvm_op.set_mem_access", [13] = "hvm_op.get_mem_access", [15] = "hvm_op.get_mem_type",
@@ -132,8 +158,8 @@ static void hvm_calls(void)
     struct xen_hvm_altp2m_op altp2m;
 
     for (unsigned int d = 0; d < 3; d++)
-        for (unsigned int index = 0; index < 5; index++) {
-            static const unsigned int indices[] = { HVM_PARAM_CALLBACK_IRQ, HVM_PARAM_STORE_PFN, HVM_PARAM_CONSOLE_EVTCHN, 36, 37 };
+        for (unsigned int index = 0; index < 9; index++) {
+            static const unsigned int indices[] = { HVM_PARAM_CALLBACK_IRQ, HVM_PARAM_STORE_PFN, HVM_PARAM_CONSOLE_EVTCHN, 36, 37, 38, 39, 40, -1U };
             struct xen_hvm_param param = { .domid = doms[d].dom, .index = indices[index], .value = 5 };
 
             check_out("hvm_op.get_param", hvm_op(HVMOP_get_param, &param), ("%s, index %u", doms[d].name, indices[index]), ("value=%lx", param.value));
@@ -173,5 +199,6 @@ void suite(void)
     if (is_dom0())
         return;
     interrupts();
+    devices();
     hvm_calls();
 }

@@ -60,6 +60,7 @@ static void one_page(void)
 {
     uint64_t frame = mfn_of(spare[0]);
     static const unsigned int bits[] = { 31, 32, 40, 52, 63, 64 };
+    static const unsigned int few_bits[] = { 1, 11, 12, 13, 14 };
 
     list[0] = frame;
     check("memory_op.decrease_reservation", change(XENMEM_decrease_reservation, DOMID_SELF, list, 1, 0), "a page that is mapped");
@@ -91,6 +92,28 @@ static void one_page(void)
         if (check("memory_op.populate_physmap", memory_op(XENMEM_populate_physmap, &arg), "one page, flag bit %u", bit) == 1)
             change(XENMEM_decrease_reservation, DOMID_SELF, list, 1, 0);
         get_back(spare[0]);
+    }
+    for (unsigned int i = 0; i < sizeof(few_bits) / sizeof(*few_bits); i++) {
+        static const struct { int cmd; const char *name; } cmds[] = {
+            { XENMEM_populate_physmap, "memory_op.populate_physmap" }, { XENMEM_increase_reservation, "memory_op.increase_reservation" },
+            { XENMEM_decrease_reservation, "memory_op.decrease_reservation" },
+        };
+
+        for (unsigned int c = 0; c < 3; c++) {
+            struct xen_memory_reservation arg = reservation(DOMID_SELF, list, 1, 0);
+
+            arg.mem_flags = XENMEMF_address_bits(few_bits[i]);
+            if (c < 2) {
+                give_up(spare[0]);
+                list[0] = pfn_of(spare[0]);
+            } else {
+                list[0] = mfn_of(spare[0]);
+                replace(spare[0], 0);
+            }
+            if (check(cmds[c].name, memory_op(cmds[c].cmd, &arg), "one page below 2^%u", few_bits[i]) == (c < 2))
+                change(XENMEM_decrease_reservation, DOMID_SELF, list, 1, 0);
+            get_back(spare[0]);
+        }
     }
     give_up(spare[0]);
     list[0] = 0;
@@ -254,6 +277,22 @@ static void exchanges(void)
     check_exchange(exchange_now(1, 0, 1, 0), "a page");
     fact("memory_op.exchange", machine_to_physical[wanted[0]] == pfn_of(spare[1]), "a page: is it in the m2p?");
     replace(spare[1], wanted[0]);
+    static const unsigned int bits[] = { 1, 12, 13, 31, 52, 64 };
+    for (unsigned int i = 0; i < sizeof(bits) / sizeof(*bits); i++) {
+        uint64_t frame = mfn_of(spare[1]);
+        long answer;
+
+        list[0] = frame;
+        wanted[0] = pfn_of(spare[1]);
+        replace(spare[1], 0);
+        exchange.in = reservation(DOMID_SELF, list, 1, 0);
+        exchange.out = reservation(DOMID_SELF, wanted, 1, 0);
+        exchange.out.mem_flags = XENMEMF_address_bits(bits[i]);
+        exchange.nr_exchanged = 0;
+        answer = memory_op(XENMEM_exchange, &exchange);
+        check_exchange(answer, "a page for one below 2^%u", bits[i]);
+        replace(spare[1], answer == 0 ? wanted[0] : frame);
+    }
     for (domid_t dom = 0; dom < 3; dom++) {
         exchange.in = exchange.out = reservation(DOMID_SELF, list, 1, 0);
         exchange.nr_exchanged = 0;
@@ -478,6 +517,12 @@ static void toolstack(void)
             }
         resource = (struct xen_mem_acquire_resource){ .domid = domains[d].dom, .pad = 1 };
         check("memory_op.acquire_resource", memory_op(XENMEM_acquire_resource, &resource), "%s, pad 1", domains[d].name);
+        for (unsigned int nr = 0; nr < 2; nr++) {
+            resource = (struct xen_mem_acquire_resource){ .domid = domains[d].dom, .nr_frames = nr, .frame = 0xffffffff };
+            check("memory_op.acquire_resource", memory_op(XENMEM_acquire_resource, &resource), "%s, frame 2^32 - 1, %u frames", domains[d].name, nr);
+            resource.frame = 1UL << 32;
+            check("memory_op.acquire_resource", memory_op(XENMEM_acquire_resource, &resource), "%s, frame 2^32, %u frames", domains[d].name, nr);
+        }
         numa = (struct xen_vnuma_topology_info){ .domid = domains[d].dom };
         check_out("memory_op.get_vnumainfo", memory_op(XENMEM_get_vnumainfo, &numa), ("%s", domains[d].name), ("nr_vnodes=%u", numa.nr_vnodes));
         numa.pad = 1;
