@@ -51,7 +51,6 @@ export function flagAuxFunction(): FunctionBody {
   const carries = f.local('i64');
   const operation = f.local('i32');
   const is = (value: number): FunctionBody => f.get(operation).i32(value).op('i32.eq');
-  const not = (): FunctionBody => f.i64(-1n).op('i64.xor');
   f.get(kind).i32(2).op('i32.shr_u').tee(operation).op('i32.eqz').if().i32(0).mem('i32.load', FLAG_AUX).return().end();
   is(LOGIC).if().i32(0).return().end();
   is(FROM).if();
@@ -65,12 +64,9 @@ export function flagAuxFunction(): FunctionBody {
   is(DEC).if().get(a).tee(result).i64(1n).tee(second).op('i64.add').set(first).end();
   is(ADD);
   is(INC).op('i32.or').if();
-  f.get(first).get(second).op('i64.and').get(first).get(second).op('i64.or').get(result);
-  not().op('i64.and').op('i64.or').set(carries);
+  sumCarries(f, first, second, result).set(carries);
   f.else();
-  f.get(first);
-  not().get(second).op('i64.and').get(first).get(second).op('i64.xor');
-  not().get(result).op('i64.and').op('i64.or').set(carries);
+  differenceCarries(f, first, second, result).set(carries);
   f.end();
   f.i64(8n).get(kind).i32(3).op('i32.and').op('i64.extend_i32_u').op('i64.shl').set(result);
   return topCarries(f, carries, result);
@@ -118,21 +114,17 @@ export function saveLeftFlagsFunction(saveFunction: number): FunctionBody {
   const result = f.local('i64');
   const carries = f.local('i64');
   const is = (value: number): FunctionBody => f.get(operation).i32(value).op('i32.eq');
-  const not = (): FunctionBody => f.i64(-1n).op('i64.xor');
   const load = (i: number, ty: 'i32' | 'i64'): FunctionBody => f.i32(0).mem(`${ty}.load`, LEFT_FLAGS + 8 * i);
   load(0, 'i32').tee(kind).i32(2).op('i32.shr_u').tee(operation).op('i32.eqz').if().return().end();
   load(1, 'i64').tee(a).set(result);
   load(2, 'i64').set(b);
   is(SUB).if();
   f.get(a).get(b).op('i64.sub').set(result);
-  f.get(a);
-  not().get(b).op('i64.and').get(a).get(b).op('i64.xor');
-  not().get(result).op('i64.and').op('i64.or').set(carries);
+  differenceCarries(f, a, b, result).set(carries);
   f.else();
   is(ADD).if();
   f.get(a).get(b).op('i64.add').set(result);
-  f.get(a).get(b).op('i64.and').get(a).get(b).op('i64.or').get(result);
-  not().op('i64.and').op('i64.or').set(carries);
+  sumCarries(f, a, b, result).set(carries);
   f.else();
   is(LOGIC).op('i32.eqz').if();
   f.get(kind).get(a).get(b);
@@ -147,6 +139,17 @@ export function saveLeftFlagsFunction(saveFunction: number): FunctionBody {
   f.i64(64n).get(size).op('i64.sub').set(size);
   f.i32(0).get(result).get(size).op('i64.shl').get(size).op('i64.shr_s');
   return f.mem('i64.store', FLAG_RESULT);
+}
+
+/** Pushes the carries out of each bit of a + b, and the borrows of a - b. */
+function sumCarries(f: FunctionBody, a: number, b: number, sum: number): FunctionBody {
+  f.get(a).get(b).op('i64.and').get(a).get(b).op('i64.or').get(sum).i64(-1n).op('i64.xor');
+  return f.op('i64.and').op('i64.or');
+}
+
+function differenceCarries(f: FunctionBody, a: number, b: number, difference: number): FunctionBody {
+  f.get(a).i64(-1n).op('i64.xor').get(b).op('i64.and').get(a).get(b).op('i64.xor').i64(-1n).op('i64.xor').get(difference);
+  return f.op('i64.and').op('i64.or');
 }
 
 /** Pushes the auxiliary word of an operation's carries: the two top ones to bits 31 and 30, that of bit 3 stays. `size` in bits. */
