@@ -4,9 +4,10 @@ import { dirname, join } from 'node:path';
 import t from 'tap';
 
 /** From the bottom up: the files of a layer, and the layers whose files they may import besides their own. */
-const CORE = ['slot', 'cpu', 'memory', 'scheduler', 'core'];
+const CORE = ['bytes', 'slot', 'cpu', 'memory', 'scheduler', 'core'];
 // biome-ignore format: a table
 const LAYERS: readonly { name: string; files: RegExp; mayImport: readonly string[]; mayUseNode?: boolean }[] = [
+  { name: 'bytes',     files: /^emulator\/bytes\.ts$/,                 mayImport: [] },
   { name: 'slot',      files: /^emulator\/slot\.ts$/,                  mayImport: [] },
   { name: 'cpu',       files: /^emulator\/cpu\//,                     mayImport: [] },
   { name: 'unicorn',   files: /^emulator\/unicorn\//,                 mayImport: ['cpu'] },

@@ -3,6 +3,7 @@
  * and its checksum. A file from anywhere is read: whatever is wrong with it is a sentence, and it never takes more memory than
  * a host's domains may have.
  */
+import { crc32 } from '../bytes.ts';
 import { DataError, decode, encode } from '../plain_data.ts';
 import { ToolstackError } from './toolstack_error.ts';
 
@@ -24,18 +25,6 @@ const PART_SIZE = 1024 * 4096;
 
 /** Beside a domain's memory: registers, books of frames, xenstore. */
 const MOST_BESIDE = 64 * 1024 * 1024;
-
-const crcTable = Uint32Array.from({ length: 256 }, (_, byte) => {
-  let crc = byte;
-  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0xedb8_8320 : crc >>> 1;
-  return crc;
-});
-
-function crc32(bytes: Uint8Array): number {
-  let crc = -1;
-  for (let i = 0; i < bytes.length; i++) crc = (crc >>> 8) ^ crcTable[(crc ^ bytes[i]!) & 0xff]!;
-  return ~crc >>> 0;
-}
 
 const u32s = (...values: number[]): Uint8Array => {
   const view = new DataView(new ArrayBuffer(4 * values.length));

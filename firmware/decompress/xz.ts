@@ -1,4 +1,5 @@
 /** The xz format: blocks of LZMA2, perhaps behind the x86 filter, as the kernel's build makes them (The .xz File Format 1.2). */
+import { crc32, joined } from '../../emulator/bytes.ts';
 import { CorruptData, decodeLzma2 } from './lzma2.ts';
 import { undoX86Filter } from './x86_filter.ts';
 
@@ -10,18 +11,6 @@ const HAS_SIZE = 0x80;
 /** Bytes of a block's check, by its kind; 1 is a CRC32, which is looked at. */
 const CHECK_SIZES = [0, 4, 4, 4, 8, 8, 8, 16, 16, 16, 32, 32, 32, 64, 64, 64] as const;
 const CRC32 = 1;
-
-const crcTable = Uint32Array.from({ length: 256 }, (_, byte) => {
-  let crc = byte;
-  for (let i = 0; i < 8; i++) crc = crc & 1 ? (crc >>> 1) ^ 0xedb8_8320 : crc >>> 1;
-  return crc;
-});
-
-function crc32(bytes: Uint8Array): number {
-  let crc = 0xffff_ffff;
-  for (let i = 0; i < bytes.length; i++) crc = (crc >>> 8) ^ crcTable[(crc ^ bytes[i]!) & 0xff]!;
-  return ~crc >>> 0;
-}
 
 interface BlockHeader {
   readonly end: number;
@@ -78,15 +67,5 @@ export function unpackXz(bytes: Uint8Array): Uint8Array {
     blocks.push(data);
     at = checkAt + CHECK_SIZES[check]!;
   }
-  return blocks.length === 1 ? blocks[0]! : joined(blocks);
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((size, part) => size + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
+  return joined(blocks);
 }

@@ -1,4 +1,5 @@
 /** What a guest sends: its packets become frames, of bytes copied out of what it grants, and each slot gets its answer. */
+import { joined } from '../../emulator/bytes.ts';
 import type { Domain } from '../../emulator/domain.ts';
 import type { Host } from '../../emulator/host.ts';
 import { GNTST } from '../abi/grant_table.ts';
@@ -74,15 +75,4 @@ export class Transmitter {
       view.setInt16(maddr + offset.status, status, true);
     });
   }
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  if (parts.length === 1) return parts[0]!;
-  const bytes = new Uint8Array(parts.reduce((size, part) => size + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    bytes.set(part, at);
-    at += part.length;
-  }
-  return bytes;
 }
