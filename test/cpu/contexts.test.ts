@@ -4,15 +4,12 @@
  */
 import t from 'tap';
 import type { CpuCore } from '../../emulator/cpu/index.ts';
-import type { CpuContext } from '../../emulator/cpu/interface.ts';
+import { type CpuContext, R8, RAX, RBX } from '../../emulator/cpu/interface.ts';
 import { PLACE_COUNT } from '../../emulator/cpu/layout.ts';
 import { freshBareCpu, loadCode, makeBareCpu } from '../support/bare_cpu.ts';
 import { G, P, PS, RW, read64, US, write64 } from '../support/tables.ts';
 import { makeRandom } from '../support/vectors.ts';
 
-const RAX = 0,
-  RBX = 3,
-  R8 = 8;
 const LOAD8 = [0x8a, 0x03], // mov al, [rbx]
   STORE8 = [0x88, 0x03];
 const MOV_AL = 0xb0;

@@ -2,17 +2,15 @@
  * What the host injects at an instruction boundary: interrupts, exceptions and NMIs, when they may be taken, and the
  * time-stamp counter's offset and scale. In both tiers; a loop that is translated is interrupted at the exact instruction.
  */
+
 import t from 'tap';
 import type { Exit } from '../../emulator/cpu/exit.ts';
 import { type CpuCore, type EngineKind, engineKinds } from '../../emulator/cpu/index.ts';
+import { RAX, RCX, RDX, RSP } from '../../emulator/cpu/interface.ts';
 import { loadCode, makeBareCpu } from '../support/bare_cpu.ts';
 import { CODE, HANDLERS, protectedCpu, realCpu, STACK } from '../support/legacy_cpu.ts';
 import { gate, write64 } from '../support/tables.ts';
 
-const RAX = 0,
-  RCX = 1,
-  RDX = 2,
-  RSP = 4;
 const NMI = 2,
   GP = 13,
   PF = 14;

@@ -1,5 +1,7 @@
 /** Every fault that an address can raise (fault_world.ts says what must be exact); segment_faults.test.ts has the segments'. */
+
 import t from 'tap';
+import { RAX, RCX, RDI, RSI, RSP } from '../../emulator/cpu/interface.ts';
 import { loadCode } from '../support/bare_cpu.ts';
 import {
   AC,
@@ -19,11 +21,6 @@ import {
   NEXT_FRAME,
   PAGE,
   PF,
-  RAX,
-  RCX,
-  RDI,
-  RSI,
-  RSP,
   SS,
   show,
   testBoth,

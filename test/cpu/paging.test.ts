@@ -2,16 +2,15 @@
  * Paging beside the faults of faults.test.ts: what control registers refuse, PAE's top entries, large and global pages and
  * what drops their translations, PCIDs and INVPCID, SMAP and its implicit accesses (SDM 3A 2.5, 4; 2A INVPCID).
  */
+
 import t from 'tap';
 import type { Exit } from '../../emulator/cpu/exit.ts';
 import { type CpuCore, type EngineKind, engineKinds } from '../../emulator/cpu/index.ts';
+import { RAX, RBX, RCX } from '../../emulator/cpu/interface.ts';
 import { loadCode, makeBareCpu } from '../support/bare_cpu.ts';
 import { CODE, change, DATA, protectedCpu } from '../support/legacy_cpu.ts';
 import { gate, P, PageTables, PS, RW, read64, US, write64 } from '../support/tables.ts';
 
-const RAX = 0,
-  RCX = 1,
-  RBX = 3;
 const show = (exit: Exit): string =>
   exit.kind === 'exception'
     ? `#${exit.vector}(${exit.errorCode ?? ''})${exit.cr2 === undefined ? '' : ` ${exit.cr2.toString(16)}`}`

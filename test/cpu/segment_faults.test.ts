@@ -1,6 +1,8 @@
 /** Faults of segments outside 64-bit code, of loading segment registers, and of descriptor tables themselves. */
+
 import t from 'tap';
 import type { CpuCore } from '../../emulator/cpu/index.ts';
+import { RAX } from '../../emulator/cpu/interface.ts';
 import { loadCode } from '../support/bare_cpu.ts';
 import {
   CODE,
@@ -13,7 +15,6 @@ import {
   NEXT_FRAME,
   NP,
   PF,
-  RAX,
   SS,
   show,
   UD,

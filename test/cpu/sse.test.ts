@@ -1,9 +1,11 @@
 /** SSE, MMX and x87 rows against the real CPU: complete floating-point state, special operands, every kind of MXCSR. */
+
 import { readFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { ARITHMETIC } from '../../emulator/cpu/flags.ts';
 import { fxrstorX87, fxsaveX87 } from '../../emulator/cpu/float/x87.ts';
 import type { CpuCore } from '../../emulator/cpu/index.ts';
+import { RBX, RDI } from '../../emulator/cpu/interface.ts';
 import { MXCSR, XMM } from '../../emulator/cpu/layout.ts';
 import { X87Registers } from '../../emulator/cpu/x87_helpers.ts';
 import { loadCode, makeBareCpu } from '../support/bare_cpu.ts';
@@ -113,8 +115,6 @@ function step(cpu: CpuCore, code: string, at?: number): number | undefined {
   return exit.kind === 'exception' ? exit.vector : undefined;
 }
 
-const RBX = 3,
-  RDI = 7;
 const UD = 6,
   NM = 7,
   GP = 13,

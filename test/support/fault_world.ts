@@ -2,6 +2,7 @@
 import t, { type Test } from 'tap';
 import type { Exit } from '../../emulator/cpu/exit.ts';
 import type { CpuCore } from '../../emulator/cpu/index.ts';
+import { RSP } from '../../emulator/cpu/interface.ts';
 import { freshBareCpu } from './bare_cpu.ts';
 import { EAGER_BLOCKS, loadTranslated, ranTranslated } from './hot_code.ts';
 import { PageTables } from './tables.ts';
@@ -12,11 +13,6 @@ export const PAGE = 0x7123_4567_8000n,
   NEXT = PAGE + 4096n;
 export const FRAME = 0x20_0000,
   NEXT_FRAME = 0x20_1000;
-export const RSP = 4,
-  RSI = 6,
-  RDI = 7,
-  RCX = 1,
-  RAX = 0;
 export const GP = 13,
   SS = 12,
   PF = 14,

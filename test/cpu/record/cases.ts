@@ -1,4 +1,5 @@
 /** Makes random encodings of a row with inputs that keep its memory operands inside the window. */
+import { RBP, RBX, RCX, RDI, RSI } from '../../../emulator/cpu/interface.ts';
 import type { Row } from '../../../emulator/cpu/row.ts';
 import { CODE_ADDRESS, makeRandom, STACK_ADDRESS, toHex, WINDOW_ADDRESS, WINDOW_SIZE } from '../../support/vectors.ts';
 
@@ -16,11 +17,6 @@ function hash(text: string): number {
 }
 
 const MIDDLE = WINDOW_ADDRESS + 64;
-const RCX = 1,
-  RBX = 3,
-  RBP = 5,
-  RSI = 6,
-  RDI = 7;
 
 /** Immediate bytes of an operand. */
 function immediate(operand: string, size: number, random: () => number): number[] {

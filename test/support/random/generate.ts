@@ -2,17 +2,12 @@
  * Random programs for the world of world.ts: blocks of pieces (pieces.ts), loops, branches and calls. A program stays a program
  * when pieces and blocks are taken out of it (shrink.ts). Both engines must do alike whatever it does.
  */
+import { R14, RBP, RBX, RCX, RSI, RSP } from '../../../emulator/cpu/interface.ts';
 import { interestingNumber, le, Random, type Target } from './encode.ts';
 import { FREE, makeEntry, PieceWriter } from './pieces.ts';
 import { type Action, type Block, type Phase, type Piece, type Program, TARGETS } from './program.ts';
 import { DATA, DATA_ALIAS, HIGH, LARGE, ROOTS, type Setting, STACK, STACK_SIZE, WINDOW } from './world.ts';
 
-const RCX = 1,
-  RBX = 3,
-  RSP = 4,
-  RBP = 5,
-  RSI = 6,
-  R14 = 14;
 /** Loop counters by depth. */
 const COUNTERS = [15, 13, 12];
 

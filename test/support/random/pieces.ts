@@ -2,6 +2,7 @@
  * Pieces of random programs: one or a few instructions that only make sense together, of every kind but branches that make up
  * the program (generate.ts). Nothing keeps them from faulting or running wild.
  */
+import { R11, R14, RBP, RBX, RCX, RDI, RSI, RSP } from '../../../emulator/cpu/interface.ts';
 import type { Row } from '../../../emulator/cpu/row.ts';
 import { rows } from '../../../emulator/cpu/rows/index.ts';
 import { type Address, type Code, encode, encodeRow, interestingNumber, le, type Operands, type Random, type Target } from './encode.ts';
@@ -25,14 +26,6 @@ import {
   WINDOW_FRAMES,
 } from './world.ts';
 
-const RCX = 1,
-  RBX = 3,
-  RSP = 4,
-  RBP = 5,
-  RSI = 6,
-  RDI = 7,
-  R11 = 11,
-  R14 = 14;
 /** Registers that pieces do with as they like. */
 export const FREE = [0, 1, 2, 6, 7, 8, 9, 10];
 /** Counts how often guarded pieces are passed. */
