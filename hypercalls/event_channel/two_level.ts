@@ -49,15 +49,9 @@ export const twoLevel: EventAbi = {
   maxPorts: EVTCHN_2L_NR_CHANNELS,
 
   setPending(host, vcpu, { number }) {
-    const { memory } = host;
-    const { bytes } = memory;
-    const base = sharedInfo(vcpu.domain) + (number >> 3);
-    const bit = 1 << (number & 7);
-    const pending = bytes[base + PENDING]!;
-    if (pending & bit) return;
-    bytes[base + PENDING] = pending | bit;
-    memory.written(base + PENDING, 1);
-    if (!(bytes[base + MASK]! & bit)) select(host, vcpu, number);
+    const base = sharedInfo(vcpu.domain);
+    if (testAndSetBit(host, base + PENDING, number)) return;
+    if (!testBit(host, base + MASK, number)) select(host, vcpu, number);
     wakePollers(host, vcpu.domain, number);
   },
 
