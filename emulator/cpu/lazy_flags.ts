@@ -39,6 +39,11 @@ const FLAG_AUX_SIGNATURE: Signature = { params: ['i32', 'i64', 'i64'], results: 
 /** (kind, a, b, and those of the older operation) -> nothing: memory holds the flags. */
 export const SAVE_FLAGS_SIGNATURE: Signature = { params: ['i32', 'i64', 'i64', 'i32', 'i64', 'i64'], results: [] };
 
+/** Pushes how many bits the operation of a `kind` local has. */
+function pushBits(f: FunctionBody, kind: number): FunctionBody {
+  return f.i64(8n).get(kind).i32(3).op('i32.and').op('i64.extend_i32_u').op('i64.shl');
+}
+
 /** What `kind` stands for, as FLAG_AUX has it. */
 export function flagAuxFunction(): FunctionBody {
   const f = new FunctionBody(FLAG_AUX_SIGNATURE);
@@ -68,7 +73,7 @@ export function flagAuxFunction(): FunctionBody {
   f.else();
   differenceCarries(f, first, second, result).set(carries);
   f.end();
-  f.i64(8n).get(kind).i32(3).op('i32.and').op('i64.extend_i32_u').op('i64.shl').set(result);
+  pushBits(f, kind).set(result);
   return topCarries(f, carries, result);
 }
 
@@ -92,7 +97,8 @@ export function saveFlagsFunction(auxFunction: number): FunctionBody {
     .set(word)
     .end();
   f.i32(0).get(word).mem('i32.store', FLAG_AUX);
-  f.i64(64n).i64(8n).get(kind).i32(3).op('i32.and').op('i64.extend_i32_u').op('i64.shl').op('i64.sub').set(shift);
+  f.i64(64n);
+  pushBits(f, kind).op('i64.sub').set(shift);
   f.i32(0).get(a);
   f.get(operation).i32(ADD).op('i32.eq').if('i64').get(b).else();
   f.i64(0n).get(b).op('i64.sub').i64(0n).get(operation).i32(SUB).op('i32.eq').select().end();
@@ -132,7 +138,7 @@ export function saveLeftFlagsFunction(saveFunction: number): FunctionBody {
   load(4, 'i64');
   load(5, 'i64').call(saveFunction).return();
   f.end().end().end();
-  f.i64(8n).get(kind).i32(3).op('i32.and').op('i64.extend_i32_u').op('i64.shl').set(size);
+  pushBits(f, kind).set(size);
   f.i32(0);
   topCarries(f, carries, size);
   f.mem('i32.store', FLAG_AUX);
