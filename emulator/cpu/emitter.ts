@@ -78,6 +78,10 @@ export abstract class Emitter {
     return kind;
   }
   protected abstract jump(target: Value | 'imm' | 'next' | 'self'): void;
+  /** Which function of its module `helper` is. */
+  protected get helperImport(): number {
+    return IMPORT_HELPER;
+  }
   /** Around a helper, which sees and changes registers in memory. */
   protected beforeHelper(): void {}
   protected afterHelper(): void {}
@@ -403,7 +407,7 @@ export abstract class Emitter {
     });
     this.beforeHelper();
     f.i32(op.helper);
-    this.record().call(IMPORT_HELPER).if();
+    this.record().call(this.helperImport).if();
     this.leaveFailedHelper();
     f.end();
     this.afterHelper();

@@ -8,7 +8,7 @@ import { emitInline, type Lowered } from './handlers.ts';
 import { hostSyscallFunction, syscallImport } from './host_syscall.ts';
 import { pushIsKnown, pushRecord } from './jump_cache.ts';
 import * as L from './layout.ts';
-import { flagAuxFunction, saveFlagsFunction, saveLeftFlagsFunction } from './lazy_flags.ts';
+import { FIRST_STEP, flagAuxFunction, saveFlagsFunction, saveLeftFlagsFunction } from './lazy_flags.ts';
 import { buildModule, FunctionBody, type ImportedFunction, type Signature } from './wasm_writer.ts';
 
 /** The record whose handler asks for a lookup of RIP. */
@@ -159,8 +159,8 @@ export function hotFunction(hot: readonly HotTemplate[]): FunctionBody {
 }
 
 /**
- * Around the hot loop: regions, and templates with functions of their own. A region that gives its own record back has
- * too few instructions left for the block; the handler that ENTER stands in for runs.
+ * Around the hot loop: regions, and templates with functions of their own. Where a region gives a record back that is to be
+ * interpreted, and enters a region, the handler that ENTER stands in for runs.
  */
 function runFunction(): FunctionBody {
   const f = new FunctionBody({ params: ['i32', 'i32'], results: ['i32'] });
@@ -176,21 +176,40 @@ function runFunction(): FunctionBody {
   const system = f.block().depth;
   isEnter().if();
   f.i32(0).get(count).mem('i32.store', L.REMAINING);
+  f.get(record).set(target);
+  // From region to region: nothing is put where others would look for it.
+  const regions = f.loop().depth;
+  f.get(target).set(record);
   side().mem('i32.load16_u', L.SIDE + 2);
   side()
     .mem('i32.load', L.SIDE + 4)
     .callIndirect(0)
-    .set(target);
+    .tee(target);
+  f.i32(L.INTERPRET).op('i32.and').op('i32.eqz').if();
+  f.get(target).mem('i32.load16_u', L.R_HANDLER).i32(L.HANDLER_ENTER).op('i32.eq');
+  f.i32(0).mem('i32.load', L.LEFT_FLAGS).i32(FIRST_STEP).op('i32.lt_u').op('i32.and');
+  f.brIf(f.depth - regions);
+  f.end();
+  f.end();
   f.call(SAVE_LEFT_FLAGS);
   f.i32(0).mem('i32.load', L.REMAINING).set(count);
-  f.get(target).get(record).op('i32.ne').get(count).op('i32.eqz').op('i32.or').if();
   f.get(target)
+    .i32(~L.INTERPRET)
+    .op('i32.and')
     .tee(record)
     .op('i32.eqz')
     .brIf(f.depth - system);
-  f.get(count).brIf(f.depth - loop);
-  f.brTo(over);
-  f.end();
+  f.get(count)
+    .op('i32.eqz')
+    .brIf(f.depth - over);
+  f.get(target)
+    .i32(L.INTERPRET)
+    .op('i32.and')
+    .op('i32.eqz')
+    .brIf(f.depth - loop);
+  isEnter()
+    .op('i32.eqz')
+    .brIf(f.depth - loop);
   side().mem('i32.load16_u', L.SIDE).set(handler);
   f.else();
   f.get(interpreted).get(count).op('i32.add').set(interpreted);

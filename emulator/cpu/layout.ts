@@ -11,7 +11,7 @@ export const STOP_REASON = 0x3b4;
 export const STOP_DETAIL = 0x3b8;
 /** Instructions left in this slice when the loop stopped, or called something that it has no count of. */
 export const REMAINING = 0x3bc;
-/** Flags as a region left them: its six locals (lazy_flags.ts), 8 bytes each. Whoever called it puts them where flags lie. */
+/** Flags as the last region left them: its six locals (lazy_flags.ts), 8 bytes each. Outside regions they describe nothing. */
 export const LEFT_FLAGS = 0x3c0;
 /** Not 0: the host performs SYSCALL within the loop (host_syscall.ts). */
 export const HAS_HOST_SYSCALL = 0x3f4;
@@ -180,6 +180,9 @@ export const FIRST_REGION = 0x4000,
 
 /** R_FLAGS bit: the block that this record starts spans two pages, so nobody may link to it. */
 export const RECORD_NO_LINK = 1;
+
+/** Bit of what a region gives back, beside a record: the interpreter runs the instruction there, or nobody does if it is 0. */
+export const INTERPRET = 1;
 
 /** Values of STOP_REASON. */
 export const STOP_LOOKUP = 1;

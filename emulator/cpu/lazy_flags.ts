@@ -25,7 +25,8 @@ const MEMORY = 0,
 const kindNumbers: Partial<Record<FlagKind, number>> = { add: ADD, sub: SUB, logic: LOGIC, inc: INC, dec: DEC };
 
 const code = (kind: number, size: Size): number => (kind << 2) | (31 - Math.clz32(size));
-const FIRST_STEP = code(INC, 1);
+/** Of what LEFT_FLAGS holds a region can take over what is below: the operation is described by itself. */
+export const FIRST_STEP = code(INC, 1);
 
 /** The last operation as the `kind` local has it, where translation knows it. */
 export type KnownFlags = number;
@@ -122,6 +123,7 @@ export function saveLeftFlagsFunction(saveFunction: number): FunctionBody {
   const is = (value: number): FunctionBody => f.get(operation).i32(value).op('i32.eq');
   const load = (i: number, ty: 'i32' | 'i64'): FunctionBody => f.i32(0).mem(`${ty}.load`, LEFT_FLAGS + 8 * i);
   load(0, 'i32').tee(kind).i32(2).op('i32.shr_u').tee(operation).op('i32.eqz').if().return().end();
+  f.i32(0).i32(MEMORY).mem('i32.store', LEFT_FLAGS);
   load(1, 'i64').tee(a).set(result);
   load(2, 'i64').set(b);
   is(SUB).if();
@@ -207,7 +209,20 @@ export class LazyFlags implements FlagsEmitter {
     return this.#last;
   }
 
-  /** Leaves them for whoever called the region; `hasSteps`: the last operation may be an INC or DEC. */
+  /** Takes over what another region has left, which is no INC or DEC. */
+  enter(): void {
+    const f = this.#f;
+    const { kind, a, b } = this.#last;
+    f.i32(0).mem('i32.load', LEFT_FLAGS).set(kind);
+    f.i32(0)
+      .mem('i64.load', LEFT_FLAGS + 8)
+      .set(a);
+    f.i32(0)
+      .mem('i64.load', LEFT_FLAGS + 16)
+      .set(b);
+  }
+
+  /** Leaves them for what runs next; `hasSteps`: the last operation may be an INC or DEC. */
   leave(hasSteps: boolean): void {
     const f = this.#f;
     const { kind, a, b } = this.#last;

@@ -23,7 +23,7 @@ export interface Frame extends S.FrameLocals {
   writtenXmm: number;
   /** Of any instruction so far: what its template says. */
   hasSteps: boolean;
-  hasCalls: boolean;
+  imports: number;
   /** The page that the region lies in. */
   pageLow: number;
   pageHigh: number;
@@ -294,7 +294,7 @@ function putMiss(frame: Frame, bytes: Uint8Array, place: number, record: number,
   bytes[at++] = NO_RESULT;
   at = putRefund(frame, bytes, at, left);
   bytes[at++] = OPCODE.i32;
-  at = putSigned(bytes, at, record);
+  at = putSigned(bytes, at, record | L.INTERPRET);
   bytes[at++] = OPCODE.set;
   at = putUnsigned(bytes, at, frame.out);
   bytes[at++] = OPCODE.br;
@@ -313,7 +313,7 @@ export function emitInsn(template: RegionTemplate, insn: RegionInsn, frame: Fram
   emitSteps(code, frame, insn, insn.record, left);
   if (code.flagsAfter !== 'same') flags.known = code.flagsAfter;
   if (code.hasSteps) frame.hasSteps = true;
-  if (code.hasCalls) frame.hasCalls = true;
+  if (code.imports > frame.imports) frame.imports = code.imports;
   return code.fallsThrough;
 }
 
@@ -374,7 +374,7 @@ export function emitSteps({ bytes: source, steps }: S.Steps, frame: Frame, insn:
         break;
       case S.STEP_RECORD:
         bytes[at++] = OPCODE.i32;
-        at = putSigned(bytes, at, record);
+        at = putSigned(bytes, at, record | argument);
         break;
       case S.STEP_REFUND:
         at = putRefund(frame, bytes, at, left);

@@ -21,7 +21,7 @@ export const STEP_TEMP = 0, // type in three bits, and the how manieth of it: th
   STEP_IMM = 9,
   STEP_RIP = 10,
   STEP_RIP_NEXT = 11,
-  STEP_RECORD = 12,
+  STEP_RECORD = 12, // bits to set
   STEP_REFUND = 13, // counts this instruction and those behind it as not executed
   STEP_EXIT = 14, // open blocks: the depth of a branch
   STEP_REENTER = 15, // as well
@@ -105,7 +105,8 @@ export class TemplateBody extends FunctionBody {
   #lastGetStart = 0;
   #lastGetEnd = 0;
 
-  hasCalls = false;
+  /** How many of the functions that regions may call it needs (region_imports.ts). */
+  imports = 0;
 
   constructor() {
     super(HANDLER_SIGNATURE);
@@ -162,7 +163,7 @@ export class TemplateBody extends FunctionBody {
     return this.#access(SET, local);
   }
   override call(index: number): this {
-    this.hasCalls = true;
+    this.imports = Math.max(this.imports, index + 1);
     return super.call(index);
   }
 

@@ -4,12 +4,14 @@
  * instruction.
  */
 import { Emitter } from './emitter.ts';
+import { RSP } from './interface.ts';
 import { LOOKUP_RECORD } from './interpreter.ts';
 import type { Op, RegRef, Value } from './ir.ts';
 import { pushIsKnown, pushRecord } from './jump_cache.ts';
 import * as L from './layout.ts';
 import { KNOWN_FLAGS, type KnownFlags, type LazyFlags } from './lazy_flags.ts';
 import { type Flow, flowOf } from './region_flow.ts';
+import { IMPORT_HELPER } from './region_imports.ts';
 import * as S from './region_steps.ts';
 import { type FrameLocals, IN_TLB_SET, makeFrameLocals, REF_SIZE, refCode, type Steps, TemplateBody } from './region_steps.ts';
 import { type FlagUse, flagUseOf, RegionValues } from './region_values.ts';
@@ -20,9 +22,9 @@ interface TemplateCode extends Steps {
   readonly fallsThrough: boolean;
   /** What is known of the flags behind it; 'same' if it leaves them alone. */
   readonly flagsAfter: KnownFlags | 'same';
-  /** Whether it may leave those of an INC or DEC, and whether it calls an imported function. */
+  /** Whether it may leave those of an INC or DEC, and how many of regionImports it needs. */
   readonly hasSteps: boolean;
-  readonly hasCalls: boolean;
+  readonly imports: number;
 }
 
 export class RegionTemplate {
@@ -33,6 +35,8 @@ export class RegionTemplate {
   readonly gprs: readonly number[];
   readonly xmms: readonly number[];
   readonly usesAddress: boolean;
+  /** It touches RSP whatever its operands are. */
+  readonly usesStack: boolean;
   readonly accesses: number;
   readonly #saveFlagsImport: number;
   readonly flagUse: FlagUse;
@@ -63,6 +67,7 @@ export class RegionTemplate {
     walk(ops);
     this.gprs = [...gprs];
     this.xmms = [...xmms];
+    this.usesStack = gprs.has(refCode(RSP));
     this.usesAddress = usesAddress;
     this.accesses = accesses;
     this.flagUse = flagUseOf(ops);
@@ -90,7 +95,7 @@ export class RegionTemplate {
     const { wasAsked, hasChanged, hasSteps } = frame.flags;
     const flagsAfter = hasChanged ? frame.flags.known : 'same';
     const { bytes, steps } = body.finish();
-    return { code: { bytes, steps, fallsThrough: emitter.fallsThrough, flagsAfter, hasSteps, hasCalls: body.hasCalls }, wasAsked };
+    return { code: { bytes, steps, fallsThrough: emitter.fallsThrough, flagsAfter, hasSteps, imports: body.imports }, wasAsked };
   }
 }
 
@@ -139,7 +144,7 @@ export function makeBlockTemplates(saveFlagsImport: number): BlockTemplates {
   const exit = (f: TemplateBody): TemplateBody => f.step(S.STEP_EXIT, f.depth);
   return {
     ask: make((f, { budget, out }) => {
-      f.get(budget).step(S.STEP_LEFT).op('i32.lt_s').if().step(S.STEP_RECORD).set(out);
+      f.get(budget).step(S.STEP_LEFT).op('i32.lt_s').if().step(S.STEP_RECORD, L.INTERPRET).set(out);
       exit(f).end();
     }),
     start: make((f, { budget }) => {
@@ -147,7 +152,7 @@ export function makeBlockTemplates(saveFlagsImport: number): BlockTemplates {
     }),
     miss: make((f, { budget, out }) => {
       f.get(out).get(budget).op('i32.add').set(budget);
-      f.step(S.STEP_RECORD).get(out).i32(Math.log2(L.RECORD_SIZE)).op('i32.shl').op('i32.sub').set(out);
+      f.step(S.STEP_RECORD, L.INTERPRET).get(out).i32(Math.log2(L.RECORD_SIZE)).op('i32.shl').op('i32.sub').set(out);
       exit(f);
     }),
   };
@@ -236,8 +241,12 @@ class TemplateEmitter extends Emitter {
   }
 
   protected leaveStopped(): void {
-    this.f.step(S.STEP_REFUND).i32(0).set(this.#frame.out);
+    this.f.step(S.STEP_REFUND).i32(L.INTERPRET).set(this.#frame.out);
     this.#exit();
+  }
+
+  protected override get helperImport(): number {
+    return IMPORT_HELPER;
   }
 
   protected override tlbKind(kind: number): number {

@@ -2,23 +2,22 @@
  * Writes a region: connected basic blocks as one WebAssembly function. Loops are loops, branches between blocks are
  * branches, and one exit at the end puts everything back. region_emitter.ts writes what is inside a block.
  */
-import { HANDLER_SIGNATURE, handlerImports } from './emitter.ts';
+import { HANDLER_SIGNATURE } from './emitter.ts';
+import { RSP } from './interface.ts';
 import * as L from './layout.ts';
-import { SAVE_FLAGS_SIGNATURE } from './lazy_flags.ts';
 import type { PageCode } from './page_code.ts';
 import { emitInsn, emitSteps, type Frame, gprOf, leaveToNext, loadGpr, loadXmm, storeGpr, storeXmm, xmmOf } from './region_emitter.ts';
+import { IMPORT_SAVE_FLAGS } from './region_imports.ts';
 import { RegionInsn } from './region_insn.ts';
 import { type RegionBlock, shapeRegion } from './region_shape.ts';
 import { FIXED_TEMPS, makeFrameLocals } from './region_steps.ts';
 import { makeBlockTemplates } from './region_template.ts';
-import { FunctionBody, type ImportedFunction } from './wasm_writer.ts';
-
-/** What regions call, if they call anything: a module of others imports no function, as V8 compiles a wrapper for each. */
-export const regionImports: readonly ImportedFunction[] = [handlerImports[0]!, { name: 'saveFlags', signature: SAVE_FLAGS_SIGNATURE }];
-export const IMPORT_SAVE_FLAGS = 1;
+import { FunctionBody } from './wasm_writer.ts';
 
 /** Instructions that run at most without asking the budget: if so many are not left, the interpreter runs them. */
 const MAX_STRETCH = 100;
+/** From so many instructions on the stack pointer has a local outside loops, too: one pushes where another has pushed before. */
+const MANY_USES = 4;
 
 /** Where regions lie, and for whom. */
 export interface RegionPage {
@@ -80,7 +79,7 @@ export class RegionWriter {
       writtenGpr: 0,
       writtenXmm: 0,
       hasSteps: false,
-      hasCalls: false,
+      imports: 0,
       pageLow: 0,
       pageHigh: 0,
       blockAt: new Int16Array(L.PAGE_SIZE).fill(-1),
@@ -93,14 +92,14 @@ export class RegionWriter {
     this.#localCount = f.localCount;
   }
 
-  /** The last region's function: (entry block) -> next record, or 0. Like a handler, but for as many instructions as REMAINING allows. */
+  /** The last region's function: (entry block) -> next record, maybe with INTERPRET. Like a handler, but for as many instructions as REMAINING allows. */
   get body(): FunctionBody {
     return this.#f;
   }
 
-  /** Whether the last region calls any of its imports. */
-  get hasCalls(): boolean {
-    return this.#frame.hasCalls;
+  /** How many of regionImports the last region needs. */
+  get imports(): number {
+    return this.#frame.imports;
   }
 
   /** Writes a region; its blocks know their entries then. */
@@ -108,12 +107,15 @@ export class RegionWriter {
     this.#start(blocks, functionIndex, page);
     shapeRegion(blocks, this.#frame.blockAt, MAX_STRETCH);
     // Outside loops a register is used where it lies: what is not repeated is not worth its share of every exit.
+    let stackUses = 0;
     let looped = -1;
     for (let i = 0; i < blocks.length; i++) {
       const block = blocks[i]!;
       if (looped < block.loopEnd) looped = block.loopEnd;
       if (i <= looped) this.#findRegisters(block);
+      else stackUses += this.#stackUses(block);
     }
+    if (stackUses >= MANY_USES) this.#useGpr(RSP);
     this.#writeBody();
     const { blockAt } = this.#frame;
     for (let i = 0; i < blocks.length; i++) blockAt[blocks[i]!.offset] = -1;
@@ -131,7 +133,7 @@ export class RegionWriter {
     frame.writtenGpr = 0;
     frame.writtenXmm = 0;
     frame.hasSteps = false;
-    frame.hasCalls = false;
+    frame.imports = 0;
     for (let type = 0; type < temps.length; type++) temps[type]!.length = FIXED_TEMPS[type]!;
     frame.pageLow = page.low;
     frame.pageHigh = page.high;
@@ -158,6 +160,14 @@ export class RegionWriter {
     }
   }
 
+  /** Instructions of a block that use the stack pointer, as pushes, calls and returns do. */
+  #stackUses({ first, count }: RegionBlock): number {
+    const { templates } = this.#code;
+    let uses = 0;
+    for (let i = first; i < first + count; i++) if (templates[i]!.usesStack) uses++;
+    return uses;
+  }
+
   #useGpr(number: number): void {
     const { gpr, f } = this.#frame;
     if (gpr[number]! < 0) gpr[number] = f.local('i64');
@@ -176,6 +186,7 @@ export class RegionWriter {
     f.i32(0).mem('i32.load', L.REMAINING).set(budget);
     loadGpr(frame);
     loadXmm(frame);
+    flags.enter();
     frame.exitLabel = f.block().depth;
     frame.outerLabel = f.loop().depth;
     this.#emitScope(0, this.#blocks.length - 1, frame.outerLabel);

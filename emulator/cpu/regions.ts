@@ -9,11 +9,12 @@ import type { Decoder } from './decoder.ts';
 import * as L from './layout.ts';
 import { PAGE_SIZE } from './layout.ts';
 import { PageCode } from './page_code.ts';
+import { IMPORT_SAVE_FLAGS, regionImports } from './region_imports.ts';
 import type { RegionBlock } from './region_shape.ts';
 import { RegionTemplate } from './region_template.ts';
-import { IMPORT_SAVE_FLAGS, type RegionPage, RegionWriter, regionImports } from './region_writer.ts';
+import { type RegionPage, RegionWriter } from './region_writer.ts';
 import type { Templates } from './templates.ts';
-import { type ImportedFunction, ModuleWriter, type Signature } from './wasm_writer.ts';
+import { ModuleWriter, type Signature } from './wasm_writer.ts';
 
 /** A translated region: its place in the function table, and the blocks whose records enter it. */
 export interface Region {
@@ -74,8 +75,9 @@ const MAX_PAGES = 1 << 16;
 /** Instructions between samples while code is cold. */
 export const SAMPLE_INSTRUCTIONS = 10_000;
 const MAX_INSNS = 800;
-const NO_IMPORTS: readonly ImportedFunction[] = [],
-  NO_SIGNATURES: readonly Signature[] = [];
+/** By how many. */
+const importsBy = Array.from({ length: regionImports.length + 1 }, (_, count) => regionImports.slice(0, count));
+const NO_SIGNATURES: readonly Signature[] = [];
 
 /** Of all CPUs with the same shapes. */
 const regionTemplates = new WeakMap<Decoder, (RegionTemplate | undefined)[]>();
@@ -250,18 +252,18 @@ export class Regions {
   #compile(parts: readonly Part[], page: RegionPage): void {
     if (parts.length === 0) return;
     this.#makeRoom(parts.length);
-    let hasCalls = false;
+    let imports = 0;
     const emitted = parts.map((part, i): EmittedPart => {
       const functionIndex = this.#freeIndices.pop()!;
       exportNames[i] ??= `r${i}`;
       const exportName = exportNames[i];
       this.#writer.write(part.blocks, functionIndex, page);
-      if (this.#writer.hasCalls) hasCalls = true;
+      imports = Math.max(imports, this.#writer.imports);
       this.#modules.add(this.#writer.body, exportName);
       return { members: part.members, blocks: part.blocks, functionIndex, exportName };
     });
     const bytes = this.#modules.finish({
-      imports: hasCalls ? regionImports : NO_IMPORTS,
+      imports: importsBy[imports]!,
       indirect: NO_SIGNATURES,
       memoryPages: this.#memoryPages,
     });
