@@ -364,9 +364,11 @@ export class CpuCore implements Cpu {
     this.#contexts.forgetParked();
   }
   flushTlbFrame(frame: number): void {
+    const isCode = this.#engine.code.isCodePage(frame);
+    if (!isCode && !this.mmu.mayLeadTo(frame)) return;
     this.#contexts.forgetFrame(frame);
     if (!this.mmu.flushFrame(frame)) this.flushTlb({ global: true });
-    else if (this.#engine.code.isCodePage(frame)) this.#engine.code.jumps.forget();
+    else if (isCode) this.#engine.code.jumps.forget();
   }
 
   decode(bytes: Uint8Array): DecodedInstruction | undefined {

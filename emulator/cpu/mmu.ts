@@ -66,7 +66,7 @@ export class Mmu {
     this.#code = code;
     this.#breakpoints = breakpoints;
     this.#walker = new PageWalk(buffer, ramSize, code, this.#nested);
-    this.#tlb = new Tlb(new Int32Array(buffer), home);
+    this.#tlb = new Tlb(new Int32Array(buffer), home, ramSize / PAGE_SIZE);
   }
 
   /** The control registers that translation depends on; flushing is the caller's business. */
@@ -144,6 +144,11 @@ export class Mmu {
     this.#flushes++;
     this.#walker.forget();
     this.#tlb.flushPage(Number(BigInt.asIntN(32, vaddr)), Number(BigInt.asIntN(32, vaddr >> 32n)));
+  }
+
+  /** Whether some translation that is kept may lead to a frame, or a listener has to learn of its flush. */
+  mayLeadTo(frame: number): boolean {
+    return this.#tlb.isShown(frame) || this.#nested !== undefined;
   }
 
   /** Forgets translations that lead to a frame; false where that is more work than to flush all. */

@@ -37,10 +37,13 @@ export class Tlb {
   #isDirty = false;
   /** The last 4 MiB region of linear addresses where a large page was seen. */
   #lastLarge = NONE;
+  /** By frame: 1 where something, here or kept of a processor that is not on, may lead to it. */
+  readonly #isShown: Uint8Array;
 
-  constructor(words: Int32Array, home: Place) {
+  constructor(words: Int32Array, home: Place, frameCount: number) {
     this.#words = words;
     this.#place = home;
+    this.#isShown = new Uint8Array(frameCount);
     for (let at = L.TLB_USER / 4; at < L.TLB_END / 4; at += WORDS) words[at] = EMPTY;
   }
 
@@ -64,6 +67,7 @@ export class Tlb {
     words[entry + 1] = high;
     words[entry + 2] = (L.RAM + page - pageLow) | 0;
     words[entry + 3] = (isGlobal ? FLAG_GLOBAL : 0) | (pageBits > 12 ? FLAG_LARGE : 0);
+    this.#isShown[page / PAGE_SIZE] = 1;
     const place = this.#place;
     place.live |= 1 << ((set - L.TLB_USER) / L.TLB_SET_SIZE);
     (isGlobal ? place.global : place.local).add(entry);
@@ -168,9 +172,17 @@ export class Tlb {
     return wasFetched;
   }
 
-  /** Whatever leads to a frame; false when there are too many entries to look at: flush all. Lists only what is left from now on. */
+  isShown(frame: number): boolean {
+    return this.#isShown[frame] !== 0;
+  }
+
+  /**
+   * Whatever leads to a frame here, what is kept elsewhere being forgotten beforehand; false when there are too many entries to
+   * look at: flush all. Lists only what is left from now on.
+   */
   flushFrame(frame: number): boolean {
     const { local, global } = this.#place;
+    this.#isShown[frame] = 0;
     if (local.isTooMany || global.isTooMany) return false;
     const words = this.#words;
     const page = (L.RAM + frame * PAGE_SIZE) | 0;
