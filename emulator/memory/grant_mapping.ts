@@ -1,103 +1,69 @@
 /**
  * A granted frame in a PV domain's page tables (xen:arch/x86/pv/grant_table.c). Unlike other L1 entries these are made by
  * ring -1, for frames of other domains too, with references that the grant table took beforehand. They belong to the
- * entry from then on: whoever overwrites it otherwise gives them up.
+ * entry from then on: whoever overwrites it otherwise gives them up. No TLB is flushed here.
  */
-import { findL1EntryAt, findL1EntryMaddr } from './guest_walk.ts';
-import { type MachineMemory, PAGE_SIZE } from './machine_memory.ts';
+import { findL1EntryAt } from './guest_walk.ts';
+import { type MachineMemory, PAGE_SHIFT, PAGE_SIZE } from './machine_memory.ts';
 import type { MemoryVcpu } from './memory_domain.ts';
 import { PGT_l1_page_table } from './page_type.ts';
-import { dropEntry, isLivePageTable } from './page_types.ts';
+import { dropEntry, isLiveAs } from './page_types.ts';
 import * as pte from './pte.ts';
-
-export interface GrantMapping {
-  /** Halves of a vaddr, or with `isPteAddress` of the maddr of the L1 entry. */
-  readonly low: number;
-  readonly high: number;
-  readonly isPteAddress: boolean;
-  readonly isReadonly: boolean;
-  /** For user mode too. */
-  readonly isForApplication: boolean;
-}
 
 const ENTRY_SIZE = 8;
 const AVAIL_SHIFT = 9;
 const AVAIL_MASK = 7;
 
-/** Where the L1 entry is, in a live L1 table of the vCPU's domain; -1: nowhere. */
-function findEntry(memory: MachineMemory, vcpu: MemoryVcpu, { low, high, isPteAddress }: GrantMapping): number {
-  return liveL1(memory, vcpu, isPteAddress ? pteMaddr(memory, low, high) : findL1EntryAt(memory, vcpu, low, high));
-}
-
-function liveL1(memory: MachineMemory, vcpu: MemoryVcpu, maddr: number): number {
+/** The L1 entry at a maddr, or the one that a vaddr goes through, in halves, in a live table of the vCPU's domain; -1: there is none. */
+export function findGrantEntry(memory: MachineMemory, vcpu: MemoryVcpu, low: number, high: number, isMaddr: boolean): number {
+  const maddr = isMaddr ? entryAt(memory, low, high) : findL1EntryAt(memory, vcpu, low, high);
   if (maddr < 0) return -1;
-  const table = Math.floor(maddr / PAGE_SIZE);
-  const isOwnL1 = memory.owner[table] === vcpu.domain.id && isLivePageTable(memory, table) && memory.type[table] === PGT_l1_page_table;
-  return isOwnL1 ? maddr : -1;
+  const table = maddr >>> PAGE_SHIFT;
+  return memory.owner[table] === vcpu.domain.id && isLiveAs(memory, table, PGT_l1_page_table) ? maddr : -1;
 }
 
-function pteMaddr(memory: MachineMemory, low: number, high: number): number {
+function entryAt(memory: MachineMemory, low: number, high: number): number {
   const maddr = high * 2 ** 32 + low;
   return low % ENTRY_SIZE === 0 && maddr < memory.frameCount * PAGE_SIZE ? maddr : -1;
 }
 
-/** Makes the entry, with `softwareBits` in its three available bits; false: there is no place for it. No TLB is flushed. */
-export function createGrantMapping(
-  memory: MachineMemory,
-  vcpu: MemoryVcpu,
-  mfn: number,
-  mapping: GrantMapping,
-  softwareBits: number,
-): boolean {
-  const maddr = findEntry(memory, vcpu, mapping);
-  if (maddr < 0) return false;
+/** The flags of an entry for a granted frame, with `softwareBits` in its three available bits. */
+export function grantFlags(isReadonly: boolean, isForApplication: boolean, softwareBits: number): number {
+  const access = (isReadonly ? 0 : pte.FLAG_RW) | (isForApplication ? pte.FLAG_USER : 0);
+  return pte.FLAG_PRESENT | pte.FLAG_ACCESSED | pte.FLAG_DIRTY | access | ((softwareBits & AVAIL_MASK) << AVAIL_SHIFT);
+}
+
+/** The entry at `maddr` shows the frame. */
+export function createGrantMapping(memory: MachineMemory, maddr: number, mfn: number, flags: number): void {
   const { view } = memory;
   const oldLow = view.getUint32(maddr, true);
   const oldHigh = view.getUint32(maddr + 4, true);
-  let flags = pte.FLAG_PRESENT | pte.FLAG_ACCESSED | pte.FLAG_DIRTY | ((softwareBits & AVAIL_MASK) << AVAIL_SHIFT);
-  if (!mapping.isReadonly) flags |= pte.FLAG_RW;
-  if (mapping.isForApplication) flags |= pte.FLAG_USER;
-  const low = (mfn << 12) | flags;
-  const high = Math.floor(mfn / 2 ** 20) | pte.HIGH_NX;
-  pte.storeAdjusted(view, maddr, PGT_l1_page_table, low, high);
+  pte.storeAdjusted(view, maddr, PGT_l1_page_table, (mfn << PAGE_SHIFT) | flags, (mfn >>> (32 - PAGE_SHIFT)) | pte.HIGH_NX);
   memory.written(maddr, ENTRY_SIZE);
-  dropEntry(memory, PGT_l1_page_table, oldLow, oldHigh, Math.floor(maddr / PAGE_SIZE));
+  dropEntry(memory, PGT_l1_page_table, oldLow, oldHigh, maddr >>> PAGE_SHIFT);
+}
+
+/** Takes the entry at `maddr` (-1: there is none) away, if it shows the frame with these rights; its references are the caller's then. */
+export function removeGrantMapping(memory: MachineMemory, maddr: number, mfn: number, isReadonly: boolean): boolean {
+  if (maddr < 0 || !isGrantMapping(memory, maddr, mfn, isReadonly)) return false;
+  store(memory, maddr, 0, 0);
   return true;
 }
 
-/**
- * Takes the entry away, if it shows the frame with these rights; its references are the caller's then. With a
- * `replacement`, a vaddr, what is mapped there moves to the entry's place, and is gone from there even on failure.
- */
-export function removeGrantMapping(
-  memory: MachineMemory,
-  vcpu: MemoryVcpu,
-  mfn: number,
-  mapping: GrantMapping,
-  replacement: bigint,
-): boolean {
+/** The same, but what the entry at `from` (-1: there is none) says moves there. It is gone from its place even on failure. */
+export function replaceGrantMapping(memory: MachineMemory, maddr: number, mfn: number, isReadonly: boolean, from: number): boolean {
+  if (from < 0) return false;
   const { view } = memory;
-  let movedLow = 0;
-  let movedHigh = 0;
-  let movedFrom = -1;
-  if (replacement !== 0n) {
-    if (mapping.isPteAddress) return false;
-    movedFrom = liveL1(memory, vcpu, findL1EntryMaddr(memory, vcpu, replacement));
-    if (movedFrom < 0) return false;
-    movedLow = view.getUint32(movedFrom, true);
-    movedHigh = view.getUint32(movedFrom + 4, true);
-    store(memory, movedFrom, 0, 0);
-  }
-  const maddr = findEntry(memory, vcpu, mapping);
-  if (maddr >= 0 && isMappingOf(view, maddr, mfn, mapping)) {
-    store(memory, maddr, movedLow, movedHigh);
-    return true;
-  }
-  if (movedFrom >= 0) dropEntry(memory, PGT_l1_page_table, movedLow, movedHigh, Math.floor(movedFrom / PAGE_SIZE));
-  return false;
+  const low = view.getUint32(from, true);
+  const high = view.getUint32(from + 4, true);
+  store(memory, from, 0, 0);
+  const isThere = maddr >= 0 && isGrantMapping(memory, maddr, mfn, isReadonly);
+  if (isThere) store(memory, maddr, low, high);
+  else dropEntry(memory, PGT_l1_page_table, low, high, from >>> PAGE_SHIFT);
+  return isThere;
 }
 
-function isMappingOf(view: DataView, maddr: number, mfn: number, { isReadonly }: GrantMapping): boolean {
+function isGrantMapping({ view }: MachineMemory, maddr: number, mfn: number, isReadonly: boolean): boolean {
   const low = view.getUint32(maddr, true);
   const wanted = isReadonly ? pte.FLAG_PRESENT : pte.FLAG_PRESENT | pte.FLAG_RW;
   return (low & (pte.FLAG_PRESENT | pte.FLAG_RW)) === wanted && pte.mfnOfHalves(low, view.getUint32(maddr + 4, true)) === mfn;

@@ -1,7 +1,7 @@
 /** Finds the L1 entry that a vaddr of a guest goes through, in its kernel-mode tables, whether or not it is present. */
-import { type MachineMemory, PAGE_SIZE } from './machine_memory.ts';
+import { type MachineMemory, PAGE_SHIFT, PAGE_SIZE } from './machine_memory.ts';
 import type { MemoryVcpu } from './memory_domain.ts';
-import { FLAG_PRESENT, FLAG_PSE, mfnOfHalves } from './pte.ts';
+import { FLAG_PRESENT, FLAG_PSE } from './pte.ts';
 import { pvCr3 } from './pv_cr3.ts';
 
 export interface L1Entry {
@@ -44,13 +44,17 @@ export function findL1EntryMaddr(memory: MachineMemory, vcpu: MemoryVcpu, vaddr:
 /** The same of a vaddr in unsigned halves. */
 export function findL1EntryAt({ view }: MachineMemory, vcpu: MemoryVcpu, low: number, high: number): number {
   if (high >= 0x8000 && high < HYPERVISOR_VIRT_END_HIGH) return -1;
-  let table = pvCr3.of(vcpu).kernelMfn;
-  for (let level = 4; level > 1; level--) {
-    const index = level === 4 ? high >>> 7 : level === 3 ? (high << 2) | (low >>> 30) : low >>> 21;
-    const maddr = table * PAGE_SIZE + (index & 511) * 8;
-    const entryLow = view.getUint32(maddr, true);
-    if ((entryLow & (FLAG_PRESENT | FLAG_PSE)) !== FLAG_PRESENT) return -1;
-    table = mfnOfHalves(entryLow, view.getUint32(maddr + 4, true));
-  }
-  return table * PAGE_SIZE + ((low >>> 12) & 511) * 8;
+  const l3 = tableBehind(view, pvCr3.of(vcpu).kernelMfn * PAGE_SIZE, high >>> 7);
+  const l2 = l3 < 0 ? -1 : tableBehind(view, l3, (high << 2) | (low >>> 30));
+  const l1 = l2 < 0 ? -1 : tableBehind(view, l2, low >>> 21);
+  return l1 < 0 ? -1 : entryAt(l1, low >>> PAGE_SHIFT);
+}
+
+/** In a table at `maddr`. */
+const entryAt = (maddr: number, index: number): number => maddr + ((index & 511) << 3);
+
+/** Where the table lies, in RAM and so in 32 bits, that an entry of the one at `maddr` leads to; -1: to none. */
+function tableBehind(view: DataView, maddr: number, index: number): number {
+  const low = view.getUint32(entryAt(maddr, index), true);
+  return (low & (FLAG_PRESENT | FLAG_PSE)) === FLAG_PRESENT ? (low & -PAGE_SIZE) >>> 0 : -1;
 }

@@ -225,9 +225,11 @@ export class MachineMemory implements Slots {
 
   /** One reference less; the last one frees the frame and says true (xen put_page). */
   putPage(mfn: number): boolean {
-    const left = --this.references[mfn]!;
-    if (left > 0) return false;
-    if (left < 0) throw new Error(`bug: frame 0x${mfn.toString(16)} has fewer references than were taken`);
+    return --this.references[mfn]! <= 0 && this.putLast(mfn);
+  }
+
+  private putLast(mfn: number): true {
+    if (this.references[mfn]! < 0) throw new Error(`bug: frame 0x${mfn.toString(16)} has fewer references than were taken`);
     if (this.typeCount[mfn] !== 0) throw new Error(`bug: frame 0x${mfn.toString(16)} is freed while its type is in use`);
     this.free(mfn);
     return true;

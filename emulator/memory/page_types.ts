@@ -21,6 +21,17 @@ import { sanitizeDescriptor } from './segment_descriptor.ts';
 
 /** One more use of the frame as `type`; the caller holds a reference. */
 export function getPageType(memory: MachineMemory, mfn: number, type: PageType): Refusal | undefined {
+  if (!isLiveAs(memory, mfn, type)) return getNewPageType(memory, mfn, type);
+  memory.typeCount[mfn]!++;
+  return undefined;
+}
+
+/** The frame is in use as `type`. */
+export function isLiveAs(memory: MachineMemory, mfn: number, type: PageType): boolean {
+  return memory.type[mfn] === type && memory.typeCount[mfn]! > 0 && (memory.flags[mfn]! & FRAME_VALIDATED) !== 0;
+}
+
+function getNewPageType(memory: MachineMemory, mfn: number, type: PageType): Refusal | undefined {
   const { typeCount, flags } = memory;
   if (typeCount[mfn] === 0) {
     if (memory.type[mfn] !== type) {
@@ -47,6 +58,12 @@ export function getPageType(memory: MachineMemory, mfn: number, type: PageType):
 
 /** One use less. `parent` is the table whose entry this was, if it was one. */
 export function putPageType(memory: MachineMemory, mfn: number, parent = -1): void {
+  if (parent < 0 && memory.typeCount[mfn]! > 1) memory.typeCount[mfn]!--;
+  else putLastPageType(memory, mfn, parent);
+}
+
+/** The same for one that may be the last, or a linear entry's. */
+function putLastPageType(memory: MachineMemory, mfn: number, parent: number): void {
   if (memory.typeCount[mfn]! <= 0) throw new Error(`bug: frame 0x${mfn.toString(16)} has fewer type references than were taken`);
   const type = memory.typeOf(mfn);
   const isLinear = parent >= 0 && memory.type[parent] === type;

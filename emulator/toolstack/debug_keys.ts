@@ -87,9 +87,8 @@ function dumpGrants({ machine, records }: Toolstack): string[] {
     const pinned = [...table.pinned()].map(([ref, active]) => {
       const maddr = table.entry(ref);
       const { domid, frame } = table.version === 1 ? grant_entry_v1.read(view, maddr) : grant_entry_v2_full_page.read(view, maddr);
-      const pin = (active.deviceReads << 24) | (active.deviceWrites << 16) | (active.hostReads << 8) | active.hostWrites;
       const shared = `${String(domid).padStart(5)} ${hex(Number(frame), 6)} ${hex(view.getUint16(table.status(ref), true), 2)}`;
-      return `[${hex(ref, 3)}]  ${String(active.domid).padStart(5)} ${hex(active.page.mfn, 5)} ${hex(pin >>> 0, 8)}      ${shared}`;
+      return `[${hex(ref, 3)}]  ${String(active.domid).padStart(5)} ${hex(active.mfn, 5)} ${hex(active.pins >>> 0, 8)}      ${shared}`;
     });
     return [
       '      -------- active --------       -------- shared --------',

@@ -4,9 +4,10 @@
  */
 import type { Domain } from '../../emulator/domain.ts';
 import type { Host } from '../../emulator/host.ts';
-import { GNTMAP_host_map, GNTMAP_readonly, GNTST, GTF_transitive, GTF_type_mask } from '../abi/grant_table.ts';
-import type { ActiveEntry, GrantedPage } from './active_entry.ts';
-import { admit, flagsOf, namedGrant, namedPage, takeFrame, unmark } from './entry_access.ts';
+import type { MachineMemory } from '../../emulator/memory/machine_memory.ts';
+import { GNTMAP_host_map, GNTMAP_readonly, GNTST, GTF_permit_access, GTF_transitive, GTF_type_mask } from '../abi/grant_table.ts';
+import type { ActiveEntry } from './active_entry.ts';
+import { admit, isOfType, namedFrame, namedGrant, namedPart, takeFrame, unmark } from './entry_access.ts';
 import { type GrantTable, grantTable } from './table.ts';
 
 /** A copy pins as a mapping for the CPU would. */
@@ -15,42 +16,51 @@ const pinFlags = (isReadonly: boolean): number => (isReadonly ? GNTMAP_host_map 
 /** No status: a transitive grant in use leads elsewhere now. Xen makes the whole call again, until that has an end. */
 export const RESTART = 1;
 
-/** What is granted, with a reference to its frame and a pin; or a status, or RESTART. `releaseGrant` undoes the pin. */
-export function acquireGrant(host: Host, granter: Domain, ref: number, domid: number, isReadonly: boolean): GrantedPage | number {
-  return acquire(host, granter, ref, domid, isReadonly, true);
-}
-
-function acquire(host: Host, granter: Domain, ref: number, domid: number, isReadonly: boolean, mayGoOn: boolean): GrantedPage | number {
+/**
+ * What is granted, with a reference to its frame and a pin; or a status, or RESTART. `releaseGrant` undoes the pin. Grants
+ * lead on to others only with `mayGoOn`.
+ */
+export function acquireGrant(
+  host: Host,
+  granter: Domain,
+  ref: number,
+  domid: number,
+  isReadonly: boolean,
+  mayGoOn = true,
+): ActiveEntry | number {
   const { memory } = host;
   const table = grantTable(host, granter);
   if (ref >= table.entryCount) return GNTST.bad_gntref;
   const active = table.active(ref);
-  if (active.isPinned && (active.domid !== domid || !active.hasRoomFor(pinFlags(isReadonly)))) return GNTST.general_error;
+  const flags = pinFlags(isReadonly);
+  if (active.isPinned && (active.domid !== domid || !active.hasRoomFor(flags))) return GNTST.general_error;
 
-  let status: number = GNTST.okay;
+  const isTransitive = table.version === 2 && isOfType(memory, active, GTF_transitive);
   const isNewUse = !active.isPinned || (!isReadonly && !active.isWritePinned);
-  const isTransitive = table.version === 2 && (flagsOf(memory, table, ref) & GTF_type_mask) === GTF_transitive;
-  if (isNewUse && !admit(memory, table, ref, active, domid, isReadonly, false)) return GNTST.general_error;
-  if (isTransitive) status = mayGoOn ? takeThrough(host, granter, table, ref, active, domid, isReadonly) : GNTST.general_error;
-  else if (isNewUse) status = takeNamed(host, granter, table, ref, active, domid);
-  else if (!memory.getPage(active.page.mfn, granter.id)) status = GNTST.bad_domain;
+  if (isNewUse && !admit(memory, active, domid, isReadonly, GTF_type_mask, isTransitive ? GTF_transitive : GTF_permit_access)) {
+    return GNTST.general_error;
+  }
+  let status: number = GNTST.okay;
+  if (isTransitive) status = mayGoOn ? takeThrough(host, granter, active, domid, isReadonly) : GNTST.general_error;
+  else if (isNewUse) status = takeNamed(memory, granter, table, active, domid);
+  else if (!memory.getPage(active.mfn, granter.id)) status = GNTST.bad_domain;
   if (status !== GNTST.okay) {
-    unmark(memory, table, ref, active, isReadonly);
+    unmark(memory, active, isReadonly);
     return status;
   }
-  active.pin(pinFlags(isReadonly), 1);
-  return active.page;
+  active.pin(flags);
+  return active;
 }
 
 /** The page that the entry names now; while in use it must be the one of before. */
-function takeNamed(host: Host, granter: Domain, table: GrantTable, ref: number, active: ActiveEntry, domid: number): number {
-  const { memory } = host;
-  const { gfn, start, length, isSubPage } = namedPage(memory, table, ref);
-  const mfn = takeFrame(memory, granter, gfn);
+function takeNamed(memory: MachineMemory, granter: Domain, table: GrantTable, active: ActiveEntry, domid: number): number {
+  const mfn = takeFrame(memory, granter, namedFrame(memory, table, active));
   if (mfn < 0) return GNTST.bad_page;
   if (!active.isPinned) {
-    active.use(domid, mfn, start, length, isSubPage);
-  } else if (mfn !== active.page.mfn) {
+    const part = table.version === 2 ? namedPart(memory, active) : undefined;
+    if (part === undefined) active.use(domid, mfn);
+    else active.usePage(domid, { mfn, ...part, isSubPage: true, through: undefined });
+  } else if (mfn !== active.mfn) {
     memory.putPage(mfn);
     return GNTST.general_error;
   }
@@ -58,44 +68,32 @@ function takeNamed(host: Host, granter: Domain, table: GrantTable, ref: number, 
 }
 
 /** One step further only: the grant that this one leads to is for `granter`, and no transitive one. */
-function takeThrough(
-  host: Host,
-  granter: Domain,
-  table: GrantTable,
-  ref: number,
-  active: ActiveEntry,
-  domid: number,
-  isReadonly: boolean,
-): number {
-  const next = namedGrant(host.memory, table, ref);
+function takeThrough(host: Host, granter: Domain, active: ActiveEntry, domid: number, isReadonly: boolean): number {
+  const next = namedGrant(host.memory, active);
   const domain = next.domid === granter.id ? undefined : host.domains.get(next.domid);
   if (domain === undefined) return GNTST.general_error;
-  const found = acquire(host, domain, next.ref, granter.id, isReadonly, false);
+  const found = acquireGrant(host, domain, next.ref, granter.id, isReadonly, false);
   if (typeof found === 'number') return found;
   if (!active.isPinned) {
-    active.domid = domid;
-    active.page = { ...found, isSubPage: true, through: { domain, ref: next.ref } };
+    active.usePage(domid, { ...found.page, isSubPage: true, through: { domain, ref: next.ref } });
     return GNTST.okay;
   }
-  const { page } = active;
   const isSame =
-    page.mfn === found.mfn &&
-    page.start === found.start &&
-    page.length === found.length &&
-    page.through?.domain === domain &&
-    page.through.ref === next.ref;
+    active.mfn === found.mfn &&
+    active.start === found.start &&
+    active.length === found.length &&
+    active.through?.domain === domain &&
+    active.through.ref === next.ref;
   if (isSame) return GNTST.okay;
   host.memory.putPage(found.mfn);
-  releaseGrant(host, domain, next.ref, isReadonly);
+  releaseGrant(host, found, isReadonly);
   return RESTART;
 }
 
 /** The copy is over; the frame's reference is the caller's to give up. */
-export function releaseGrant(host: Host, granter: Domain, ref: number, isReadonly: boolean): void {
-  const table = grantTable(host, granter);
-  const active = table.active(ref);
-  active.pin(pinFlags(isReadonly), -1);
-  unmark(host.memory, table, ref, active, isReadonly);
-  const { through } = active.page;
-  if (through !== undefined) releaseGrant(host, through.domain, through.ref, isReadonly);
+export function releaseGrant(host: Host, active: ActiveEntry, isReadonly: boolean): void {
+  active.unpin(pinFlags(isReadonly));
+  unmark(host.memory, active, isReadonly);
+  const { through } = active;
+  if (through !== undefined) releaseGrant(host, grantTable(host, through.domain).active(through.ref), isReadonly);
 }

@@ -27,8 +27,8 @@ export function flushCache(
   if (owner === undefined) return 'EPERM';
   if (owner !== domain) {
     let isGranted = false;
-    for (const [ref, { domid, page }] of grantTable(host, owner).pinned()) {
-      if (ref >= firstRef && domid === domain.id && page.mfn === mfn) isGranted = true;
+    for (const [ref, { domid, mfn: shown }] of grantTable(host, owner).pinned()) {
+      if (ref >= firstRef && domid === domain.id && shown === mfn) isGranted = true;
     }
     if (!isGranted) return 'EINVAL';
   }

@@ -3,12 +3,10 @@
  * message of the first difference, undefined when the books agree.
  */
 import type { Host } from '../../emulator/host.ts';
-import { GNTMAP_device_map, GNTMAP_host_map, GNTMAP_readonly } from '../abi/grant_table.ts';
+import { GNTMAP_device_map, GNTMAP_host_map } from '../abi/grant_table.ts';
 import { ActiveEntry } from './active_entry.ts';
 import { maptrack } from './maptrack.ts';
 import { type GrantTable, grantTable } from './table.ts';
-
-const PIN_FLAGS = GNTMAP_device_map | GNTMAP_host_map | GNTMAP_readonly;
 
 /** By table and reference. */
 type Books = Map<GrantTable, Map<number, ActiveEntry>>;
@@ -29,7 +27,7 @@ export function checkGrants(host: Host): string | undefined {
       if (!(flags & (GNTMAP_device_map | GNTMAP_host_map))) return `${what} maps nothing`;
       const table = grantTable(host, granter);
       if (table.active(ref).domid !== domain.id) return `${what} belongs to domain ${table.active(ref).domid}`;
-      entryIn(books, table, ref).pin(flags & PIN_FLAGS, 1);
+      entryIn(books, table, ref).pin(flags);
     }
   }
   for (const domain of host.domains.values()) {
@@ -37,7 +35,7 @@ export function checkGrants(host: Host): string | undefined {
     const entries = books.get(table) ?? new Map<number, ActiveEntry>();
     for (const [ref, active] of table.pinned()) {
       const counted = entries.get(ref);
-      if (counted === undefined || !isPinnedAlike(active, counted)) {
+      if (counted === undefined || active.pins !== counted.pins) {
         return `reference ${ref} of domain ${domain.id} is pinned otherwise than it is mapped`;
       }
       entries.delete(ref);
@@ -45,10 +43,4 @@ export function checkGrants(host: Host): string | undefined {
     for (const ref of entries.keys()) return `reference ${ref} of domain ${domain.id} is mapped and not pinned`;
   }
   return undefined;
-}
-
-function isPinnedAlike(a: ActiveEntry, b: ActiveEntry): boolean {
-  return (
-    a.hostReads === b.hostReads && a.hostWrites === b.hostWrites && a.deviceReads === b.deviceReads && a.deviceWrites === b.deviceWrites
-  );
 }

@@ -12,6 +12,7 @@ import { GNTCOPY_dest_gref, GNTCOPY_source_gref, GNTST, gnttab_copy, gnttab_copy
 import { DOMID_SELF } from '../abi/xen.ts';
 import { type Call, structView } from '../call.ts';
 import { acquireGrant, releaseGrant } from './acquire.ts';
+import type { ActiveEntry } from './active_entry.ts';
 import { takeFrame } from './entry_access.ts';
 
 const { source: SOURCE, dest: DEST, len: LEN, flags: FLAGS } = gnttab_copy.offset;
@@ -26,6 +27,8 @@ class Buffer {
   mfn = -1;
   start = 0;
   length = 0;
+  /** Through which it is granted, if it is. */
+  active: ActiveEntry | undefined;
   isGrant = false;
   /** A grant reference (32 bits) or a frame. */
   name = 0;
@@ -51,12 +54,14 @@ class Buffer {
     const { memory } = call.host;
     const domain = this.domain!;
     if (isGrant) {
-      const page = acquireGrant(call.host, domain, name, call.domain.id, this.isReadonly);
-      if (typeof page === 'number') return page;
-      this.mfn = page.mfn;
-      this.start = page.start;
-      this.length = page.length;
+      const active = acquireGrant(call.host, domain, name, call.domain.id, this.isReadonly);
+      if (typeof active === 'number') return active;
+      this.active = active;
+      this.mfn = active.mfn;
+      this.start = active.start;
+      this.length = active.length;
     } else {
+      this.active = undefined;
       this.mfn = takeFrame(memory, domain, name);
       this.start = 0;
       this.length = PAGE_SIZE;
@@ -84,7 +89,7 @@ class Buffer {
   }
 
   #releasePin(call: Call): void {
-    if (this.isGrant) releaseGrant(call.host, this.domain!, this.name, this.isReadonly);
+    if (this.active !== undefined) releaseGrant(call.host, this.active, this.isReadonly);
   }
 }
 

@@ -4,14 +4,13 @@
  * so each thing is read once.
  */
 import type { Domain } from '../../emulator/domain.ts';
-import { type MachineMemory, PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
+import type { MachineMemory } from '../../emulator/memory/machine_memory.ts';
 import { frameOf } from '../../emulator/memory/p2m.ts';
 import {
   GTF_permit_access,
   GTF_reading,
   GTF_readonly,
   GTF_sub_page,
-  GTF_transitive,
   GTF_type_mask,
   GTF_writing,
   grant_entry_v1,
@@ -28,10 +27,8 @@ const SUB = grant_entry_v2_sub_page.offset;
 const TRANSITIVE = grant_entry_v2_transitive.offset;
 /** The start of a sub-page grant is kept in so many bits. */
 const START_MASK = 0x7fff;
-
-export function flagsOf(memory: MachineMemory, table: GrantTable, ref: number): number {
-  return memory.view.getUint16(table.entry(ref) + V1.flags, true);
-}
+/** In the first word of an entry, behind the flags. */
+const DOMID_SHIFT = 8 * V1.domid;
 
 function setStatusBits(memory: MachineMemory, maddr: number, set: number, clear: number): void {
   const old = memory.view.getUint16(maddr, true);
@@ -42,57 +39,48 @@ function setStatusBits(memory: MachineMemory, maddr: number, set: number, clear:
 }
 
 /**
- * Whether the domain may read or write what the entry grants, in its page tables (`isMapping`) or by a copy only; then the
- * entry is marked as read or written. One in use has been checked: only its being read-only counts.
+ * Whether the domain may read or write what the entry grants, if its type is `type`, of the bits in `typeMask`; then it is
+ * marked as read or written. One in use has been checked: only its being read-only counts.
  */
 export function admit(
   memory: MachineMemory,
-  table: GrantTable,
-  ref: number,
   active: ActiveEntry,
   domid: number,
   isReadonly: boolean,
-  isMapping: boolean,
+  typeMask: number,
+  type = GTF_permit_access,
 ): boolean {
-  const maddr = table.entry(ref);
-  const flags = memory.view.getUint16(maddr + V1.flags, true);
-  if (!active.isPinned) {
-    const type = flags & (isMapping ? GTF_type_mask | GTF_sub_page : GTF_type_mask);
-    const isTypeRight = type === GTF_permit_access || (type === GTF_transitive && table.version === 2 && !isMapping);
-    if (!isTypeRight || memory.view.getUint16(maddr + V1.domid, true) !== domid) return false;
-  }
-  if (!isReadonly && flags & GTF_readonly) return false;
-  setStatusBits(memory, table.status(ref), isReadonly ? GTF_reading : GTF_reading | GTF_writing, 0);
+  const word = memory.view.getInt32(active.entry, true);
+  if (!active.isPinned && ((word & typeMask) !== type || word >>> DOMID_SHIFT !== domid)) return false;
+  if (!isReadonly && word & GTF_readonly) return false;
+  setStatusBits(memory, active.status, isReadonly ? GTF_reading : GTF_reading | GTF_writing, 0);
   return true;
 }
 
 /** Takes back the marks that nobody needs any more, after a use of this kind has ended or failed. */
-export function unmark(memory: MachineMemory, table: GrantTable, ref: number, active: ActiveEntry, isReadonly: boolean): void {
-  if (ref >= table.entryCount) return;
+export function unmark(memory: MachineMemory, active: ActiveEntry, isReadonly: boolean): void {
   const clear = (isReadonly || active.isWritePinned ? 0 : GTF_writing) | (active.isPinned ? 0 : GTF_reading);
-  if (clear !== 0) setStatusBits(memory, table.status(ref), 0, clear);
+  if (clear !== 0 && active.status >= 0) setStatusBits(memory, active.status, 0, clear);
 }
 
-export interface NamedPage {
-  readonly gfn: number;
-  readonly start: number;
-  readonly length: number;
-  readonly isSubPage: boolean;
+/** GTF_: whether the entry is one of these, now. */
+export function isOfType({ view }: MachineMemory, { entry }: ActiveEntry, type: number): boolean {
+  return (view.getUint16(entry, true) & GTF_type_mask) === type;
 }
 
-/** The page that an entry names, which is no transitive one. */
-export function namedPage({ view }: MachineMemory, table: GrantTable, ref: number): NamedPage {
-  const maddr = table.entry(ref);
-  if (table.version === 1) return { gfn: view.getUint32(maddr + V1.frame, true), start: 0, length: PAGE_SIZE, isSubPage: false };
-  const gfn = readFrame(view, maddr + FULL.frame);
-  if (!(view.getUint16(maddr + FULL.flags, true) & GTF_sub_page)) return { gfn, start: 0, length: PAGE_SIZE, isSubPage: false };
-  const start = view.getUint16(maddr + SUB.page_off, true) & START_MASK;
-  return { gfn, start, length: view.getUint16(maddr + SUB.length, true), isSubPage: true };
+/** The gfn that an entry names, which is no transitive one. */
+export function namedFrame({ view }: MachineMemory, { version }: GrantTable, { entry }: ActiveEntry): number {
+  return version === 1 ? view.getUint32(entry + V1.frame, true) : readFrame(view, entry + FULL.frame);
 }
 
-export function namedGrant({ view }: MachineMemory, table: GrantTable, ref: number): { domid: number; ref: number } {
-  const maddr = table.entry(ref);
-  return { domid: view.getUint16(maddr + TRANSITIVE.trans_domid, true), ref: view.getUint32(maddr + TRANSITIVE.gref, true) };
+/** The part of the page that it grants, in version 2; undefined: all of it. */
+export function namedPart({ view }: MachineMemory, { entry }: ActiveEntry): { start: number; length: number } | undefined {
+  if (!(view.getUint16(entry + FULL.flags, true) & GTF_sub_page)) return undefined;
+  return { start: view.getUint16(entry + SUB.page_off, true) & START_MASK, length: view.getUint16(entry + SUB.length, true) };
+}
+
+export function namedGrant({ view }: MachineMemory, { entry }: ActiveEntry): { domid: number; ref: number } {
+  return { domid: view.getUint16(entry + TRANSITIVE.trans_domid, true), ref: view.getUint32(entry + TRANSITIVE.gref, true) };
 }
 
 /** A u64 of which only what can be a frame counts. */
@@ -102,6 +90,10 @@ function readFrame(view: DataView, maddr: number): number {
 
 /** The frame of the domain's own that it means by the gfn, with one more reference; -1: it has none such. */
 export function takeFrame(memory: MachineMemory, domain: Domain, gfn: number): number {
-  const mfn = frameOf(memory, domain, gfn);
+  const mfn = domain.type === 'pvh' ? frameOf(memory, domain, gfn) : gfn;
   return memory.getPage(mfn, domain.id) ? mfn : -1;
+}
+
+export function flagsOf(memory: MachineMemory, table: GrantTable, ref: number): number {
+  return memory.view.getUint16(table.entry(ref) + V1.flags, true);
 }

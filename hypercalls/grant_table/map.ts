@@ -1,8 +1,8 @@
 /** GNTTABOP_map_grant_ref: a page of another domain's becomes reachable, for the caller's CPU or its devices. */
 import type { Domain } from '../../emulator/domain.ts';
-import { createGrantMapping, type GrantMapping } from '../../emulator/memory/grant_mapping.ts';
+import { createGrantMapping, findGrantEntry, grantFlags } from '../../emulator/memory/grant_mapping.ts';
 import { noteHold } from '../../emulator/memory/held_frames.ts';
-import { type MachineMemory, PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
+import type { MachineMemory } from '../../emulator/memory/machine_memory.ts';
 import { placeGrant } from '../../emulator/memory/p2m.ts';
 import { PGT_writable_page } from '../../emulator/memory/page_type.ts';
 import { getPageType, putPageType } from '../../emulator/memory/page_types.ts';
@@ -14,104 +14,87 @@ import {
   GNTMAP_host_map,
   GNTMAP_readonly,
   GNTST,
+  GTF_sub_page,
+  GTF_type_mask,
 } from '../abi/grant_table.ts';
 import type { Call } from '../call.ts';
-import type { ActiveEntry } from './active_entry.ts';
-import { admit, namedPage, takeFrame, unmark } from './entry_access.ts';
+import { admit, namedFrame, takeFrame, unmark } from './entry_access.ts';
 import { maptrack } from './maptrack.ts';
 import { grantTable } from './table.ts';
 
 /** Bits of `flags` that a mapping remembers. */
 const MAPPING_FLAGS = 0xffff;
 
-/** What shall be mapped, how, and where: halves of a vaddr, or with GNTMAP_contains_pte of a maddr. */
-interface Wanted {
-  readonly ref: number;
-  readonly flags: number;
-  readonly low: number;
-  readonly high: number;
-}
-
 /** Who maps: a guest in a call, or the host. */
 export type Mapper = Pick<Call, 'host' | 'domain' | 'vcpu'>;
 
-/** A handle, or a status below 0. */
-export function mapGrantRef(call: Mapper, dom: number, wanted: Wanted): number {
-  const { ref, flags } = wanted;
+/**
+ * Maps what entry `ref` of domain `dom` grants, with GNTMAP_ `flags`: at a vaddr in unsigned halves, or with
+ * GNTMAP_contains_pte in the L1 entry at this maddr. A handle, or a status below 0.
+ */
+export function mapGrantRef(call: Mapper, dom: number, ref: number, flags: number, low: number, high: number): number {
+  const { domain } = call;
   if (!(flags & (GNTMAP_device_map | GNTMAP_host_map))) return GNTST.bad_gntref;
-  if (call.domain.type === 'pvh' && flags & (GNTMAP_device_map | GNTMAP_application_map | GNTMAP_contains_pte)) return GNTST.general_error;
+  if (domain.type === 'pvh' && flags & (GNTMAP_device_map | GNTMAP_application_map | GNTMAP_contains_pte)) return GNTST.general_error;
   const granter = call.host.domains.get(dom);
   if (granter === undefined) return GNTST.bad_domain;
-  const mappings = maptrack.of(call.domain);
+  const mappings = maptrack.of(domain);
   const handle = mappings.take(call.vcpu.id);
   if (handle < 0) return GNTST.no_space;
-  const status = pinAndMap(call, granter, wanted);
+  const status = pinAndMap(call, granter, ref, flags, low, high);
   if (status !== GNTST.okay) {
     mappings.put(handle);
     return status;
   }
-  mappings.set(handle, { granter, ref, flags: flags & MAPPING_FLAGS });
+  mappings.set(handle, granter, ref, flags & MAPPING_FLAGS);
   return handle;
 }
 
 /** What a handle of the mapper's shows. */
 export function mappedFrame({ host, domain }: Mapper, handle: number): number {
   const { granter, ref } = maptrack.of(domain).get(handle)!;
-  return grantTable(host, granter).active(ref).page.mfn;
-}
-
-/** How an entry was mapped for the CPU, as it is found again to unmap it. */
-export function hostMapping(low: number, high: number, flags: number): GrantMapping {
-  return {
-    low,
-    high,
-    isPteAddress: (flags & GNTMAP_contains_pte) !== 0,
-    isReadonly: (flags & GNTMAP_readonly) !== 0,
-    isForApplication: (flags & GNTMAP_application_map) !== 0,
-  };
+  return grantTable(host, granter).active(ref).mfn;
 }
 
 /** The gfn of an address in halves. */
 export const gfnAt = (low: number, high: number): number => high * 2 ** 20 + (low >>> 12);
 
 /** The status. */
-function pinAndMap(call: Mapper, granter: Domain, wanted: Wanted): number {
+function pinAndMap(call: Mapper, granter: Domain, ref: number, flags: number, low: number, high: number): number {
   const { host, domain } = call;
-  const { ref, flags } = wanted;
   const { memory } = host;
   const isReadonly = (flags & GNTMAP_readonly) !== 0;
   const table = grantTable(host, granter);
   if (ref >= table.entryCount) return GNTST.bad_gntref;
   const active = table.active(ref);
-  if (active.isPinned && (active.domid !== domain.id || active.page.isSubPage || !active.hasRoomFor(flags))) return GNTST.general_error;
+  if (active.isPinned && (active.domid !== domain.id || active.isSubPage || !active.hasRoomFor(flags))) return GNTST.general_error;
 
   let isHeld = false;
   if (!active.isPinned || (!isReadonly && !active.isWritePinned)) {
-    if (!admit(memory, table, ref, active, domain.id, isReadonly, true)) return GNTST.general_error;
+    if (!admit(memory, active, domain.id, isReadonly, GTF_type_mask | GTF_sub_page)) return GNTST.general_error;
     if (!active.isPinned) {
-      const mfn = takeFrame(memory, granter, namedPage(memory, table, ref).gfn);
+      const mfn = takeFrame(memory, granter, namedFrame(memory, table, active));
       if (mfn < 0) {
-        unmark(memory, table, ref, active, isReadonly);
+        unmark(memory, active, isReadonly);
         return GNTST.bad_page;
       }
-      active.use(domain.id, mfn, 0, PAGE_SIZE, false);
+      active.use(domain.id, mfn);
       isHeld = true;
     }
   }
-  active.pin(flags, 1);
-  if (mapPinned(call, granter, active, wanted, isHeld)) return GNTST.okay;
-  active.pin(flags, -1);
-  unmark(memory, table, ref, active, isReadonly);
+  active.pin(flags);
+  if (mapPinned(call, granter, active.mfn, flags, low, high, isHeld)) return GNTST.okay;
+  active.unpin(flags);
+  unmark(memory, active, isReadonly);
   return GNTST.general_error;
 }
 
 /** Takes the references that the mappings need and makes them, all or none. `isHeld`: there is a reference for the first. */
-function mapPinned(call: Mapper, granter: Domain, active: ActiveEntry, wanted: Wanted, isHeld: boolean): boolean {
+function mapPinned(call: Mapper, granter: Domain, mfn: number, flags: number, low: number, high: number, isHeld: boolean): boolean {
   const { memory } = call.host;
-  const { mfn } = active.page;
-  const isWritable = !(wanted.flags & GNTMAP_readonly);
-  const isForDevice = (wanted.flags & GNTMAP_device_map) !== 0;
-  const isForHost = (wanted.flags & GNTMAP_host_map) !== 0;
+  const isWritable = !(flags & GNTMAP_readonly);
+  const isForDevice = (flags & GNTMAP_device_map) !== 0;
+  const isForHost = (flags & GNTMAP_host_map) !== 0;
   const count = isForDevice && isForHost ? 2 : 1;
   // The entry may be in use and its frame gone: a mapping was taken away behind ring -1's back, and then the page.
   let references = isHeld ? 1 : 0;
@@ -119,7 +102,7 @@ function mapPinned(call: Mapper, granter: Domain, active: ActiveEntry, wanted: W
   let types = 0;
   while (isWritable && references === count && types < count && getPageType(memory, mfn, PGT_writable_page) === undefined) types++;
   const isTaken = references === count && types === (isWritable ? count : 0);
-  if (!isTaken || (isForHost && !mapForHost(call, mfn, wanted))) {
+  if (!isTaken || (isForHost && !mapForHost(call, mfn, flags, low, high))) {
     putAll(memory, mfn, references, types);
     return false;
   }
@@ -128,10 +111,14 @@ function mapPinned(call: Mapper, granter: Domain, active: ActiveEntry, wanted: W
   return true;
 }
 
-function mapForHost(call: Mapper, mfn: number, { flags, low, high }: Wanted): boolean {
-  const { memory } = call.host;
-  if (call.domain.type === 'pvh') return placeGrant(memory, call.domain, gfnAt(low, high), mfn, (flags & GNTMAP_readonly) !== 0);
-  return createGrantMapping(memory, call.vcpu, mfn, hostMapping(low, high, flags), flags >>> GNTMAP_guest_avail_shift);
+function mapForHost({ host: { memory }, domain, vcpu }: Mapper, mfn: number, flags: number, low: number, high: number): boolean {
+  const isReadonly = (flags & GNTMAP_readonly) !== 0;
+  if (domain.type === 'pvh') return placeGrant(memory, domain, gfnAt(low, high), mfn, isReadonly);
+  const maddr = findGrantEntry(memory, vcpu, low, high, (flags & GNTMAP_contains_pte) !== 0);
+  if (maddr < 0) return false;
+  const entryFlags = grantFlags(isReadonly, (flags & GNTMAP_application_map) !== 0, flags >>> GNTMAP_guest_avail_shift);
+  createGrantMapping(memory, maddr, mfn, entryFlags);
+  return true;
 }
 
 function putAll(memory: MachineMemory, mfn: number, references: number, types: number): void {

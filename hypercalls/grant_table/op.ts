@@ -10,6 +10,7 @@ import {
   gnttab_copy,
   gnttab_map_grant_ref,
   gnttab_set_version,
+  gnttab_unmap_and_replace,
   gnttab_unmap_grant_ref,
   grant_table_op,
 } from '../abi/grant_table.ts';
@@ -25,7 +26,7 @@ import { mapGrantRef, mappedFrame } from './map.ts';
 import { swapGrantRefs } from './swap.ts';
 import { grantTable } from './table.ts';
 import { transfer } from './transfer.ts';
-import { flushUnmapped, type Unmapping, unmap } from './unmap.ts';
+import { flushUnmapped, unmap } from './unmap.ts';
 import { setVersion } from './version.ts';
 
 /** The domain whose table a caller may see: its own, and the initial domain any. */
@@ -70,18 +71,10 @@ function writeFrames(call: Call, list: bigint, frames: readonly number[], domain
 
 const MAP = gnttab_map_grant_ref.offset;
 const UNMAP = gnttab_unmap_grant_ref.offset;
+const REPLACE = gnttab_unmap_and_replace.offset;
 
-/** Of the struct; `busOffset` is where its dev_bus_addr is, -1: it has none. */
-function unmapping(busOffset: number, newAddr: bigint): Unmapping {
-  const half = (offset: number): number => structView.getUint32(offset, true);
-  return {
-    low: half(UNMAP.host_addr),
-    high: half(UNMAP.host_addr + 4),
-    busLow: busOffset < 0 ? 0 : half(busOffset),
-    busHigh: busOffset < 0 ? 0 : half(busOffset + 4),
-    newAddr,
-  };
-}
+/** An unsigned word of the struct. */
+const word = (offset: number): number => structView.getUint32(offset, true);
 
 /** What took a grant's place was taken from elsewhere. */
 function flushAll(call: Call): void {
@@ -97,12 +90,14 @@ const grantTableOp = implement(
   {
     map_grant_ref: {
       each(call) {
-        const mapped = mapGrantRef(call, structView.getUint16(MAP.dom, true), {
-          ref: structView.getUint32(MAP.ref, true),
-          flags: structView.getUint32(MAP.flags, true),
-          low: structView.getUint32(MAP.host_addr, true),
-          high: structView.getUint32(MAP.host_addr + 4, true),
-        });
+        const mapped = mapGrantRef(
+          call,
+          structView.getUint16(MAP.dom, true),
+          word(MAP.ref),
+          word(MAP.flags),
+          word(MAP.host_addr),
+          word(MAP.host_addr + 4),
+        );
         structView.setInt16(MAP.status, Math.min(mapped, GNTST.okay), true);
         if (mapped < 0) return WRITTEN;
         const mfn = mappedFrame(call, mapped);
@@ -115,14 +110,33 @@ const grantTableOp = implement(
 
     unmap_grant_ref: {
       each(call) {
-        structView.setInt16(UNMAP.status, unmap(call, structView.getUint32(UNMAP.handle, true), unmapping(UNMAP.dev_bus_addr, 0n)), true);
+        const status = unmap(
+          call,
+          word(UNMAP.handle),
+          word(UNMAP.host_addr),
+          word(UNMAP.host_addr + 4),
+          word(UNMAP.dev_bus_addr),
+          word(UNMAP.dev_bus_addr + 4),
+        );
+        structView.setInt16(UNMAP.status, status, true);
         return WRITTEN;
       },
       end: flushUnmapped,
     },
 
     unmap_and_replace: {
-      each: (call, { handle, new_addr }) => ({ status: unmap(call, handle, unmapping(-1, new_addr)) }),
+      each: (call, { handle }) => ({
+        status: unmap(
+          call,
+          handle,
+          word(REPLACE.host_addr),
+          word(REPLACE.host_addr + 4),
+          0,
+          0,
+          word(REPLACE.new_addr),
+          word(REPLACE.new_addr + 4),
+        ),
+      }),
       end: flushAll,
     },
 
@@ -201,7 +215,7 @@ const grantTableOp = implement(
     if (count > INT_MAX) return 'EINVAL';
     const cmd = command & GNTTABOP_CMD_MASK;
     const isContinuation = command !== cmd && cmd !== grant_table_op.body.cache_flush.cmd;
-    return isContinuation || (singleCmds.has(cmd) && count !== 1) ? 'EINVAL' : undefined;
+    return isContinuation || (count !== 1 && singleCmds.has(cmd)) ? 'EINVAL' : undefined;
   },
 );
 

@@ -2,7 +2,7 @@
 import type { Domain } from '../../emulator/domain.ts';
 import type { Host } from '../../emulator/host.ts';
 import { letGo } from '../../emulator/memory/held_frames.ts';
-import { GNTMAP_device_map, GNTMAP_host_map, GNTMAP_readonly } from '../abi/grant_table.ts';
+import { GNTMAP_device_map, GNTMAP_readonly } from '../abi/grant_table.ts';
 import { unmark } from './entry_access.ts';
 import { maptrack } from './maptrack.ts';
 import { grantTable } from './table.ts';
@@ -14,12 +14,11 @@ import { grantTable } from './table.ts';
 export function releaseGrants(host: Host, domain: Domain): void {
   const mappings = maptrack.of(domain);
   for (const [handle, { granter, ref, flags }] of mappings) {
-    const table = grantTable(host, granter);
-    const active = table.active(ref);
+    const active = grantTable(host, granter).active(ref);
     const isReadonly = (flags & GNTMAP_readonly) !== 0;
-    if (flags & GNTMAP_device_map) letGo(host.memory, domain, active.page.mfn, !isReadonly);
-    active.pin(flags & (GNTMAP_device_map | GNTMAP_host_map | GNTMAP_readonly), -1);
-    unmark(host.memory, table, ref, active, isReadonly);
+    if (flags & GNTMAP_device_map) letGo(host.memory, domain, active.mfn, !isReadonly);
+    active.unpin(flags);
+    unmark(host.memory, active, isReadonly);
     mappings.put(handle);
   }
   grantTable(host, domain).forgetFrames();

@@ -5,10 +5,10 @@
  */
 import type { Domain } from '../../emulator/domain.ts';
 import type { Host } from '../../emulator/host.ts';
-import { type MachineMemory, PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
+import { type MachineMemory, PAGE_SHIFT, PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
 import { defineSlot, NotSavable } from '../../emulator/slot.ts';
 import { grant_entry_v1, grant_entry_v2_full_page } from '../abi/grant_table.ts';
-import { ActiveEntry, type GrantedPage } from './active_entry.ts';
+import { ActiveEntry, type GrantedPage, type Pins } from './active_entry.ts';
 
 /** xl's and Xen's default. */
 const MAX_GRANT_FRAMES = 64;
@@ -18,10 +18,12 @@ const STATUS_PER_FRAME = PAGE_SIZE / STATUS_SIZE;
 /** Frames of entries of version 2 whose status words fill a frame. */
 const FRAMES_PER_STATUS_FRAME = 8;
 
-const entrySizes = { 1: grant_entry_v1.size, 2: grant_entry_v2_full_page.size } as const;
+/** An entry's size is two to this. */
+const V1_SHIFT = Math.log2(grant_entry_v1.size);
+const V2_SHIFT = Math.log2(grant_entry_v2_full_page.size);
 
 export class GrantTable {
-  version: 1 | 2 = 1;
+  #version: 1 | 2 = 1;
   /** Most frames with entries. */
   readonly maxFrames: number = MAX_GRANT_FRAMES;
   /** Highest version that the guest may choose (Xen's gnttab=max-ver). */
@@ -32,14 +34,27 @@ export class GrantTable {
   readonly statusFrames: number[] = [];
   readonly #active: (ActiveEntry | undefined)[] = [];
 
+  get version(): 1 | 2 {
+    return this.#version;
+  }
+
+  set version(version: 1 | 2) {
+    this.#version = version;
+    this.#placeAll();
+  }
+
+  get #entryShift(): number {
+    return this.version === 1 ? V1_SHIFT : V2_SHIFT;
+  }
+
   get entryCount(): number {
-    return (this.frames.length * PAGE_SIZE) / entrySizes[this.version];
+    return this.frames.length << (PAGE_SHIFT - this.#entryShift);
   }
 
   /** Maddr of an entry below entryCount. */
   entry(ref: number): number {
-    const offset = ref * entrySizes[this.version];
-    return this.frames[Math.floor(offset / PAGE_SIZE)]! * PAGE_SIZE + (offset % PAGE_SIZE);
+    const offset = ref << this.#entryShift;
+    return this.frames[offset >>> PAGE_SHIFT]! * PAGE_SIZE + (offset & (PAGE_SIZE - 1));
   }
 
   /** Maddr of the word with the entry's reading and writing bits: in version 1 its flags. */
@@ -49,12 +64,25 @@ export class GrantTable {
   }
 
   active(ref: number): ActiveEntry {
-    let present = this.#active[ref];
-    if (present === undefined) {
-      present = new ActiveEntry();
-      this.#active[ref] = present;
-    }
-    return present;
+    const present = this.#active[ref];
+    return present ?? this.#makeActive(ref);
+  }
+
+  #makeActive(ref: number): ActiveEntry {
+    const active = new ActiveEntry();
+    this.#active[ref] = active;
+    this.#place(active, ref);
+    return active;
+  }
+
+  #place(active: ActiveEntry, ref: number): void {
+    active.entry = ref < this.entryCount ? this.entry(ref) : -1;
+    active.status = ref < this.entryCount ? this.status(ref) : -1;
+  }
+
+  /** After a change of frames or layout. */
+  #placeAll(): void {
+    for (const [ref, active] of this.#active.entries()) if (active !== undefined) this.#place(active, ref);
   }
 
   /** The entries in use, with their references. */
@@ -67,7 +95,10 @@ export class GrantTable {
     const statusCount = this.version === 1 ? 0 : statusFramesFor(Math.max(count, this.frames.length));
     const had = this.frames.length;
     if (!growList(memory, domid, this.frames, count)) return false;
-    if (growList(memory, domid, this.statusFrames, statusCount)) return true;
+    if (growList(memory, domid, this.statusFrames, statusCount)) {
+      this.#placeAll();
+      return true;
+    }
     for (const mfn of this.frames.splice(had)) memory.releaseShared(mfn);
     return false;
   }
@@ -88,11 +119,12 @@ export class GrantTable {
   forgetFrames(): void {
     this.frames.length = 0;
     this.statusFrames.length = 0;
+    this.#placeAll();
   }
 }
 
 function statusFramesFor(frames: number): number {
-  return Math.ceil((frames * PAGE_SIZE) / entrySizes[2] / STATUS_PER_FRAME);
+  return Math.ceil(frames / FRAMES_PER_STATUS_FRAME);
 }
 
 function growList(memory: MachineMemory, domid: number, list: number[], count: number): boolean {
@@ -128,8 +160,6 @@ interface SavedTable {
   readonly active: readonly { readonly ref: number; readonly domid: number; readonly page: GrantedPage; readonly pins: Pins }[];
 }
 
-type Pins = Pick<ActiveEntry, 'hostReads' | 'hostWrites' | 'deviceReads' | 'deviceWrites'>;
-
 const tables = defineSlot<Domain, { table: GrantTable | undefined }>(() => ({ table: undefined }), {
   name: 'grant_table.table',
   save: ({ table }, domain) => table && saveTable(table, domain),
@@ -138,10 +168,10 @@ const tables = defineSlot<Domain, { table: GrantTable | undefined }>(() => ({ ta
 
 function saveTable(table: GrantTable, domain: Domain): SavedTable {
   const { version, maxVersion, frames, statusFrames } = table;
-  const active = [...table.pinned()].map(([ref, { domid, page, hostReads, hostWrites, deviceReads, deviceWrites }]) => {
+  const active = [...table.pinned()].map(([ref, { domid, page, counts: pins }]) => {
     if (domid !== 0 && domid !== domain.id) throw new NotSavable(`domain ${domid} has mapped frames of it`);
     if (page.through !== undefined) throw new NotSavable(`it has granted frames of domain ${page.through.domain.id} on`);
-    return { ref, domid, page, pins: { hostReads, hostWrites, deviceReads, deviceWrites } };
+    return { ref, domid, page, pins };
   });
   return { version, maxVersion, frames, statusFrames, active };
 }
@@ -152,16 +182,23 @@ function loadTable({ version, maxVersion, frames, statusFrames, active }: SavedT
   table.maxVersion = maxVersion;
   table.frames.push(...frames);
   table.statusFrames.push(...statusFrames);
-  for (const { ref, domid, page, pins } of active) Object.assign(table.active(ref), { domid, page }, pins);
+  for (const { ref, domid, page, pins } of active) {
+    const entry = table.active(ref);
+    entry.usePage(domid, page);
+    entry.counts = pins;
+  }
   return table;
 }
 
 /** The domain's table; it begins with one frame. */
 export function grantTable(host: Host, domain: Domain): GrantTable {
   const slot = tables.of(domain);
-  if (slot.table === undefined) {
-    slot.table = new GrantTable();
-    slot.table.grow(host.memory, domain.id, INITIAL_FRAMES);
-  }
-  return slot.table;
+  return slot.table ?? makeTable(host, domain);
+}
+
+function makeTable(host: Host, domain: Domain): GrantTable {
+  const table = new GrantTable();
+  tables.of(domain).table = table;
+  table.grow(host.memory, domain.id, INITIAL_FRAMES);
+  return table;
 }

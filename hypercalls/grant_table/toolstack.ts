@@ -7,11 +7,20 @@ import { PGT_writable_page } from '../../emulator/memory/page_type.ts';
 import { getPageType, putPageType } from '../../emulator/memory/page_types.ts';
 import { defineSlot } from '../../emulator/slot.ts';
 import { Vcpu } from '../../emulator/vcpu.ts';
-import { GNTMAP_device_map, GNTMAP_host_map, GNTMAP_readonly, GNTST, GTF_permit_access, grant_entry_v1 } from '../abi/grant_table.ts';
+import {
+  GNTMAP_device_map,
+  GNTMAP_host_map,
+  GNTMAP_readonly,
+  GNTST,
+  GTF_permit_access,
+  GTF_sub_page,
+  GTF_type_mask,
+  grant_entry_v1,
+} from '../abi/grant_table.ts';
 import { acquireGrant, RESTART, releaseGrant } from './acquire.ts';
 import { admit } from './entry_access.ts';
 import { type Mapper, mapGrantRef, mappedFrame } from './map.ts';
-import { maptrack } from './maptrack.ts';
+import { type Mapping, maptrack } from './maptrack.ts';
 import { grantTable } from './table.ts';
 import { unmap } from './unmap.ts';
 
@@ -23,13 +32,12 @@ export function seedGrant(host: Host, domain: Domain, ref: number, mapper: Domai
   const maddr = table.entry(ref);
   grant_entry_v1.write(memory.view, maddr, { flags: GTF_permit_access, domid: mapper.id, frame: mfn });
   memory.written(maddr, grant_entry_v1.size);
-  const isMapped = admit(memory, table, ref, active, mapper.id, false, true) && holdOwnFrame(memory, domain, mfn) === undefined;
+  const isMapped = admit(memory, active, mapper.id, false, GTF_type_mask | GTF_sub_page) && holdOwnFrame(memory, domain, mfn) === undefined;
   if (!isMapped) throw new Error(`bug: frame 0x${mfn.toString(16)} cannot be granted to domain ${mapper.id}`);
-  active.domid = mapper.id;
-  active.page = { mfn, start: 0, length: PAGE_SIZE, isSubPage: false, through: undefined };
-  active.pin(GNTMAP_host_map, 1);
+  active.use(mapper.id, mfn);
+  active.pin(GNTMAP_host_map);
   const mappings = maptrack.of(mapper);
-  mappings.set(mappings.take(0), { granter: domain, ref, flags: GNTMAP_host_map });
+  mappings.set(mappings.take(0), domain, ref, GNTMAP_host_map);
 }
 
 /** A page of a guest's that the host reaches. */
@@ -46,7 +54,7 @@ export function mapToHost(host: Host, granter: Domain, ref: number, isReadonly: 
   const domain = host.domains.get(0)!;
   const mapper: Mapper = { host, domain, vcpu: hostVcpu.of(domain) };
   const flags = isReadonly ? GNTMAP_device_map | GNTMAP_readonly : GNTMAP_device_map;
-  const handle = mapGrantRef(mapper, granter.id, { ref, flags, low: 0, high: 0 });
+  const handle = mapGrantRef(mapper, granter.id, ref, flags, 0, 0);
   return handle < 0 ? undefined : hostMapping(mapper, handle);
 }
 
@@ -55,8 +63,8 @@ function hostMapping(mapper: Mapper, handle: number): HostMapping {
   return {
     maddr,
     unmap() {
-      const place = { low: 0, high: 0, busLow: maddr >>> 0, busHigh: Math.floor(maddr / 2 ** 32), newAddr: 0n };
-      if (unmap(mapper, handle, place) !== GNTST.okay) throw new Error('bug: the host lost a mapping');
+      if (unmap(mapper, handle, 0, 0, maddr >>> 0, Math.floor(maddr / 2 ** 32)) !== GNTST.okay)
+        throw new Error('bug: the host lost a mapping');
     },
   };
 }
@@ -96,22 +104,22 @@ function withGranted(
   if (typeof page === 'number') return page === RESTART ? GNTST.eagain : page;
   const { mfn, start, length } = page;
   const status = offset >= start && offset + size <= start + length ? act(mfn * PAGE_SIZE + offset) : GNTST.general_error;
-  releaseGrant(host, granter, ref, isReadonly);
+  releaseGrant(host, page, isReadonly);
   host.memory.putPage(mfn);
   return status;
 }
 
-/** Mappings that a device has again. */
-const found = new WeakSet<object>();
+/** Mappings that no device has again yet. */
+const orphans = new WeakSet<Mapping>();
 
 /** One for a device that was there when the domain was saved, each once. undefined: there was none. */
 export function findHostMapping(host: Host, granter: Domain, ref: number): HostMapping | undefined {
   const domain = host.domains.get(0)!;
   const entry = [...maptrack.of(domain)].find(
-    ([, mapping]) => mapping.granter === granter && mapping.ref === ref && mapping.flags & GNTMAP_device_map && !found.has(mapping),
+    ([, mapping]) => mapping.granter === granter && mapping.ref === ref && mapping.flags & GNTMAP_device_map && orphans.has(mapping),
   );
   if (entry === undefined) return undefined;
-  found.add(entry[1]);
+  orphans.delete(entry[1]);
   return hostMapping({ host, domain, vcpu: hostVcpu.of(domain) }, entry[0]);
 }
 
@@ -134,8 +142,10 @@ export function loadHostMappings(host: Host, granter: Domain, saved: readonly Sa
   const domain = host.domains.get(0)!;
   const mappings = maptrack.of(domain);
   for (const { ref, flags } of saved) {
-    mappings.set(mappings.take(0), { granter, ref, flags });
-    const { mfn } = grantTable(host, granter).active(ref).page;
+    const handle = mappings.take(0);
+    mappings.set(handle, granter, ref, flags);
+    orphans.add(mappings.get(handle)!);
+    const { mfn } = grantTable(host, granter).active(ref);
     if (flags & GNTMAP_device_map) noteHold(host.memory, domain, mfn, !(flags & GNTMAP_readonly));
   }
 }

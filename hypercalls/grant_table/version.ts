@@ -13,7 +13,7 @@ import {
   grant_entry_v1,
   grant_entry_v2_full_page,
 } from '../abi/grant_table.ts';
-import { flagsOf, namedPage } from './entry_access.ts';
+import { flagsOf, namedFrame } from './entry_access.ts';
 import { type GrantTable, grantTable } from './table.ts';
 
 /** An entry in either layout; the flags with the reading and writing bits. */
@@ -57,7 +57,7 @@ function isRepresentable(memory: MachineMemory, table: GrantTable): boolean {
   for (let ref = 0; ref < GNTTAB_NR_RESERVED_ENTRIES; ref++) {
     const type = flagsOf(memory, table, ref) & GTF_type_mask;
     if (type === GTF_transitive) return false;
-    if (type === GTF_permit_access && namedPage(memory, table, ref).gfn >= 2 ** 32) return false;
+    if (type === GTF_permit_access && namedFrame(memory, table, table.active(ref)) >= 2 ** 32) return false;
   }
   return true;
 }
@@ -68,7 +68,7 @@ function readEntries(memory: MachineMemory, table: GrantTable): KeptEntry[] {
   return Array.from({ length: GNTTAB_NR_RESERVED_ENTRIES }, (_, ref) => ({
     flags: flagsOf(memory, table, ref) | (table.version === 1 ? 0 : memory.view.getUint16(table.status(ref), true)),
     domid: memory.view.getUint16(table.entry(ref) + grant_entry_v1.offset.domid, true),
-    frame: namedPage(memory, table, ref).gfn,
+    frame: namedFrame(memory, table, table.active(ref)),
   }));
 }
 

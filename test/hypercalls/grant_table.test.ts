@@ -11,6 +11,7 @@ import { releaseDomain } from '../../hypercalls/domain_release.ts';
 import { bind, connect, initControl, isUsable, portsOf, send } from '../../hypercalls/event_channel/ports.ts';
 import { checkGrants } from '../../hypercalls/grant_table/check.ts';
 import { maptrack } from '../../hypercalls/grant_table/maptrack.ts';
+import { grantTable } from '../../hypercalls/grant_table/table.ts';
 import { moveVcpuInfo } from '../../hypercalls/vcpu/info.ts';
 import { type GrantGuest, makeGuests } from '../support/grant_guest.ts';
 
@@ -253,6 +254,29 @@ t.test('a page is transferred', async (t) => {
   t.equal(yours.unmap(handle, yours.window(0)), GNTST.okay);
   t.equal(give(2, 10), GNTST.okay);
   balanced(t, mine);
+});
+
+t.test('an entry that was used in another layout is used where it lies now', async (t) => {
+  const [mine, yours] = makeGuests(2) as [GrantGuest, GrantGuest];
+  const { memory, host } = mine.machine;
+  const table = grantTable(host, yours.domain);
+  const ref = 300;
+  const use = (claim: string) => {
+    yours.grant(ref, mine.id, yours.page(0).mfn);
+    const { status, handle } = mine.map(yours.id, ref, mine.window(0), HOST);
+    t.equal(status, GNTST.okay, claim);
+    t.equal(memory.view.getUint16(table.status(ref), true) & 0x18, 0x18, 'it is marked');
+    t.equal(mine.unmap(handle, mine.window(0)), GNTST.okay);
+    t.equal(memory.view.getUint16(table.status(ref), true) & 0x18, 0, 'and no more');
+    balanced(t, mine);
+  };
+  use('version 1');
+  yours.setVersion(2);
+  t.equal(mine.map(yours.id, ref, mine.window(0), HOST).status, GNTST.bad_gntref, 'there are fewer in a frame');
+  yours.setupTable(2);
+  use('version 2, with another frame');
+  yours.setVersion(1);
+  use('version 1 again');
 });
 
 t.test('who may see whose table', async (t) => {
