@@ -11,7 +11,7 @@ import type { Vcpu } from '../emulator/vcpu.ts';
 /** Room for the largest op struct. */
 export const STRUCT_SIZE = 1536;
 
-/** RDI, RSI, RDX, R10, R8, R9 of the call that runs. A nested call puts back what it found. */
+/** RDI, RSI, RDX, R10, R8, R9 of the call that runs. A nested call leaves its own there. */
 export const registers = new BigUint64Array(6);
 export const registerWords = new Int32Array(registers.buffer);
 export const registerView = new DataView(registers.buffer);
@@ -34,6 +34,8 @@ export function copyWords(to: Int32Array, at: number, from: Int32Array, start: n
   }
 }
 
+const RING_SIZE = 16;
+
 export class CallRecord {
   nr = -1;
   /** The registers as they were at the call, or what is left to do when it will be made again. */
@@ -49,23 +51,41 @@ export class CallRecord {
   /** RAX, signed. */
   result: number | bigint = 0;
   state: 'unused' | 'running' | 'done' | 'again' = 'unused';
+  /** In its ring. */
+  following!: CallRecord;
 
-  /** A call with its `count` arguments in the registers. */
-  begin(nr: number, count: number): void {
+  /** A call begins, with these halves of RDI and RSI. */
+  begin(nr: number, rdiLow: number, rdiHigh: number, rsiLow: number, rsiHigh: number): void {
+    const to = registerWords;
+    const { words } = this;
     this.nr = nr;
     this.state = 'running';
     this.hasStruct = false;
-    copyWords(this.words, 0, registerWords, 0, 2 * count);
+    to[0] = words[0] = rdiLow;
+    to[1] = words[1] = rdiHigh;
+    to[2] = words[2] = rsiLow;
+    to[3] = words[3] = rsiHigh;
   }
 
-  end(outcome: Outcome, count: number): void {
-    if (outcome === MADE_AGAIN) {
-      this.state = 'again';
-      copyWords(this.words, 0, registerWords, 0, 2 * count);
-    } else {
-      this.state = 'done';
-      this.result = outcome;
-    }
+  /** Its third and fourth argument, or its fifth and sixth. */
+  add(first: number, low: number, high: number, nextLow: number, nextHigh: number): void {
+    const to = registerWords;
+    const { words } = this;
+    to[2 * first] = words[2 * first] = low;
+    to[2 * first + 1] = words[2 * first + 1] = high;
+    to[2 * first + 2] = words[2 * first + 2] = nextLow;
+    to[2 * first + 3] = words[2 * first + 3] = nextHigh;
+  }
+
+  end(result: number | bigint): void {
+    this.state = 'done';
+    this.result = result;
+  }
+
+  /** The guest will make it again with what is in the first `count` registers. */
+  endForNow(count: number): void {
+    this.state = 'again';
+    copyWords(this.words, 0, registerWords, 0, 2 * count);
   }
 
   /** Its bytes `[start, end)`. */
@@ -77,21 +97,27 @@ export class CallRecord {
 }
 
 export class CallRing {
-  readonly #records = Array.from({ length: 16 }, () => new CallRecord());
-  #next = 0;
+  /** The oldest, which the next call takes. */
+  next: CallRecord;
+
+  constructor() {
+    const records = Array.from({ length: RING_SIZE }, () => new CallRecord());
+    records.forEach((record, i) => {
+      record.following = records[(i + 1) % RING_SIZE]!;
+    });
+    this.next = records[0]!;
+  }
 
   take(): CallRecord {
-    const record = this.#records[this.#next]!;
-    this.#next = (this.#next + 1) & 15;
+    const record = this.next;
+    this.next = record.following;
     return record;
   }
 
   /** Oldest first. */
   *[Symbol.iterator](): Iterator<CallRecord> {
-    for (let i = 0; i < 16; i++) {
-      const record = this.#records[(this.#next + i) & 15]!;
-      if (record.state !== 'unused') yield record;
-    }
+    let record = this.next;
+    for (let i = 0; i < RING_SIZE; i++, record = record.following) if (record.state !== 'unused') yield record;
   }
 }
 
@@ -101,39 +127,26 @@ export const callRing = defineSlot<Vcpu, CallRing>(() => new CallRing(), { name:
 export type Outcome = number | bigint | typeof MADE_AGAIN;
 export const MADE_AGAIN = undefined;
 
-/** Performs another call: its six arguments are at `at`. After MADE_AGAIN, `left` is what there is left to do. */
-export type Perform = (nr: number, view: DataView, at: number) => Outcome;
-
-/** The first arguments, as many as the call has. */
-export const left = {
-  words: new Int32Array(2 * 6),
-  count: 0,
-
-  /** Out of the registers. */
-  set(count: number): void {
-    this.count = count;
-    copyWords(this.words, 0, registerWords, 0, 2 * count);
-  },
-};
-
-/** One for each machine: the handlers' view of the call that runs now. Valid until the handler returns. */
-export class Call {
+/** One for each vCPU: the handlers' view of the call that runs now. Valid until the handler returns. */
+export abstract class Call {
   readonly host: Host;
-  vcpu!: Vcpu;
-  /** Of the vCPU. */
-  ring!: CallRing;
+  readonly vcpu: Vcpu;
+  readonly domain: Domain;
   /** The six raw arguments. A handler that returns AGAIN has changed them to what is left to do. */
   readonly args = registers;
   isInMulticall = false;
-  /** For multicall and the calls of old. */
-  readonly perform: Perform;
+  /** How many arguments the call has that is to be made again. */
+  leftCount = 0;
 
-  constructor(host: Host, perform: Perform) {
+  constructor(host: Host, vcpu: Vcpu) {
     this.host = host;
-    this.perform = perform;
+    this.vcpu = vcpu;
+    this.domain = vcpu.domain;
   }
 
-  get domain(): Domain {
-    return this.vcpu.domain;
-  }
+  /**
+   * For multicall and the calls of old: another call, whose six arguments are at `at`. After MADE_AGAIN the registers have what
+   * is left to do.
+   */
+  abstract perform(nr: number, view: DataView, at: number): Outcome;
 }

@@ -4,36 +4,18 @@
  */
 import { R8, R9, R10, RAX, RDI, RDX, RSI } from '../emulator/cpu/interface.ts';
 import type { Host } from '../emulator/host.ts';
+import { defineSlot } from '../emulator/slot.ts';
 import type { Timeline } from '../emulator/timeline/timeline.ts';
 import type { Vcpu } from '../emulator/vcpu.ts';
 import { errno } from './abi/errno.ts';
 import { implementations } from './all.ts';
-import { Call, type CallRecord, callRing, copyWords, left, MADE_AGAIN, type Outcome, registerWords } from './call.ts';
+import { Call, type CallRecord, type CallRing, callRing, MADE_AGAIN, type Outcome, registerWords } from './call.ts';
 import type { Implementation } from './implement.ts';
 import type { Observer } from './observer.ts';
 import { formatCall, nameOfCall } from './trace.ts';
 
 const MAX_ARGUMENTS = 6;
-const ARGUMENT_WORDS = 2 * MAX_ARGUMENTS;
-
-/** Two registers at once, and none in a loop: V8 looks at a typed array's bounds once for all that is written out. */
-function takeArguments(words: Int32Array, count: number): void {
-  const to = registerWords;
-  to[0] = words[2 * RDI]!;
-  to[1] = words[2 * RDI + 1]!;
-  to[2] = words[2 * RSI]!;
-  to[3] = words[2 * RSI + 1]!;
-  if (count <= 2) return;
-  to[4] = words[2 * RDX]!;
-  to[5] = words[2 * RDX + 1]!;
-  to[6] = words[2 * R10]!;
-  to[7] = words[2 * R10 + 1]!;
-  if (count <= 4) return;
-  to[8] = words[2 * R8]!;
-  to[9] = words[2 * R8 + 1]!;
-  to[10] = words[2 * R9]!;
-  to[11] = words[2 * R9 + 1]!;
-}
+const ENOSYS = -errno.ENOSYS;
 
 /** What is left to do goes where the call has its arguments. */
 function giveBack(words: Int32Array, count: number): void {
@@ -43,65 +25,121 @@ function giveBack(words: Int32Array, count: number): void {
   });
 }
 
-/** Per machine: the call in progress, and who wants to hear of it. */
-interface Context {
-  readonly call: Call;
+/** Who wants to hear of a machine's calls. */
+interface Watchers {
   trace: ((line: string) => void) | undefined;
   observer: Observer | undefined;
   timeline: Timeline | undefined;
   /** There is one of them. */
-  isWatched: boolean;
+  isAny: boolean;
 }
 
-const contexts = new WeakMap<Host, Context>();
-let lastHost: Host | undefined;
-let lastContext!: Context;
+const watchers = new WeakMap<Host, Watchers>();
 
-function contextOf(host: Host): Context {
-  return host === lastHost ? lastContext : findContext(host);
-}
-
-function findContext(host: Host): Context {
-  let context = contexts.get(host);
-  if (context === undefined) {
-    const made: Context = {
-      call: new Call(host, (nr, view, at) => performNested(made, nr, view, at)),
-      trace: undefined,
-      observer: undefined,
-      timeline: undefined,
-      isWatched: false,
-    };
-    context = made;
-    contexts.set(host, context);
+function watchersOf(host: Host): Watchers {
+  let found = watchers.get(host);
+  if (found === undefined) {
+    found = { trace: undefined, observer: undefined, timeline: undefined, isAny: false };
+    watchers.set(host, found);
   }
-  lastHost = host;
-  lastContext = context;
-  return context;
+  return found;
+}
+
+function setWatcher(host: Host, change: Partial<Watchers>): void {
+  const all = Object.assign(watchersOf(host), change);
+  all.isAny = all.trace !== undefined || all.observer !== undefined || all.timeline !== undefined;
 }
 
 /** One line a call goes to `write`, or to nobody. */
 export function traceHypercalls(host: Host, write: ((line: string) => void) | undefined): void {
-  const context = contextOf(host);
-  context.trace = write;
-  lookForWatchers(context);
+  setWatcher(host, { trace: write });
 }
 
 /** `observer` is told of each call of the machine's guests. */
 export function observeHypercalls(host: Host, observer: Observer | undefined): void {
-  const context = contextOf(host);
-  context.observer = observer;
-  lookForWatchers(context);
+  setWatcher(host, { observer });
 }
 
 /** Each call of the machine's guests becomes a part of `timeline`. */
 export function recordHypercalls(host: Host, timeline: Timeline | undefined): void {
-  const context = contextOf(host);
-  context.timeline = timeline;
-  lookForWatchers(context);
+  setWatcher(host, { timeline });
 }
 
-function lookForWatchers(context: Context): void {
-  context.isWatched = context.trace !== undefined || context.observer !== undefined || context.timeline !== undefined;
+const forPv = implementations.map((one) => (one?.isForPv ? one : undefined));
+const forPvh = implementations.map((one) => (one?.isForPvh ? one : undefined));
+
+/** A vCPU's calls. */
+class Caller extends Call {
+  readonly ring: CallRing;
+  readonly #watchers: Watchers;
+  /** By their numbers, those that are for guests of its type. */
+  readonly implementations: readonly (Implementation | undefined)[];
+
+  constructor(host: Host, vcpu: Vcpu) {
+    super(host, vcpu);
+    this.ring = callRing.of(vcpu);
+    this.#watchers = watchersOf(host);
+    this.implementations = vcpu.domain.isPv ? forPv : forPvh;
+  }
+
+  /** Does the call whose `count` arguments `record` and the registers have. */
+  run(record: CallRecord, implementation: Implementation | undefined, count: number): Outcome {
+    const { isAny } = this.#watchers;
+    if (isAny) this.#announce(record);
+    const outcome = implementation === undefined ? ENOSYS : implementation.run(this, record);
+    if (outcome !== MADE_AGAIN) record.end(outcome);
+    else record.endForNow(count);
+    if (isAny) this.#tell(record);
+    return outcome;
+  }
+
+  perform(nr: number, view: DataView, at: number): Outcome {
+    const implementation = this.implementations[nr];
+    const count = implementation === undefined ? MAX_ARGUMENTS : implementation.paramCount;
+    const record = this.ring.take();
+    record.begin(nr, view.getInt32(at, true), view.getInt32(at + 4, true), view.getInt32(at + 8, true), view.getInt32(at + 12, true));
+    if (count > 2) addFrom(view, at, record, count);
+    this.leftCount = count;
+    return this.run(record, implementation, count);
+  }
+
+  #announce(record: CallRecord): void {
+    const { observer, timeline } = this.#watchers;
+    observer?.calling(this.host, this.vcpu, record);
+    timeline?.hypercallBegins(this.vcpu);
+  }
+
+  #tell(record: CallRecord): void {
+    const { observer, timeline, trace } = this.#watchers;
+    const implementation = implementations[record.nr];
+    observer?.called(this.host, this.vcpu, record);
+    timeline?.hypercallEnds(this.vcpu, nameOfCall(record, implementation), record.state === 'again' ? undefined : record.result);
+    trace?.(`${this.vcpu.name} ${formatCall(record, implementation)}`);
+  }
+}
+
+/** All but the first two arguments. */
+function addFrom(view: DataView, at: number, record: CallRecord, count: number): void {
+  for (let i = 2; i < count; i += 2) {
+    const from = at + 8 * i;
+    record.add(i, view.getInt32(from, true), view.getInt32(from + 4, true), view.getInt32(from + 8, true), view.getInt32(from + 12, true));
+  }
+}
+
+function addFromRegisters(words: Int32Array, record: CallRecord, count: number): void {
+  record.add(2, words[2 * RDX]!, words[2 * RDX + 1]!, words[2 * R10]!, words[2 * R10 + 1]!);
+  if (count > 4) record.add(4, words[2 * R8]!, words[2 * R8 + 1]!, words[2 * R9]!, words[2 * R9 + 1]!);
+}
+
+const callers = defineSlot<Vcpu, { caller: Caller | undefined }>(() => ({ caller: undefined }), { name: 'caller', isTransient: true });
+/** Who called last. */
+let last: Caller | undefined;
+
+function callerOf(host: Host, vcpu: Vcpu): Caller {
+  const slot = callers.of(vcpu);
+  slot.caller ??= new Caller(host, vcpu);
+  last = slot.caller;
+  return last;
 }
 
 /** Whether the call is over, or the guest shall make it again: then leave RIP at the SYSCALL (the registers say what is left). */
@@ -109,16 +147,16 @@ export type Dispatched = 'done' | 'again';
 
 /** Performs the hypercall in `vcpu`'s registers, which are on the core. RAX is set; RIP, RCX and R11 are the trap layer's. */
 export function dispatch(host: Host, vcpu: Vcpu): Dispatched {
-  const context = contextOf(host);
+  const caller = last !== undefined && last.vcpu === vcpu ? last : callerOf(host, vcpu);
   const words = host.cpu.gprWords;
   const low = words[RAX * 2]!;
   const nr = words[RAX * 2 + 1] === 0 && low >= 0 ? low : Number(host.cpu.gpr[RAX]!);
-  const implementation = implementations[nr];
+  const implementation = caller.implementations[nr];
   const count = implementation === undefined ? MAX_ARGUMENTS : implementation.paramCount;
-  takeArguments(words, count);
-  context.call.vcpu = vcpu;
-  context.call.ring = callRing.of(vcpu);
-  const outcome = perform(context, nr, implementation, count);
+  const record = caller.ring.take();
+  record.begin(nr, words[2 * RDI]!, words[2 * RDI + 1]!, words[2 * RSI]!, words[2 * RSI + 1]!);
+  if (count > 2) addFromRegisters(words, record, count);
+  const outcome = caller.run(record, implementation, count);
   if (outcome === MADE_AGAIN) {
     giveBack(words, count);
     return 'again';
@@ -130,68 +168,4 @@ export function dispatch(host: Host, vcpu: Vcpu): Dispatched {
     host.cpu.gpr[RAX] = BigInt(outcome);
   }
   return 'done';
-}
-
-/** Performs the call whose `count` arguments are in the registers of call.ts. */
-function perform(context: Context, nr: number, implementation: Implementation | undefined, count: number): Outcome {
-  const { call, isWatched } = context;
-  const { vcpu } = call;
-  const record = call.ring.take();
-  record.begin(nr, count);
-  if (isWatched) announce(context, record);
-  const isReachable = implementation !== undefined && (vcpu.domain.isPv ? implementation.isForPv : implementation.isForPvh);
-  const outcome = isReachable ? implementation.run(call, record) : -errno.ENOSYS;
-  record.end(outcome, count);
-  if (isWatched) tell(context, record);
-  return outcome;
-}
-
-function announce({ call, observer, timeline }: Context, record: CallRecord): void {
-  observer?.calling(call.host, call.vcpu, record);
-  timeline?.hypercallBegins(call.vcpu);
-}
-
-function tell({ call, observer, timeline, trace }: Context, record: CallRecord): void {
-  const implementation = implementations[record.nr];
-  observer?.called(call.host, call.vcpu, record);
-  timeline?.hypercallEnds(call.vcpu, nameOfCall(record, implementation), record.state === 'again' ? undefined : record.result);
-  trace?.(`${call.vcpu.name} ${formatCall(record, implementation)}`);
-}
-
-/** Registers of the calls that wait for one of theirs: a multicall, and in it a call of old. */
-const outerWords = new Int32Array(2 * ARGUMENT_WORDS);
-let depth = 0;
-
-function performNested(context: Context, nr: number, view: DataView, at: number): Outcome {
-  const implementation = implementations[nr];
-  const count = implementation === undefined ? MAX_ARGUMENTS : implementation.paramCount;
-  const outer = depth * ARGUMENT_WORDS;
-  depth++;
-  copyWords(outerWords, outer, registerWords, 0, 2 * count);
-  readArguments(view, at, count);
-  const outcome = perform(context, nr, implementation, count);
-  if (outcome === MADE_AGAIN) left.set(count);
-  copyWords(registerWords, 0, outerWords, outer, 2 * count);
-  depth--;
-  return outcome;
-}
-
-/** As takeArguments, but what a call without any finds there stays. */
-function readArguments(view: DataView, at: number, count: number): void {
-  if (count === 0) return;
-  const to = registerWords;
-  to[0] = view.getInt32(at, true);
-  to[1] = view.getInt32(at + 4, true);
-  to[2] = view.getInt32(at + 8, true);
-  to[3] = view.getInt32(at + 12, true);
-  if (count <= 2) return;
-  to[4] = view.getInt32(at + 16, true);
-  to[5] = view.getInt32(at + 20, true);
-  to[6] = view.getInt32(at + 24, true);
-  to[7] = view.getInt32(at + 28, true);
-  if (count <= 4) return;
-  to[8] = view.getInt32(at + 32, true);
-  to[9] = view.getInt32(at + 36, true);
-  to[10] = view.getInt32(at + 40, true);
-  to[11] = view.getInt32(at + 44, true);
 }

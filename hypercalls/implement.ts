@@ -40,9 +40,6 @@ const BATCH_SLICE = 512;
 /** A hot handler of a batch has written the element's out fields itself, with `structView`. */
 export const WRITTEN = 'written';
 
-/** No errno, and no value of a batch's. */
-export const NOT_IN_PLACE = 1;
-
 /** Handler of a batched op: `each` for every element until one answers an errno. */
 export interface BatchHandler<P extends Params, O extends AnyOp> {
   /** Before the first element, also when there is none (and again after each slice of a long batch). */
@@ -52,8 +49,11 @@ export interface BatchHandler<P extends Params, O extends AnyOp> {
    * its out fields are in the struct. A bigint: the batch ends here, and that is RAX.
    */
   each(call: Call, element: ArgsOf<Record<never, never>, O>, registers: RegistersOf<P>, index: number): Result<O> | typeof WRITTEN | bigint;
-  /** Does element `index`, any but the first, where it lies: 0, how the batch ends with it, or NOT_IN_PLACE: `each` must do it. */
-  inPlace?(call: Call, index: number): Outcome;
+  /**
+   * Does elements from `index`, any but the first, to `end` where they lie. The first that it leaves to `each`, which may only
+   * have to say how the batch ends with it.
+   */
+  inPlace?(call: Call, index: number, end: number): number;
   /** After the last element that was tried: `done` succeeded. */
   end?(call: Call, registers: RegistersOf<P>, done: number): void;
 }
@@ -81,7 +81,7 @@ type AnyHandler = (call: Call, args: AnyArgs) => object | string | number | bigi
 interface AnyBatchHandler {
   begin?(call: Call, registers: AnyArgs): string | number | undefined;
   each(call: Call, element: AnyArgs, registers: AnyArgs, index: number): object | string | number | bigint | undefined;
-  inPlace?(call: Call, index: number): Outcome;
+  inPlace?(call: Call, index: number, end: number): number;
   end?(call: Call, registers: AnyArgs, done: number): void;
 }
 
@@ -143,11 +143,13 @@ export class CompiledOp {
   }
 
   run(call: Call, record: CallRecord): Outcome {
-    if (this.batch !== undefined) return this.#runBatch(call, record, this.batch);
     const handler = this.#handler;
-    if (handler === undefined) return this.#refuse(call);
     const { struct } = this;
-    if (struct === null) return outcomeOf(handler(call, this.#args));
+    if (handler === undefined) return this.batch === undefined ? this.#refuse(call) : this.#runBatch(call, record, this.batch);
+    return struct === null ? outcomeOf(handler(call, this.#args)) : this.#runOnStruct(call, record, handler, struct);
+  }
+
+  #runOnStruct(call: Call, record: CallRecord, handler: AnyHandler, struct: AnyStruct): Outcome {
     const { size } = struct;
     const low = registerWords[this.#pointerIndex * 2]!;
     const high = registerWords[this.#pointerIndex * 2 + 1]!;
@@ -183,10 +185,8 @@ export class CompiledOp {
     let done = 0;
     for (; done < slice; done++) {
       if (done > 0 && batch.inPlace !== undefined) {
-        outcome = batch.inPlace(call, done);
-        if (outcome === 0) continue;
-        if (outcome !== NOT_IN_PLACE) break;
-        outcome = 0;
+        done = batch.inPlace(call, done, slice);
+        if (done === slice) break;
       }
       if (!readStruct(host, low, high, done * size, size)) {
         outcome = EFAULT;
@@ -216,7 +216,8 @@ export class Implementation {
   readonly paramCount: number;
   readonly isForPv: boolean;
   readonly isForPvh: boolean;
-  readonly #cmdIndex: number;
+  /** Of the register that says which operation is meant: where its lower half is. */
+  readonly #cmdWord: number;
   readonly #single: CompiledOp | undefined;
   readonly #ops: (CompiledOp | undefined)[] = [];
   readonly #before: AnyBefore | undefined;
@@ -235,10 +236,11 @@ export class Implementation {
     this.paramCount = names.length;
     this.isForPv = row.guests.pv64 === true;
     this.isForPvh = row.guests.pvh === true;
-    this.#cmdIndex = names.indexOf('cmd');
+    this.#cmdWord = 2 * names.indexOf('cmd');
     this.#before = before as AnyBefore | undefined;
     this.#beforeArgs = liveObject(readers);
-    this.#cmdMask = row.cmdMask;
+    // As a number of 32 bits with a sign, as V8 has them.
+    this.#cmdMask = row.cmdMask | 0;
     if (hasOps(row.body)) {
       for (const [name, op] of Object.entries(row.body)) {
         this.#ops[op.cmd] = new CompiledOp(`${row.name}.${name}`, op, (handlers as Record<string, unknown>)[name], layout);
@@ -250,7 +252,7 @@ export class Implementation {
 
   /** The op that the registers in `words` name, for the call that runs and for the trace. */
   opOf(words: Int32Array): CompiledOp | undefined {
-    return this.#single ?? this.#ops[words[this.#cmdIndex * 2]! & this.#cmdMask];
+    return this.#single ?? this.#ops[words[this.#cmdWord]! & this.#cmdMask];
   }
 
   /** Does the call. */
@@ -264,8 +266,12 @@ export class Implementation {
   }
 }
 
-function outcomeOf(result: object | string | number | bigint | undefined): Outcome {
-  if (result === undefined) return 0;
+type Answer = object | string | number | bigint | undefined;
+
+/** The usual ones without a call. */
+const outcomeOf = (answer: Answer): Outcome => (answer === undefined ? 0 : typeof answer === 'number' ? answer : unusualOutcome(answer));
+
+function unusualOutcome(result: object | string | bigint): Outcome {
   if (typeof result === 'string') return result === AGAIN ? MADE_AGAIN : errnoValue(result);
   if (typeof result === 'object') throw new Error('bug: a hypercall without out fields answered some');
   return result;

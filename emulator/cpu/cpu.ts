@@ -346,6 +346,9 @@ export class CpuCore implements Cpu {
   place(low: number, high: number, access: Access, user: boolean): number {
     return this.mmu.place(low, high, access, user);
   }
+  get flushes(): number {
+    return this.mmu.flushes;
+  }
   walk(vaddr: bigint): WalkStep[] {
     return this.mmu.walk(vaddr);
   }

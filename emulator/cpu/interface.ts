@@ -200,6 +200,8 @@ export interface Cpu {
    * as signed 32-bit halves; the TLB is used and filled, A and D are set, as if the guest had made the access.
    */
   place(low: number, high: number, access: Access, user: boolean): number;
+  /** As long as this is the same number, what `place` said may be used. */
+  readonly flushes: number;
   /** The walk's entries from the top, as far as it gets. */
   walk(vaddr: bigint): WalkStep[];
   /** Forgets translations of the context that is on, as MOV CR3 does; those of global pages, too, where told so. */

@@ -107,6 +107,10 @@ export class Mmu {
     return { ok: true, maddr, writable: (walker.entryFlags & PTE_RW) !== 0, user: (walker.entryFlags & PTE_US) !== 0 };
   }
 
+  get flushes(): number {
+    return this.#flushes;
+  }
+
   /** Where the host's own access at a linear address in halves goes, through the TLB as the guest's would; -1: it faults. */
   place(low: number, high: number, access: Access, isUser: boolean): number {
     const set = this.#setOf(isUser);

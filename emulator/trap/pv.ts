@@ -7,11 +7,12 @@ import { copyFromGuest } from '../../hypercalls/guest_memory.ts';
 import { FLAT_KERNEL_SS, FLAT_RING3_CS32, FLAT_RING3_CS64, flatSegment } from '../../hypercalls/pv_cpu/selectors.ts';
 import { type PvVcpu, pvVcpu, TI_DPL_MASK } from '../../hypercalls/pv_cpu/state.ts';
 import type { ExceptionExit, Exit, SoftwareInterruptExit } from '../cpu/exit.ts';
+import type { Cpu } from '../cpu/interface.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { enter, inject, injectPageFault, RFLAGS_RF } from './bounce.ts';
 import { handlePageFault } from './page_fault.ts';
 import { emulateCpuid, emulatePrivileged, finishInstruction, setTaskSwitched } from './privileged.ts';
-import { returnToGuest } from './return.ts';
+import { returnPlainly, returnToGuest } from './return.ts';
 import { hex, type RunHost, type TrapHost } from './trap_host.ts';
 
 const VECTOR_DB = 1;
@@ -78,8 +79,11 @@ export function performSyscall(host: RunHost, length: number): void {
   const vcpu = host.current;
   const pv = pvVcpu.of(vcpu);
   handleSyscall(host, vcpu, pv, length);
-  host.exitsLeft--;
-  // What stops a vCPU ends the turn, too; an upcall on the way back may as well.
+  // What stops a vCPU ends the turn, too.
+  if (--host.exitsLeft <= 0 || !host.isTurnValid || !returnPlainly(host, vcpu, pv)) finishSyscall(host, vcpu, pv);
+}
+
+function finishSyscall(host: RunHost, vcpu: Vcpu, pv: PvVcpu): void {
   if (host.isTurnValid) returnToGuest(host, vcpu, pv);
   if (host.exitsLeft <= 0) host.cpu.requestStop();
   else if (!host.isTurnValid) host.turnWithinRun();
@@ -88,23 +92,28 @@ export function performSyscall(host: RunHost, length: number): void {
 /** RIP is behind the SYSCALL, RCX and R11 say how to return. */
 function handleSyscall(host: TrapHost, vcpu: Vcpu, pv: PvVcpu, length: number): void {
   const { cpu } = host;
-  const is32 = cpu.codeSize !== 64;
-  const cs = is32 ? FLAT_RING3_CS32 : FLAT_RING3_CS64;
-  if (cpu.cs !== cs) cpu.setSegment('cs', flatSegment(cs));
-  if (cpu.ss !== FLAT_KERNEL_SS) cpu.setSegment('ss', flatSegment(FLAT_KERNEL_SS));
   pv.returnsBySysret = true;
   pv.hasReturnSaved = true;
-  if (!pv.inKernelMode) {
-    host.observer?.userSyscall(host, vcpu);
-    bounceSyscall(host, vcpu, pv, is32);
-  } else if (dispatch(host, vcpu) === 'again') {
-    cpu.rip -= BigInt(length);
-    pv.hasReturnSaved = false;
-  }
+  const is64 = cpu.codeSize === 64;
+  if (!is64 || cpu.cs !== FLAT_RING3_CS64 || cpu.ss !== FLAT_KERNEL_SS) setFlatSegments(cpu, is64);
+  if (!pv.inKernelMode) bounceSyscall(host, vcpu, pv, !is64);
+  else if (dispatch(host, vcpu) === 'again') makeAgain(cpu, pv, length);
+}
+
+function setFlatSegments(cpu: Cpu, is64: boolean): void {
+  const cs = is64 ? FLAT_RING3_CS64 : FLAT_RING3_CS32;
+  if (cpu.cs !== cs) cpu.setSegment('cs', flatSegment(cs));
+  if (cpu.ss !== FLAT_KERNEL_SS) cpu.setSegment('ss', flatSegment(FLAT_KERNEL_SS));
+}
+
+function makeAgain(cpu: Cpu, pv: PvVcpu, length: number): void {
+  cpu.rip -= BigInt(length);
+  pv.hasReturnSaved = false;
 }
 
 function bounceSyscall(host: TrapHost, vcpu: Vcpu, pv: PvVcpu, is32: boolean): void {
   const { cpu } = host;
+  host.observer?.userSyscall(host, vcpu);
   const { address } = is32 ? pv.syscall32 : pv.syscall;
   if (address === 0n) {
     cpu.rip -= SYSCALL_LENGTH;

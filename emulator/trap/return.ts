@@ -14,7 +14,7 @@ import {
   SEGMENT_L,
 } from '../../hypercalls/pv_cpu/selectors.ts';
 import { type PvVcpu, pvVcpu, type ReturnSelectors } from '../../hypercalls/pv_cpu/state.ts';
-import { isUpcallPending, upcallMask } from '../../hypercalls/pv_cpu/vcpu_info.ts';
+import { isUpcallDue } from '../../hypercalls/pv_cpu/vcpu_info.ts';
 import type { Cpu } from '../cpu/interface.ts';
 import type { Vcpu } from '../vcpu.ts';
 import { enter, inject, injectNmi } from './bounce.ts';
@@ -29,7 +29,7 @@ export function returnToGuest(host: TrapHost, vcpu: Vcpu, pv = pvVcpu.of(vcpu)):
   while (vcpu.domain.shutdownReason === undefined) {
     if (pv.nmiPending && !pv.nmiMasked) {
       injectNmi(host, vcpu);
-    } else if (isUpcallPending(host, vcpu) && upcallMask(host, vcpu) === 0) {
+    } else if (isUpcallDue(host, vcpu)) {
       host.timeline?.upcallBegins(vcpu);
       enter(host, vcpu, 'event', pv.event);
     } else {
@@ -38,6 +38,17 @@ export function returnToGuest(host: TrapHost, vcpu: Vcpu, pv = pvVcpu.of(vcpu)):
       inject(host, vcpu, fault.vector, fault.errorCode);
     }
   }
+}
+
+/**
+ * What `returnToGuest` does behind most system calls, where nothing is pending and RCX and R11 are what a SYSRET leaves there.
+ * False: nothing is done.
+ */
+export function returnPlainly(host: TrapHost, vcpu: Vcpu, pv: PvVcpu): boolean {
+  const isPlain = pv.returnsBySysret && pv.hasReturnSaved && pv.returnSelectors === undefined && !pv.nmiPending;
+  if (!isPlain || isUpcallDue(host, vcpu) || !host.cpu.hasCanonicalRip) return false;
+  pv.returnsBySysret = false;
+  return true;
 }
 
 /**

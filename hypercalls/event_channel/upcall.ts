@@ -18,12 +18,6 @@ export function markEventsPending(host: Host, vcpu: Vcpu): void {
   kick(host, vcpu);
 }
 
-/** Whether the upcall is due now (local_events_need_delivery of a PV vCPU). */
-export function eventsNeedDelivery(host: Host, vcpu: Vcpu): boolean {
-  const { bytes } = host.memory;
-  return bytes[vcpu.vcpuInfoMaddr + UPCALL_PENDING] !== 0 && bytes[vcpu.vcpuInfoMaddr + UPCALL_MASK] === 0;
-}
-
 export function unmaskUpcalls(host: Host, vcpu: Vcpu): void {
   const maddr = vcpu.vcpuInfoMaddr + UPCALL_MASK;
   host.memory.bytes[maddr] = 0;

@@ -9,6 +9,12 @@ const CR2 = vcpu_info.offset.arch + arch_vcpu_info.offset.cr2;
 
 export const isUpcallPending = (host: Host, vcpu: Vcpu): boolean => host.memory.bytes[vcpu.vcpuInfoMaddr + PENDING] !== 0;
 
+/** An upcall is due now: pending, and not masked by the byte behind. */
+export function isUpcallDue(host: Host, vcpu: Vcpu): boolean {
+  const both = host.memory.view.getUint16(vcpu.vcpuInfoMaddr + PENDING, true);
+  return both !== 0 && both < 0x100;
+}
+
 /** The mask byte as the guest left it: any value but 0 masks. */
 export const upcallMask = (host: Host, vcpu: Vcpu): number => host.memory.bytes[vcpu.vcpuInfoMaddr + MASK]!;
 

@@ -4,9 +4,10 @@ import { sched_op, sched_op_compat, sched_poll, set_timer_op } from '../abi/sche
 import { type Call, structView, structWords } from '../call.ts';
 import { ANY_PORT, startPolling, stopPolling } from '../event_channel/poll.ts';
 import { isPortPending, isUsable, portsOf } from '../event_channel/ports.ts';
-import { eventsNeedDelivery, unmaskUpcalls } from '../event_channel/upcall.ts';
+import { unmaskUpcalls } from '../event_channel/upcall.ts';
 import { isGuestArrayAt, readStruct, readU32 } from '../guest_memory.ts';
 import { implement } from '../implement.ts';
+import { isUpcallDue } from '../pv_cpu/vcpu_info.ts';
 import { setSingleshotTimer, stopSingleshotTimer } from '../vcpu/timers.ts';
 import { pin } from './pinning.ts';
 import { fixShutdownCode, shutDown } from './shutdown.ts';
@@ -21,7 +22,7 @@ const TIMEOUT = sched_poll.offset.timeout / 4;
 function block(call: Call): undefined {
   stopPolling(call.host, call.vcpu);
   unmaskUpcalls(call.host, call.vcpu);
-  if (!eventsNeedDelivery(call.host, call.vcpu)) call.host.block(call.vcpu);
+  if (!isUpcallDue(call.host, call.vcpu)) call.host.block(call.vcpu);
 }
 
 const sched = implement(sched_op, {
@@ -42,7 +43,7 @@ const sched = implement(sched_op, {
     const portsLow = structWords[PORTS]!;
     const portsHigh = structWords[PORTS + 1]!;
     if (!isGuestArrayAt(host, portsHigh)) return 'EFAULT';
-    if (eventsNeedDelivery(host, vcpu)) return;
+    if (isUpcallDue(host, vcpu)) return;
     const timeout = structWords[TIMEOUT] === 0 && structWords[TIMEOUT + 1] === 0 ? 0n : args.timeout;
     let number = 0;
     for (let i = 0; i < count; i++) {

@@ -47,6 +47,8 @@ t.test('what every row gets for free', (t) => {
     'every declared hypercall is there',
   );
   const guest = new FakeHost();
+  const pvh = new FakeHost();
+  (pvh.domain as { isPv: boolean }).isPv = false;
   for (const row of implemented) {
     const argument = Object.values(row.params).findIndex((type) => isArgumentPointer(type));
     const cmd = Object.keys(row.params).indexOf('cmd');
@@ -57,11 +59,7 @@ t.test('what every row gets for free', (t) => {
       const declared = [errno.ENOSYS, ...row.before.map((name) => errno[name])];
       t.ok(declared.includes(-Number(result) as 38), `${row.name}: an unknown op is -ENOSYS`);
     }
-    if (row.guests.pvh !== true) {
-      (guest.domain as { isPv: boolean }).isPv = false;
-      t.equal(perform(guest, row.nr, []), BigInt(-errno.ENOSYS), `${row.name}: not for PVH`);
-      (guest.domain as { isPv: boolean }).isPv = true;
-    }
+    if (row.guests.pvh !== true) t.equal(perform(pvh, row.nr, []), BigInt(-errno.ENOSYS), `${row.name}: not for PVH`);
     if (argument < 0) continue;
     for (const op of opsOf(row)) {
       if (op.kind !== 'op' || op.arg === null || !op.arg.hasIn) continue;
