@@ -43,13 +43,15 @@ export class CodeBlock {
   /** Without any instruction yet. */
   constructor(rip: bigint, modeKey: number, start: number, record: number) {
     this.rip = rip;
-    this.ripPage = Number(rip >> 12n);
+    this.ripPage = pageNumberOf(rip);
     this.modeKey = modeKey;
     this.start = start;
     this.end = start;
     this.record = record;
   }
 }
+
+export const pageNumberOf = (rip: bigint): number => Number(rip >> 12n);
 
 /** Where SIDE has what belongs to a record. */
 export function sideOf(record: number): number {

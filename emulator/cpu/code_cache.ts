@@ -3,7 +3,7 @@
  * linear address and one mode; it is dropped when its bytes change, by turning its records into jumps to themselves.
  */
 import { BlockDecoder, type BlockDecoderOptions } from './block_decoder.ts';
-import { type BlockMode, CodeBlock, framesOf, sideOf } from './code_block.ts';
+import { type BlockMode, CodeBlock, framesOf, pageNumberOf, sideOf } from './code_block.ts';
 import { JumpCache } from './jump_cache.ts';
 import * as L from './layout.ts';
 import { PAGE_SIZE } from './layout.ts';
@@ -127,15 +127,18 @@ export class CodeCache implements CodePages {
   }
 
   #startingAt(rip: bigint, maddr: number, modeKey: number): CodeBlock | undefined {
-    return this.#byStart.get(maddr)?.find((block) => block.modeKey === modeKey && block.rip === rip);
+    const blocks = this.#byStart.get(maddr);
+    if (blocks === undefined) return undefined;
+    for (const block of blocks) if (block.modeKey === modeKey && block.rip === rip) return block;
+    return undefined;
   }
 
   /** The block that has the instruction at `rip` behind its first, and the record. */
   #around(rip: bigint, maddr: number, modeKey: number): { block: CodeBlock; record: number } | undefined {
     const low = Number(BigInt.asIntN(32, rip));
-    for (const block of this.#byFrame.get(Math.floor(maddr / PAGE_SIZE)) ?? []) {
-      if (maddr <= block.start || maddr >= block.end || block.modeKey !== modeKey) continue;
-      if (rip - block.rip !== BigInt(maddr - block.start)) continue;
+    const ripPage = pageNumberOf(rip);
+    for (const block of this.blocksIn(Math.floor(maddr / PAGE_SIZE))) {
+      if (maddr <= block.start || maddr >= block.end || block.modeKey !== modeKey || block.ripPage !== ripPage) continue;
       const end = block.record + block.instructions * L.RECORD_SIZE;
       for (let record = block.record + L.RECORD_SIZE; record < end; record += L.RECORD_SIZE) {
         if (this.#view.getInt32(record + L.R_RIP, true) === low) return { block, record };
