@@ -128,8 +128,7 @@ export class CpuCore implements Cpu {
       view: new DataView(buffer, L.RAM, memorySize),
       // A maddr has 32 bits.
       written: (maddr, size) => {
-        const last = (maddr + size - 1) >>> 12;
-        for (let frame = maddr >>> 12; frame <= last; frame++) if (code.isCodePage(frame)) code.invalidate(maddr, size);
+        if (code.isCodePage(maddr >>> 12) || (maddr & 0xfff) + size > L.PAGE_SIZE) code.invalidate(maddr, size);
       },
     };
     this.reset();
