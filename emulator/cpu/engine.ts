@@ -9,6 +9,7 @@ import { type Exchange, makeExchange } from './exchange.ts';
 import { hotTemplates } from './hot.ts';
 import { type Loop, makeDispatcher, makeLoop } from './interpreter.ts';
 import * as L from './layout.ts';
+import { type MemoryCopy, makeMemoryCopy } from './memory_copy.ts';
 import { Place } from './parked.ts';
 import { Regions, SAMPLE_INSTRUCTIONS } from './regions.ts';
 import { rowByName, rows } from './rows/index.ts';
@@ -54,6 +55,7 @@ export class Engine {
   readonly code: CodeCache;
   readonly #loop: Loop;
   readonly exchange: Exchange;
+  readonly copy: MemoryCopy;
   /** Of the processor that is on at first. */
   readonly home: Place;
   readonly regions: Regions;
@@ -88,6 +90,7 @@ export class Engine {
     this.ram = new Uint8Array(this.buffer, L.RAM, memorySize);
     const table = new WebAssembly.Table({ element: 'anyfunc', initial: L.TABLE_SIZE });
     this.exchange = makeExchange(memory, memoryPages);
+    this.copy = makeMemoryCopy(memory, memoryPages);
     this.home = new Place(new Int32Array(this.buffer), 0);
     const { dispatch } = makeDispatcher(memory, memoryPages, table);
     const { miss, split, helper, syscall, protectFrame } = calls;

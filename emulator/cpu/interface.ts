@@ -15,6 +15,8 @@ export interface PhysicalMemory {
   readonly bytes: Uint8Array;
   /** The same bytes as `bytes`. */
   readonly view: DataView;
+  /** Moves bytes from elsewhere in RAM; `written` is still the caller's. */
+  copy(to: number, from: number, size: number): void;
   /** Tell every CPU that the host changed `[maddr, maddr + size)`: decoded code there is dropped. Cheap when there is none. */
   written(maddr: number, size: number): void;
 }

@@ -221,6 +221,11 @@ export class FunctionBody {
     this.code.append(new Uint8Array(new BigUint64Array([BigInt.asUintN(64, low), BigInt.asUintN(64, high)]).buffer));
     return this;
   }
+  /** From the addresses of target and source and the size that it finds. */
+  memoryCopy(): this {
+    this.code.append([0xfc, 0x0a, 0, 0]);
+    return this;
+  }
   get(local: number): this {
     return this.#with(0x20, local);
   }

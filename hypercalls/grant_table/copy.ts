@@ -3,11 +3,9 @@
  * one element of a batch to the next that uses it (xen:common/grant_table.c gnttab_copy).
  */
 import type { Domain } from '../../emulator/domain.ts';
-import { PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
+import { type MachineMemory, PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
 import { PGT_writable_page } from '../../emulator/memory/page_type.ts';
 import { getPageType, putPageAndType } from '../../emulator/memory/page_types.ts';
-import { defineSlot } from '../../emulator/slot.ts';
-import type { Vcpu } from '../../emulator/vcpu.ts';
 import { GNTCOPY_dest_gref, GNTCOPY_source_gref, GNTST, gnttab_copy, gnttab_copy_ptr } from '../abi/grant_table.ts';
 import { DOMID_SELF } from '../abi/xen.ts';
 import { type Call, structView } from '../call.ts';
@@ -61,7 +59,6 @@ class Buffer {
       this.start = active.start;
       this.length = active.length;
     } else {
-      this.active = undefined;
       this.mfn = takeFrame(memory, domain, name);
       this.start = 0;
       this.length = PAGE_SIZE;
@@ -89,90 +86,82 @@ class Buffer {
   }
 
   #releasePin(call: Call): void {
-    if (this.active !== undefined) releaseGrant(call.host, this.active, this.isReadonly);
+    if (this.active === undefined) return;
+    releaseGrant(call.host, this.active, this.isReadonly);
+    this.active = undefined;
   }
 }
 
-interface Buffers {
-  readonly source: Buffer;
-  readonly dest: Buffer;
-}
-
-const buffersOf = defineSlot<Vcpu, Buffers>(() => ({ source: new Buffer(true), dest: new Buffer(false) }), {
-  name: 'grant_table.copy_buffers',
-  isTransient: true,
-});
+/** Nothing in here calls back, and a batch leaves nothing behind (`endCopies`): all share these. */
+const source = new Buffer(true);
+const dest = new Buffer(false);
 
 /** One element of a batch, in the struct; the status, or RESTART. */
 export function copy(call: Call): number {
-  const buffers = buffersOf.of(call.vcpu);
-  const status = copyOne(call, buffers);
-  if (status !== GNTST.okay) releasePages(call, buffers);
+  const status = copyOne(call);
+  if (status !== GNTST.okay) releasePages(call);
   return status;
 }
 
-/** Lets go of what the batch's last elements used. */
+/** Whatever the batch still holds. */
 export function endCopies(call: Call): void {
-  const buffers = buffersOf.of(call.vcpu);
-  releasePages(call, buffers);
-  buffers.source.domain = undefined;
-  buffers.dest.domain = undefined;
+  releasePages(call);
+  source.domain = undefined;
+  dest.domain = undefined;
 }
 
-function releasePages(call: Call, { source, dest }: Buffers): void {
+function releasePages(call: Call): void {
   source.release(call);
   dest.release(call);
 }
+
+const half = (offset: number): number => structView.getUint16(offset, true);
 
 function nameAt(offset: number, isGrant: boolean): number {
   const low = structView.getUint32(offset, true);
   return isGrant ? low : structView.getUint32(offset + 4, true) * 2 ** 32 + low;
 }
 
-function copyOne(call: Call, buffers: Buffers): number {
-  const half = (offset: number): number => structView.getUint16(offset, true);
+function copyOne(call: Call): number {
   const sourceDomid = half(SOURCE + DOMID);
   const destDomid = half(DEST + DOMID);
-  const flags = half(FLAGS);
-  const fromGrant = (flags & GNTCOPY_source_gref) !== 0;
-  const toGrant = (flags & GNTCOPY_dest_gref) !== 0;
-  const from = buffers.source;
-  const to = buffers.dest;
-  if (from.domain === undefined || to.domain === undefined || from.domid !== sourceDomid || to.domid !== destDomid) {
-    releasePages(call, buffers);
-    from.domain = undefined;
-    to.domain = undefined;
-    const status = from.findDomain(call, sourceDomid) || to.findDomain(call, destDomid);
+  if (source.domain === undefined || dest.domain === undefined || source.domid !== sourceDomid || dest.domid !== destDomid) {
+    releasePages(call);
+    source.domain = undefined;
+    dest.domain = undefined;
+    const status = source.findDomain(call, sourceDomid) || dest.findDomain(call, destDomid);
     if (status !== GNTST.okay) {
-      from.domain = undefined;
+      source.domain = undefined;
       return status;
     }
   }
-  const status = from.claim(call, nameAt(SOURCE + U, fromGrant), fromGrant) || to.claim(call, nameAt(DEST + U, toGrant), toGrant);
+  const flags = half(FLAGS);
+  const fromGrant = (flags & GNTCOPY_source_gref) !== 0;
+  const toGrant = (flags & GNTCOPY_dest_gref) !== 0;
+  const status = source.claim(call, nameAt(SOURCE + U, fromGrant), fromGrant) || dest.claim(call, nameAt(DEST + U, toGrant), toGrant);
   if (status !== GNTST.okay) return status;
   const start = half(SOURCE + OFFSET);
   const target = half(DEST + OFFSET);
   const size = half(LEN);
   if (start + size > PAGE_SIZE || target + size > PAGE_SIZE) return GNTST.bad_copy_arg;
-  if (!from.contains(start, size) || !to.contains(target, size)) return GNTST.general_error;
-  copyBytes(call, from.mfn * PAGE_SIZE + start, to.mfn * PAGE_SIZE + target, size);
+  if (!source.contains(start, size) || !dest.contains(target, size)) return GNTST.general_error;
+  const { memory } = call.host;
+  const from = source.mfn * PAGE_SIZE + start;
+  const to = dest.mfn * PAGE_SIZE + target;
+  if (to <= from || to >= from + size) memory.ram.copy(to, from, size);
+  else copyOverlapping(memory, from, to, size);
+  memory.written(to, size);
   return GNTST.okay;
 }
 
 /** As Xen's memcpy, eight bytes at a time and then single ones, which shows where the ranges overlap. */
-function copyBytes({ host: { memory } }: Call, from: number, to: number, size: number): void {
-  const { bytes, view } = memory;
-  if (to <= from || to >= from + size) {
-    bytes.copyWithin(to, from, from + size);
-  } else {
-    let done = 0;
-    for (; done + 8 <= size; done += 8) {
-      const low = view.getUint32(from + done, true);
-      const high = view.getUint32(from + done + 4, true);
-      view.setUint32(to + done, low, true);
-      view.setUint32(to + done + 4, high, true);
-    }
-    for (; done < size; done++) bytes[to + done] = bytes[from + done]!;
+function copyOverlapping({ bytes, view }: MachineMemory, from: number, to: number, size: number): void {
+  let done = 0;
+  for (; done + 8 <= size; done += 8) {
+    const low = view.getUint32(from + done, true);
+    const high = view.getUint32(from + done + 4, true);
+    view.setUint32(to + done, low, true);
+    view.setUint32(to + done + 4, high, true);
   }
-  memory.written(to, size);
+  for (; done < size; done++) bytes[to + done] = bytes[from + done]!;
 }

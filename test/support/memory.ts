@@ -3,5 +3,6 @@ import type { PhysicalMemory } from '../../emulator/cpu/interface.ts';
 
 export function pageOfMemory(count = 1): PhysicalMemory {
   const bytes = new Uint8Array(count * 4096);
-  return { size: bytes.length, bytes, view: new DataView(bytes.buffer), written() {} };
+  const copy = (to: number, from: number, length: number): void => void bytes.copyWithin(to, from, from + length);
+  return { size: bytes.length, bytes, view: new DataView(bytes.buffer), copy, written() {} };
 }
