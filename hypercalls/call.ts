@@ -88,14 +88,10 @@ export class CallRecord {
     copyWords(this.words, 0, registerWords, 0, 2 * count);
   }
 
-  /** Its bytes `[start, end)`, and perhaps some behind. */
+  /** Its bytes `[start, end)`. */
   keepStruct(start: number, end: number): void {
-    const from = structWords;
-    const to = this.#structWords;
-    for (let i = start >> 2; i << 2 < end; i += 2) {
-      to[i] = from[i]!;
-      to[i + 1] = from[i + 1]!;
-    }
+    const first = start >> 2;
+    copyWords(this.#structWords, first, structWords, first, ((end + 3) >> 2) - first);
     this.hasStruct = true;
   }
 }

@@ -23,7 +23,7 @@ export function findGrantEntry(memory: MachineMemory, vcpu: MemoryVcpu, low: num
 }
 
 function entryAt(memory: MachineMemory, low: number, high: number): number {
-  const maddr = high * 2 ** 32 + low;
+  const maddr = (high >>> 0) * 2 ** 32 + (low >>> 0);
   return low % ENTRY_SIZE === 0 && maddr < memory.frameCount * PAGE_SIZE ? maddr : -1;
 }
 

@@ -13,7 +13,9 @@ export interface L1Entry {
 const HYPERVISOR_VIRT_START = 0xffff_8000_0000_0000n;
 const HYPERVISOR_VIRT_END = 0xffff_8800_0000_0000n;
 
-const HYPERVISOR_VIRT_END_HIGH = Number(HYPERVISOR_VIRT_END >> 32n);
+/** Signed, as halves of vaddrs are. */
+const HYPERVISOR_VIRT_END_HIGH = Number(HYPERVISOR_VIRT_END >> 32n) | 0;
+const NONE = -1;
 
 /** Below 2^47 or above ring -1's range (xen __addr_ok). */
 export function isGuestAddress(vaddr: bigint): boolean {
@@ -27,7 +29,7 @@ export function isHypervisorAddress(vaddr: bigint): boolean {
 
 /** A vaddr's halves: a walk computes with numbers. */
 const vaddr64 = new BigUint64Array(1);
-const halves = new Uint32Array(vaddr64.buffer);
+const halves = new Int32Array(vaddr64.buffer);
 
 export function findL1Entry(memory: MachineMemory, vcpu: MemoryVcpu, vaddr: bigint): L1Entry | undefined {
   const maddr = findL1EntryMaddr(memory, vcpu, vaddr);
@@ -41,20 +43,18 @@ export function findL1EntryMaddr(memory: MachineMemory, vcpu: MemoryVcpu, vaddr:
   return findL1EntryAt(memory, vcpu, halves[0]!, halves[1]!);
 }
 
-/** The same of a vaddr in unsigned halves. */
+/** The same of a vaddr in halves. */
 export function findL1EntryAt({ view }: MachineMemory, vcpu: MemoryVcpu, low: number, high: number): number {
-  if (high >= 0x8000 && high < HYPERVISOR_VIRT_END_HIGH) return -1;
-  const l3 = tableBehind(view, pvCr3.of(vcpu).kernelMfn * PAGE_SIZE, high >>> 7);
-  const l2 = l3 < 0 ? -1 : tableBehind(view, l3, (high << 2) | (low >>> 30));
-  const l1 = l2 < 0 ? -1 : tableBehind(view, l2, low >>> 21);
-  return l1 < 0 ? -1 : entryAt(l1, low >>> PAGE_SHIFT);
+  if (high >= 0x8000 || high < HYPERVISOR_VIRT_END_HIGH) return NONE;
+  const l4 = (pvCr3.of(vcpu).kernelMfn << PAGE_SHIFT) | (((high >>> 7) & 511) << 3);
+  const l3 = entryBehind(view, l4, (high << 2) | (low >>> 30));
+  const l2 = l3 === NONE ? NONE : entryBehind(view, l3, low >>> 21);
+  const l1 = l2 === NONE ? NONE : entryBehind(view, l2, low >>> 12);
+  return l1 === NONE ? NONE : l1 >>> 0;
 }
 
-/** In a table at `maddr`. */
-const entryAt = (maddr: number, index: number): number => maddr + ((index & 511) << 3);
-
-/** Where the table lies, in RAM and so in 32 bits, that an entry of the one at `maddr` leads to; -1: to none. */
-function tableBehind(view: DataView, maddr: number, index: number): number {
-  const low = view.getUint32(entryAt(maddr, index), true);
-  return (low & (FLAG_PRESENT | FLAG_PSE)) === FLAG_PRESENT ? (low & -PAGE_SIZE) >>> 0 : -1;
+/** Maddr, in 32 bits as tables lie in RAM, of an entry in the table to which the one at a maddr leads; NONE: it leads to none. */
+function entryBehind(view: DataView, maddr: number, index: number): number {
+  const low = view.getInt32(maddr >>> 0, true);
+  return (low & (FLAG_PRESENT | FLAG_PSE)) === FLAG_PRESENT ? (low & -PAGE_SIZE) | ((index & 511) << 3) : NONE;
 }

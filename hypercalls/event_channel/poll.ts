@@ -47,10 +47,7 @@ export const polledPort = (vcpu: Vcpu): number => polling.of(vcpu).port;
 
 /** Wakes `vcpu`, whatever it waits for. One that polls is blocked, too. */
 export function kick(host: Host, vcpu: Vcpu): void {
-  if (vcpu.isBlocked) endWait(host, vcpu);
-}
-
-function endWait(host: Host, vcpu: Vcpu): void {
+  if (!vcpu.isBlocked) return;
   stopPolling(host, vcpu);
   host.wake(vcpu);
 }
@@ -59,11 +56,8 @@ function endWait(host: Host, vcpu: Vcpu): void {
 export function wakePollers(host: Host, { vcpus }: Domain, port: number): void {
   for (let i = 0; i < vcpus.length; i++) {
     const vcpu = vcpus[i]!;
-    if (vcpu.isBlocked) endPoll(host, vcpu, port);
+    if (!vcpu.isBlocked) continue;
+    const waitsFor = polling.of(vcpu).port;
+    if (waitsFor === ANY_PORT || waitsFor === port) kick(host, vcpu);
   }
-}
-
-function endPoll(host: Host, vcpu: Vcpu, port: number): void {
-  const waitsFor = polling.of(vcpu).port;
-  if (waitsFor === ANY_PORT || waitsFor === port) kick(host, vcpu);
 }

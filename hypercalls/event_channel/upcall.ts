@@ -10,13 +10,11 @@ const PENDING_SEL = vcpu_info.offset.evtchn_pending_sel;
 
 /** Tells the vCPU that there is something, and wakes it; one that was told already is left alone. */
 export function markEventsPending(host: Host, vcpu: Vcpu): void {
-  const { memory } = host;
-  const { bytes } = memory;
   const maddr = vcpu.vcpuInfoMaddr + UPCALL_PENDING;
-  const old = bytes[maddr]!;
+  const old = host.memory.bytes[maddr]!;
   if (old & 1) return;
-  bytes[maddr] = old | 1;
-  memory.written(maddr, 1);
+  host.memory.bytes[maddr] = old | 1;
+  host.memory.written(maddr, 1);
   kick(host, vcpu);
 }
 

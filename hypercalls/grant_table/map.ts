@@ -29,7 +29,7 @@ const MAPPING_FLAGS = 0xffff;
 export type Mapper = Pick<Call, 'host' | 'domain' | 'vcpu'>;
 
 /**
- * Maps what entry `ref` of domain `dom` grants, with GNTMAP_ `flags`: at a vaddr in unsigned halves, or with
+ * Maps what entry `ref` of domain `dom` grants, with GNTMAP_ `flags`: at a vaddr in halves, or with
  * GNTMAP_contains_pte in the L1 entry at this maddr. A handle, or a status below 0.
  */
 export function mapGrantRef(call: Mapper, dom: number, ref: number, flags: number, low: number, high: number): number {
@@ -57,7 +57,7 @@ export function mappedFrame({ host, domain }: Mapper, handle: number): number {
 }
 
 /** The gfn of an address in halves. */
-export const gfnAt = (low: number, high: number): number => high * 2 ** 20 + (low >>> 12);
+export const gfnAt = (low: number, high: number): number => (high >>> 0) * 2 ** 20 + (low >>> 12);
 
 /** The status. */
 function pinAndMap(call: Mapper, granter: Domain, ref: number, flags: number, low: number, high: number): number {

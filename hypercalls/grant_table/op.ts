@@ -73,8 +73,9 @@ const MAP = gnttab_map_grant_ref.offset;
 const UNMAP = gnttab_unmap_grant_ref.offset;
 const REPLACE = gnttab_unmap_and_replace.offset;
 
-/** An unsigned word of the struct. */
-const word = (offset: number): number => structView.getUint32(offset, true);
+/** A word of the struct; unsigned, if it names something. */
+const word = (offset: number): number => structView.getInt32(offset, true);
+const nameAt = (offset: number): number => structView.getUint32(offset, true);
 
 /** What took a grant's place was taken from elsewhere. */
 function flushAll(call: Call): void {
@@ -93,7 +94,7 @@ const grantTableOp = implement(
         const mapped = mapGrantRef(
           call,
           structView.getUint16(MAP.dom, true),
-          word(MAP.ref),
+          nameAt(MAP.ref),
           word(MAP.flags),
           word(MAP.host_addr),
           word(MAP.host_addr + 4),
@@ -112,7 +113,7 @@ const grantTableOp = implement(
       each(call) {
         const status = unmap(
           call,
-          word(UNMAP.handle),
+          nameAt(UNMAP.handle),
           word(UNMAP.host_addr),
           word(UNMAP.host_addr + 4),
           word(UNMAP.dev_bus_addr),

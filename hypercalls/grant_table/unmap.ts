@@ -24,8 +24,8 @@ export function flushUnmapped({ domain, host: { memory } }: Mapper): void {
 }
 
 /**
- * Ends what `handle` maps, for the CPU at a vaddr (or in the L1 entry at a maddr), for devices at a bus address, in unsigned
- * halves; where they are 0, that half of the mapping stays. What is mapped at the new vaddr, if that is not 0, goes where the
+ * Ends what `handle` maps, for the CPU at a vaddr (or in the L1 entry at a maddr), for devices at a bus address, in halves;
+ * where they are 0, that half of the mapping stays. What is mapped at the new vaddr, if that is not 0, goes where the
  * grant was. The status. `flushUnmapped` is the caller's, before its guest runs again.
  */
 export function unmap(
@@ -50,7 +50,7 @@ export function unmap(
   let done = 0;
 
   const isForDevice = (busLow | busHigh) !== 0 && (flags & GNTMAP_device_map) !== 0;
-  if (isForDevice && busHigh * 2 ** 32 + busLow !== mfn * PAGE_SIZE) return GNTST.bad_dev_addr;
+  if (isForDevice && (busHigh >>> 0) * 2 ** 32 + (busLow >>> 0) !== mfn * PAGE_SIZE) return GNTST.bad_dev_addr;
   if ((low | high) !== 0 && flags & GNTMAP_host_map) {
     if (!domain.isPv) {
       if (!unplaceGrant(memory, domain, gfnAt(low, high), mfn)) return GNTST.general_error;
