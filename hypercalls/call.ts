@@ -88,10 +88,14 @@ export class CallRecord {
     copyWords(this.words, 0, registerWords, 0, 2 * count);
   }
 
-  /** Its bytes `[start, end)`. */
+  /** Its bytes `[start, end)`, and perhaps some behind. */
   keepStruct(start: number, end: number): void {
-    const first = start >> 2;
-    copyWords(this.#structWords, first, structWords, first, ((end + 3) >> 2) - first);
+    const from = structWords;
+    const to = this.#structWords;
+    for (let i = start >> 2; i << 2 < end; i += 2) {
+      to[i] = from[i]!;
+      to[i + 1] = from[i + 1]!;
+    }
     this.hasStruct = true;
   }
 }

@@ -5,7 +5,7 @@
  */
 import type { Host } from '../emulator/host.ts';
 import { PAGE_SIZE } from '../emulator/memory/machine_memory.ts';
-import { structBytes, structView } from './call.ts';
+import { structBytes, structView, structWords } from './call.ts';
 
 /** Up to here a loop is faster than a view of the bytes. */
 const SMALL = 128;
@@ -103,14 +103,20 @@ export function copyToGuest(
   return seek(host, vaddr, displacement) && copy(host, 'write', source, offset, size);
 }
 
-/** Where an even number of bytes of one page at a vaddr in halves and `displacement` (below 2^31) lie; -1: they are none, or may not be accessed. */
-function placeWords(host: Host, vaddrLow: number, vaddrHigh: number, displacement: number, size: number, access: 'read' | 'write'): number {
+/** Where bytes of one page at a vaddr in halves and `displacement` (below 2^31) lie; -1: not in one, or they may not be accessed. */
+function placeInPage(
+  host: Host,
+  vaddrLow: number,
+  vaddrHigh: number,
+  displacement: number,
+  size: number,
+  access: 'read' | 'write',
+): number {
   const at = (vaddrLow + displacement) | 0;
   const atHigh = at >>> 0 < displacement ? (vaddrHigh + 1) | 0 : vaddrHigh;
   const isOfPv = host.current.domain.isPv;
-  if ((size & 1) !== 0 || (at & (PAGE_SIZE - 1)) + size > PAGE_SIZE || (isOfPv && !isGuestHigh(atHigh))) return -1;
-  const maddr = host.cpu.place(at, atHigh, access, isOfPv);
-  return maddr < host.memory.bytes.length ? maddr : -1;
+  if ((at & (PAGE_SIZE - 1)) + size > PAGE_SIZE || (isOfPv && !isGuestHigh(atHigh))) return -1;
+  return host.cpu.place(at, atHigh, access, isOfPv);
 }
 
 /**
@@ -118,36 +124,45 @@ function placeWords(host: Host, vaddrLow: number, vaddrHigh: number, displacemen
  * tables may have changed; -1: it does not lie in one page, or the guest may not write there.
  */
 export function placeStruct(host: Host, vaddrLow: number, vaddrHigh: number, displacement: number, size: number): number {
-  return placeWords(host, vaddrLow, vaddrHigh, displacement, size, 'write');
+  return placeInPage(host, vaddrLow, vaddrHigh, displacement, size, 'write');
 }
 
-/** Two words at a time, as copyWords; at the end there may be half of one. */
+/** An even number of bytes; where there is half a word, it is the last. */
 function moveWords(from: DataView, start: number, to: DataView, at: number, size: number): void {
-  let i = 0;
-  for (; i + 8 <= size; i += 8) {
-    to.setInt32(at + i, from.getInt32(start + i, true), true);
-    to.setInt32(at + i + 4, from.getInt32(start + i + 4, true), true);
-  }
-  if (size & 4) {
-    to.setInt32(at + i, from.getInt32(start + i, true), true);
-    i += 4;
-  }
-  if (size & 2) to.setInt16(at + i, from.getInt16(start + i, true), true);
+  const rest = size & 2;
+  const whole = size - rest;
+  for (let i = 0; i < whole; i += 4) to.setInt32(at + i, from.getInt32(start + i, true), true);
+  if (rest !== 0) to.setInt16(at + whole, from.getInt16(start + whole, true), true);
+}
+
+/** Any part of the struct, anywhere. */
+function copyStruct(
+  host: Host,
+  access: 'read' | 'write',
+  vaddrLow: number,
+  vaddrHigh: number,
+  displacement: number,
+  start: number,
+  size: number,
+): boolean {
+  return seekHalves(host, vaddrLow, vaddrHigh, displacement + start) && copy(host, access, structBytes, start, size);
 }
 
 /** Fills the struct of call.ts from a vaddr in halves and `displacement`. */
 export function readStruct(host: Host, vaddrLow: number, vaddrHigh: number, displacement: number, size: number): boolean {
-  const maddr = placeWords(host, vaddrLow, vaddrHigh, displacement, size, 'read');
-  if (maddr < 0) return seekHalves(host, vaddrLow, vaddrHigh, displacement) && copy(host, 'read', structBytes, 0, size);
-  moveWords(host.memory.view, maddr, structView, 0, size);
+  const maddr = (size & 3) === 0 ? placeInPage(host, vaddrLow, vaddrHigh, displacement, size, 'read') : -1;
+  if (maddr < 0) return copyStruct(host, 'read', vaddrLow, vaddrHigh, displacement, 0, size);
+  const from = host.memory.view;
+  const to = structWords;
+  for (let i = 0; i < size; i += 4) to[i >> 2] = from.getInt32(maddr + i, true);
   return true;
 }
 
 /** Copies the struct's bytes `[start, end)` to where they belong in the guest's at a vaddr in halves and `displacement`. */
 export function writeStruct(host: Host, vaddrLow: number, vaddrHigh: number, displacement: number, start: number, end: number): boolean {
   const size = end - start;
-  const maddr = placeWords(host, vaddrLow, vaddrHigh, displacement + start, size, 'write');
-  if (maddr < 0) return seekHalves(host, vaddrLow, vaddrHigh, displacement + start) && copy(host, 'write', structBytes, start, size);
+  const maddr = (size & 1) === 0 ? placeInPage(host, vaddrLow, vaddrHigh, displacement + start, size, 'write') : -1;
+  if (maddr < 0) return copyStruct(host, 'write', vaddrLow, vaddrHigh, displacement, start, size);
   moveWords(structView, start, host.memory.view, maddr, size);
   host.memory.written(maddr, size);
   return true;

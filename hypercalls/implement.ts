@@ -151,16 +151,15 @@ export class CompiledOp {
 
   #runOnStruct(call: Call, record: CallRecord, handler: AnyHandler, struct: AnyStruct): Outcome {
     const { size } = struct;
-    const low = registerWords[this.#pointerIndex * 2]!;
-    const high = registerWords[this.#pointerIndex * 2 + 1]!;
+    const words = registerWords;
+    const at = this.#pointerIndex * 2;
+    const low = words[at]!;
+    const high = words[at + 1]!;
     if (!struct.hasIn) structBytes.fill(0, 0, size);
     else if (!readStruct(call.host, low, high, 0, size)) return EFAULT;
     record.keepStruct(0, size);
-    const result = handler(call, this.#args);
-    if (typeof result !== 'object') return outcomeOf(result);
-    struct.encode(structView, 0, result);
-    record.keepStruct(struct.outStart, struct.outEnd);
-    return writeStruct(call.host, low, high, 0, 0, size) ? 0 : EFAULT;
+    const answer = handler(call, this.#args);
+    return typeof answer === 'object' ? giveStruct(call, record, struct, answer, low, high) : outcomeOf(answer);
   }
 
   #refuse(call: Call): Outcome {
@@ -264,6 +263,13 @@ export class Implementation {
     const op = this.opOf(registerWords);
     return op === undefined ? ENOSYS : op.run(call, record);
   }
+}
+
+/** Writes the struct with the out fields of `answer` back to where it came from. */
+function giveStruct(call: Call, record: CallRecord, struct: AnyStruct, answer: object, low: number, high: number): Outcome {
+  struct.encode(structView, 0, answer);
+  record.keepStruct(struct.outStart, struct.outEnd);
+  return writeStruct(call.host, low, high, 0, 0, struct.size) ? 0 : EFAULT;
 }
 
 type Answer = object | string | number | bigint | undefined;

@@ -129,8 +129,7 @@ export class CpuCore implements Cpu {
       copy: (to, from, size) => this.#engine.copy(L.RAM + to, L.RAM + from, size),
       // A maddr has 32 bits.
       written: (maddr, size) => {
-        const last = (maddr + size - 1) >>> 12;
-        for (let frame = maddr >>> 12; frame <= last; frame++) if (code.isCodePage(frame)) code.invalidate(maddr, size);
+        if (code.isCodePage(maddr >>> 12) || (maddr & 0xfff) + size > L.PAGE_SIZE) code.invalidate(maddr, size);
       },
     };
     this.reset();

@@ -113,11 +113,13 @@ export class Mmu {
 
   /** Where the host's own access at a linear address in halves goes, through the TLB as the guest's would; -1: it faults. */
   place(low: number, high: number, access: Access, isUser: boolean): number {
-    const set = this.#setOf(isUser);
-    const found = this.#tlb.find(low, high, set, access);
-    if (found >= 0) return found;
+    const found = this.#tlb.find(low, high, this.#setOf(isUser), access);
+    return found >= 0 ? found : this.#placeAnew(low, high, access, isUser);
+  }
+
+  #placeAnew(low: number, high: number, access: Access, isUser: boolean): number {
     // What may be written can be read; a store alone fills the write kind only.
-    const written = access === 'read' ? this.#tlb.find(low, high, set, 'write') : -1;
+    const written = access === 'read' ? this.#tlb.find(low, high, this.#setOf(isUser), 'write') : -1;
     if (written >= 0) return written;
     const translation = this.translate(toLinear(low, high), access, isUser);
     if (!translation.ok) return -1;

@@ -47,7 +47,10 @@ export const polledPort = (vcpu: Vcpu): number => polling.of(vcpu).port;
 
 /** Wakes `vcpu`, whatever it waits for. One that polls is blocked, too. */
 export function kick(host: Host, vcpu: Vcpu): void {
-  if (!vcpu.isBlocked) return;
+  if (vcpu.isBlocked) endWait(host, vcpu);
+}
+
+function endWait(host: Host, vcpu: Vcpu): void {
   stopPolling(host, vcpu);
   host.wake(vcpu);
 }
@@ -56,8 +59,11 @@ export function kick(host: Host, vcpu: Vcpu): void {
 export function wakePollers(host: Host, { vcpus }: Domain, port: number): void {
   for (let i = 0; i < vcpus.length; i++) {
     const vcpu = vcpus[i]!;
-    if (!vcpu.isBlocked) continue;
-    const waitsFor = polling.of(vcpu).port;
-    if (waitsFor === ANY_PORT || waitsFor === port) kick(host, vcpu);
+    if (vcpu.isBlocked) endPoll(host, vcpu, port);
   }
+}
+
+function endPoll(host: Host, vcpu: Vcpu, port: number): void {
+  const waitsFor = polling.of(vcpu).port;
+  if (waitsFor === ANY_PORT || waitsFor === port) kick(host, vcpu);
 }

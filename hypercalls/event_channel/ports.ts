@@ -6,6 +6,7 @@
 import type { Domain } from '../../emulator/domain.ts';
 import type { Host } from '../../emulator/host.ts';
 import { defineSlot, NotSavable } from '../../emulator/slot.ts';
+import type { Timeline } from '../../emulator/timeline/timeline.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
 import { EVTCHN_2L_NR_CHANNELS, EVTCHN_FIFO_MAX_QUEUES, EVTCHN_FIFO_PRIORITY_DEFAULT } from '../abi/event_channel.ts';
 import { NR_VIRQS, VIRQ_DEBUG, VIRQ_TIMER, VIRQ_XENOPROF, VIRQ_XENPMU, virqs } from '../abi/xen.ts';
@@ -134,21 +135,23 @@ export function isGlobalVirq(virq: number): boolean {
 
 /** An event on `port` of `domain`. */
 export function raise(host: Host, domain: Domain, port: Port): void {
-  if (port.onEvent !== undefined) {
-    port.onEvent();
-    return;
-  }
+  raiseOf(host, domain, portsOf.of(domain), port);
+}
+
+/** On a port of `ports`, which are the domain's. */
+function raiseOf(host: Host, domain: Domain, ports: Ports, port: Port): void {
+  if (port.onEvent !== undefined) return port.onEvent();
   const vcpu = domain.vcpus[port.notifyVcpu];
   if (vcpu === undefined) return;
-  if (host.timeline !== undefined) host.timeline.eventRaised(vcpu, port.number, sourceOf(port));
-  portsOf.of(domain).abi.setPending(host, vcpu, port);
+  if (host.timeline !== undefined) showRaised(host.timeline, vcpu, port);
+  ports.abi.setPending(host, vcpu, port);
 }
 
 const virqNames = new Map<number, string>(Object.entries(virqs).map(([name, virq]) => [virq, name]));
 
-/** What its events are, for a timeline. */
-function sourceOf({ binding }: Port): string {
-  return binding.kind === 'virq' ? (virqNames.get(binding.virq) ?? `VIRQ ${binding.virq}`) : binding.kind;
+function showRaised(timeline: Timeline, vcpu: Vcpu, { number, binding }: Port): void {
+  const source = binding.kind === 'virq' ? (virqNames.get(binding.virq) ?? `VIRQ ${binding.virq}`) : binding.kind;
+  timeline.eventRaised(vcpu, number, source);
 }
 
 /** Gives a free port its meaning. */
@@ -161,18 +164,14 @@ export function bind(port: Port, binding: Binding, notifyVcpu = 0): void {
 /** Notifies the other end of `port`; false when it is not bound to anything that can be notified. */
 export function send(host: Host, domain: Domain, port: Port): boolean {
   const { binding } = port;
-  switch (binding.kind) {
-    case 'interdomain':
-      raise(host, binding.remote, portsOf.of(binding.remote).get(binding.remotePort)!);
-      return true;
-    case 'ipi':
-      raise(host, domain, port);
-      return true;
-    case 'unbound':
-      return true;
-    default:
-      return false;
+  if (binding.kind === 'interdomain') {
+    const { remote } = binding;
+    const ports = portsOf.of(remote);
+    raiseOf(host, remote, ports, ports.get(binding.remotePort)!);
+    return true;
   }
+  if (binding.kind === 'ipi') raise(host, domain, port);
+  return binding.kind === 'ipi' || binding.kind === 'unbound';
 }
 
 /** A VIRQ for `vcpu` (a global one: for vCPU 0's port of it); nothing happens when it is not bound. */

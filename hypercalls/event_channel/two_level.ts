@@ -20,12 +20,15 @@ const PENDING_SEL = vcpu_info.offset.evtchn_pending_sel;
 const testBit = (host: Host, base: number, bit: number): boolean => ((host.memory.bytes[base + (bit >> 3)]! >> (bit & 7)) & 1) !== 0;
 
 /** Sets the bit; its old value. */
-function testAndSetBit(host: Host, base: number, bit: number): boolean {
+function testAndSetBit({ memory }: Host, base: number, bit: number): boolean {
+  const { bytes } = memory;
   const maddr = base + (bit >> 3);
-  const old = host.memory.bytes[maddr]!;
-  host.memory.bytes[maddr] = old | (1 << (bit & 7));
-  host.memory.written(maddr, 1);
-  return ((old >> (bit & 7)) & 1) !== 0;
+  const mask = 1 << (bit & 7);
+  const old = bytes[maddr]!;
+  if (old & mask) return true;
+  bytes[maddr] = old | mask;
+  memory.written(maddr, 1);
+  return false;
 }
 
 /** Clears the bit; its old value. */

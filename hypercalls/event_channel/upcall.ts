@@ -10,11 +10,13 @@ const PENDING_SEL = vcpu_info.offset.evtchn_pending_sel;
 
 /** Tells the vCPU that there is something, and wakes it; one that was told already is left alone. */
 export function markEventsPending(host: Host, vcpu: Vcpu): void {
+  const { memory } = host;
+  const { bytes } = memory;
   const maddr = vcpu.vcpuInfoMaddr + UPCALL_PENDING;
-  const old = host.memory.bytes[maddr]!;
+  const old = bytes[maddr]!;
   if (old & 1) return;
-  host.memory.bytes[maddr] = old | 1;
-  host.memory.written(maddr, 1);
+  bytes[maddr] = old | 1;
+  memory.written(maddr, 1);
   kick(host, vcpu);
 }
 
