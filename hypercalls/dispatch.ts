@@ -71,25 +71,25 @@ const forPvh = implementations.map((one) => (one?.isForPvh ? one : undefined));
 /** A vCPU's calls. */
 class Caller extends Call {
   readonly ring: CallRing;
-  readonly #watchers: Watchers;
+  private readonly watchers: Watchers;
   /** By their numbers, those that are for guests of its type. */
   readonly implementations: readonly (Implementation | undefined)[];
 
   constructor(host: Host, vcpu: Vcpu) {
     super(host, vcpu);
     this.ring = callRing.of(vcpu);
-    this.#watchers = watchersOf(host);
+    this.watchers = watchersOf(host);
     this.implementations = vcpu.domain.isPv ? forPv : forPvh;
   }
 
   /** Does the call whose `count` arguments `record` and the registers have. */
   run(record: CallRecord, implementation: Implementation | undefined, count: number): Outcome {
-    const { isAny } = this.#watchers;
-    if (isAny) this.#announce(record);
+    const { isAny } = this.watchers;
+    if (isAny) this.announce(record);
     const outcome = implementation === undefined ? ENOSYS : implementation.run(this, record);
     if (outcome !== MADE_AGAIN) record.end(outcome);
     else record.endForNow(count);
-    if (isAny) this.#tell(record);
+    if (isAny) this.tell(record);
     return outcome;
   }
 
@@ -103,14 +103,14 @@ class Caller extends Call {
     return this.run(record, implementation, count);
   }
 
-  #announce(record: CallRecord): void {
-    const { observer, timeline } = this.#watchers;
+  private announce(record: CallRecord): void {
+    const { observer, timeline } = this.watchers;
     observer?.calling(this.host, this.vcpu, record);
     timeline?.hypercallBegins(this.vcpu);
   }
 
-  #tell(record: CallRecord): void {
-    const { observer, timeline, trace } = this.#watchers;
+  private tell(record: CallRecord): void {
+    const { observer, timeline, trace } = this.watchers;
     const implementation = implementations[record.nr];
     observer?.called(this.host, this.vcpu, record);
     timeline?.hypercallEnds(this.vcpu, nameOfCall(record, implementation), record.state === 'again' ? undefined : record.result);

@@ -103,6 +103,7 @@ interface RegisterLayout {
   readonly readers: Readers;
 }
 
+/** Here as in dispatch.ts nothing has a # before its name, which takes more bytecode: all of the way fits into one of V8's functions. */
 export class CompiledOp {
   readonly name: string;
   readonly row: AnyOp | Refused;
@@ -110,13 +111,13 @@ export class CompiledOp {
   /** The handler follows the pointer itself. */
   readonly follows: boolean;
   readonly batch: AnyBatchHandler | undefined;
-  readonly #handler: AnyHandler | undefined;
+  private readonly handler: AnyHandler | undefined;
   /** What handlers get: getters of the call's raw numbers, made once for all calls. */
-  readonly #args: AnyArgs;
-  readonly #element: AnyArgs;
-  readonly #pointerIndex: number;
-  readonly #countIndex: number;
-  readonly #continuedBit: number;
+  private readonly args: AnyArgs;
+  private readonly element: AnyArgs;
+  private readonly pointerIndex: number;
+  private readonly countIndex: number;
+  private readonly continuedBit: number;
 
   constructor(name: string, row: AnyOp | Refused, handler: unknown, { names, pointerIndex, readers }: RegisterLayout) {
     this.name = name;
@@ -124,59 +125,59 @@ export class CompiledOp {
     this.struct = row.kind === 'op' ? row.arg : null;
     this.follows = row.kind === 'op' && row.follows !== undefined;
     const isBatch = row.kind === 'op' && row.count !== undefined;
-    this.#handler = row.kind === 'op' && !isBatch ? (handler as AnyHandler) : undefined;
+    this.handler = row.kind === 'op' && !isBatch ? (handler as AnyHandler) : undefined;
     this.batch = isBatch ? (handler as AnyBatchHandler) : undefined;
     const fields = this.struct?.inReaders(structView, 0) ?? [];
-    this.#args = liveObject(isBatch ? readers : [...readers, ...fields]);
-    this.#element = liveObject(fields);
-    this.#pointerIndex = pointerIndex;
-    this.#countIndex = isBatch ? names.indexOf(row.count) : -1;
-    this.#continuedBit = row.kind === 'op' ? row.continuedBit : 0;
-    if (isBatch && this.#countIndex < 0) throw new Error(`bug: ${name} counts by '${row.count}', which is no parameter`);
+    this.args = liveObject(isBatch ? readers : [...readers, ...fields]);
+    this.element = liveObject(fields);
+    this.pointerIndex = pointerIndex;
+    this.countIndex = isBatch ? names.indexOf(row.count) : -1;
+    this.continuedBit = row.kind === 'op' ? row.continuedBit : 0;
+    if (isBatch && this.countIndex < 0) throw new Error(`bug: ${name} counts by '${row.count}', which is no parameter`);
     if (this.struct !== null && this.struct.size > STRUCT_SIZE) throw new Error(`bug: ${this.struct.name} is too big`);
   }
 
   /** Of a batch: how many elements `words` say are left. */
   countOf(words: Int32Array): number {
-    const count = words[this.#countIndex * 2]! >>> 0;
-    return count >= this.#continuedBit ? count - this.#continuedBit : count;
+    const count = words[this.countIndex * 2]! >>> 0;
+    return count >= this.continuedBit ? count - this.continuedBit : count;
   }
 
   run(call: Call, record: CallRecord): Outcome {
-    const handler = this.#handler;
+    const handler = this.handler;
     const { struct } = this;
-    if (handler === undefined) return this.batch === undefined ? this.#refuse(call) : this.#runBatch(call, record, this.batch);
-    return struct === null ? outcomeOf(handler(call, this.#args)) : this.#runOnStruct(call, record, handler, struct);
+    if (handler === undefined) return this.batch === undefined ? this.refuse(call) : this.runBatch(call, record, this.batch);
+    return struct === null ? outcomeOf(handler(call, this.args)) : this.runOnStruct(call, record, handler, struct);
   }
 
-  #runOnStruct(call: Call, record: CallRecord, handler: AnyHandler, struct: AnyStruct): Outcome {
+  private runOnStruct(call: Call, record: CallRecord, handler: AnyHandler, struct: AnyStruct): Outcome {
     const { size } = struct;
     const words = registerWords;
-    const at = this.#pointerIndex * 2;
+    const at = this.pointerIndex * 2;
     const low = words[at]!;
     const high = words[at + 1]!;
     if (!struct.hasIn) structBytes.fill(0, 0, size);
     else if (!readStruct(call.host, low, high, 0, size)) return EFAULT;
     record.keepStruct(0, size);
-    const answer = handler(call, this.#args);
+    const answer = handler(call, this.args);
     return typeof answer === 'object' ? giveStruct(call, record, struct, answer, low, high) : outcomeOf(answer);
   }
 
-  #refuse(call: Call): Outcome {
+  private refuse(call: Call): Outcome {
     const { errno, reads } = this.row as Refused;
-    const at = this.#pointerIndex * 2;
+    const at = this.pointerIndex * 2;
     return reads === 0 || readStruct(call.host, registerWords[at]!, registerWords[at + 1]!, 0, reads) ? errnoValue(errno) : EFAULT;
   }
 
-  #runBatch(call: Call, record: CallRecord, batch: AnyBatchHandler): Outcome {
+  private runBatch(call: Call, record: CallRecord, batch: AnyBatchHandler): Outcome {
     const struct = this.struct!;
     const { host } = call;
     const { size, outStart, outEnd } = struct;
-    const low = registerWords[this.#pointerIndex * 2]!;
-    const high = registerWords[this.#pointerIndex * 2 + 1]!;
+    const low = registerWords[this.pointerIndex * 2]!;
+    const high = registerWords[this.pointerIndex * 2 + 1]!;
     const count = this.countOf(registerWords);
     if (!isGuestArrayAt(host, high)) return EFAULT;
-    const refusal = batch.begin?.(call, this.#args);
+    const refusal = batch.begin?.(call, this.args);
     if (refusal !== undefined) return outcomeOf(refusal);
 
     const slice = Math.min(count, BATCH_SLICE);
@@ -192,7 +193,7 @@ export class CompiledOp {
         break;
       }
       if (done === 0) record.keepStruct(0, size);
-      const result = batch.each(call, this.#element, this.#args, done);
+      const result = batch.each(call, this.element, this.args, done);
       if (typeof result === 'object' || result === WRITTEN) {
         if (typeof result === 'object') struct.encode(structView, 0, result);
         if (done === 0) record.keepStruct(outStart, outEnd);
@@ -202,10 +203,10 @@ export class CompiledOp {
       }
       if (outcome !== 0) break;
     }
-    batch.end?.(call, this.#args, done);
+    batch.end?.(call, this.args, done);
     if ((outcome !== 0 && outcome !== MADE_AGAIN) || done === count) return outcome;
-    registers[this.#pointerIndex] = registers[this.#pointerIndex]! + BigInt(done * size);
-    registers[this.#countIndex] = BigInt(count - done + this.#continuedBit);
+    registers[this.pointerIndex] = registers[this.pointerIndex]! + BigInt(done * size);
+    registers[this.countIndex] = BigInt(count - done + this.continuedBit);
     return MADE_AGAIN;
   }
 }
@@ -213,17 +214,17 @@ export class CompiledOp {
 export class Implementation {
   readonly row: Hypercall;
   readonly paramCount: number;
+  /** Getters of the call's registers. */
+  protected readonly registers: AnyArgs;
   readonly isForPv: boolean;
   readonly isForPvh: boolean;
   /** Of the register that says which operation is meant: where its lower half is. */
-  readonly #cmdWord: number;
-  readonly #single: CompiledOp | undefined;
-  readonly #ops: (CompiledOp | undefined)[] = [];
-  readonly #before: AnyBefore | undefined;
-  readonly #beforeArgs: AnyArgs;
-  readonly #cmdMask: number;
+  private readonly cmdWord: number;
+  private readonly single: CompiledOp | undefined;
+  private readonly ops: (CompiledOp | undefined)[] = [];
+  private readonly cmdMask: number;
 
-  constructor(row: Hypercall, handlers: unknown, before: unknown) {
+  constructor(row: Hypercall, handlers: unknown) {
     const names = Object.keys(row.params);
     const types = Object.values(row.params);
     const pointerIndex = types.findIndex(isArgumentPointer);
@@ -235,33 +236,43 @@ export class Implementation {
     this.paramCount = names.length;
     this.isForPv = row.guests.pv64 === true;
     this.isForPvh = row.guests.pvh === true;
-    this.#cmdWord = 2 * names.indexOf('cmd');
-    this.#before = before as AnyBefore | undefined;
-    this.#beforeArgs = liveObject(readers);
+    this.cmdWord = 2 * names.indexOf('cmd');
+    this.registers = liveObject(readers);
     // As a number of 32 bits with a sign, as V8 has them.
-    this.#cmdMask = row.cmdMask | 0;
+    this.cmdMask = row.cmdMask | 0;
     if (hasOps(row.body)) {
       for (const [name, op] of Object.entries(row.body)) {
-        this.#ops[op.cmd] = new CompiledOp(`${row.name}.${name}`, op, (handlers as Record<string, unknown>)[name], layout);
+        this.ops[op.cmd] = new CompiledOp(`${row.name}.${name}`, op, (handlers as Record<string, unknown>)[name], layout);
       }
     } else {
-      this.#single = new CompiledOp(row.name, row.body, handlers, layout);
+      this.single = new CompiledOp(row.name, row.body, handlers, layout);
     }
   }
 
   /** The op that the registers in `words` name, for the call that runs and for the trace. */
   opOf(words: Int32Array): CompiledOp | undefined {
-    return this.#single ?? this.#ops[words[this.#cmdWord]! & this.#cmdMask];
+    return this.single ?? this.ops[words[this.cmdWord]! & this.cmdMask];
   }
 
   /** Does the call. */
   run(call: Call, record: CallRecord): Outcome {
-    if (this.#before !== undefined) {
-      const refusal = this.#before(call, this.#beforeArgs);
-      if (refusal !== undefined) return errnoValue(refusal);
-    }
     const op = this.opOf(registerWords);
     return op === undefined ? ENOSYS : op.run(call, record);
+  }
+}
+
+/** One that checks something before it looks for the operation. */
+class GuardedImplementation extends Implementation {
+  private readonly before: AnyBefore;
+
+  constructor(row: Hypercall, handlers: unknown, before: AnyBefore) {
+    super(row, handlers);
+    this.before = before;
+  }
+
+  override run(call: Call, record: CallRecord): Outcome {
+    const refusal = this.before(call, this.registers);
+    return refusal === undefined ? super.run(call, record) : errnoValue(refusal);
   }
 }
 
@@ -288,5 +299,6 @@ export function implement<P extends Params, B extends Body>(
   handlers: HandlersOf<P, B>,
   before?: Before<P>['before'],
 ): Implementation {
-  return new Implementation(row as unknown as Hypercall, handlers, before);
+  const anyRow = row as unknown as Hypercall;
+  return before === undefined ? new Implementation(anyRow, handlers) : new GuardedImplementation(anyRow, handlers, before as AnyBefore);
 }
