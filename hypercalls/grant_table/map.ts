@@ -5,7 +5,7 @@ import { noteHold } from '../../emulator/memory/held_frames.ts';
 import type { MachineMemory } from '../../emulator/memory/machine_memory.ts';
 import { placeGrant } from '../../emulator/memory/p2m.ts';
 import { PGT_writable_page } from '../../emulator/memory/page_type.ts';
-import { getPageType, putPageType } from '../../emulator/memory/page_types.ts';
+import { getPageType, putPageAndType } from '../../emulator/memory/page_types.ts';
 import {
   GNTMAP_application_map,
   GNTMAP_contains_pte,
@@ -28,9 +28,12 @@ const MAPPING_FLAGS = 0xffff;
 /** Who maps: a guest in a call, or the host. */
 export type Mapper = Pick<Call, 'host' | 'domain' | 'vcpu'>;
 
+/** What the last `mapGrantRef` that was okay made: the handle of the mapper's, and the frame that it shows. */
+export const mapped = { handle: -1, mfn: -1 };
+
 /**
- * Maps what entry `ref` of domain `dom` grants, with GNTMAP_ `flags`: at a vaddr in halves, or with
- * GNTMAP_contains_pte in the L1 entry at this maddr. A handle, or a status below 0.
+ * Maps what entry `ref` of domain `dom` grants, with GNTMAP_ `flags`: at a vaddr in halves, or with GNTMAP_contains_pte in
+ * the L1 entry at this maddr. The status.
  */
 export function mapGrantRef(call: Mapper, dom: number, ref: number, flags: number, low: number, high: number): number {
   const { domain } = call;
@@ -47,13 +50,8 @@ export function mapGrantRef(call: Mapper, dom: number, ref: number, flags: numbe
     return status;
   }
   mappings.set(handle, granter, ref, flags & MAPPING_FLAGS);
-  return handle;
-}
-
-/** What a handle of the mapper's shows. */
-export function mappedFrame({ host, domain }: Mapper, handle: number): number {
-  const { granter, ref } = maptrack.of(domain).get(handle)!;
-  return grantTable(host, granter).active(ref).mfn;
+  mapped.handle = handle;
+  return GNTST.okay;
 }
 
 /** The gfn of an address in halves. */
@@ -83,27 +81,25 @@ function pinAndMap(call: Mapper, granter: Domain, ref: number, flags: number, lo
     }
   }
   active.pin(flags);
+  mapped.mfn = active.mfn;
   if (mapPinned(call, granter, active.mfn, flags, low, high, isHeld)) return GNTST.okay;
   active.unpin(flags);
   unmark(memory, active, isReadonly);
   return GNTST.general_error;
 }
 
-/** Takes the references that the mappings need and makes them, all or none. `isHeld`: there is a reference for the first. */
+/** Takes what the mappings need and makes them, all or none. `isHeld`: there is a reference for the first. */
 function mapPinned(call: Mapper, granter: Domain, mfn: number, flags: number, low: number, high: number, isHeld: boolean): boolean {
   const { memory } = call.host;
   const isWritable = !(flags & GNTMAP_readonly);
   const isForDevice = (flags & GNTMAP_device_map) !== 0;
   const isForHost = (flags & GNTMAP_host_map) !== 0;
-  const count = isForDevice && isForHost ? 2 : 1;
   // The entry may be in use and its frame gone: a mapping was taken away behind ring -1's back, and then the page.
-  let references = isHeld ? 1 : 0;
-  while (references < count && memory.getPage(mfn, granter.id)) references++;
-  let types = 0;
-  while (isWritable && references === count && types < count && getPageType(memory, mfn, PGT_writable_page) === undefined) types++;
-  const isTaken = references === count && types === (isWritable ? count : 0);
-  if (!isTaken || (isForHost && !mapForHost(call, mfn, flags, low, high))) {
-    putAll(memory, mfn, references, types);
+  if (!takeUse(memory, mfn, granter.id, isWritable, isHeld)) return false;
+  const areBoth = isForDevice && isForHost && takeUse(memory, mfn, granter.id, isWritable, false);
+  if (isForHost && (areBoth !== isForDevice || !mapForHost(call, mfn, flags, low, high))) {
+    putUse(memory, mfn, isWritable);
+    if (areBoth) putUse(memory, mfn, isWritable);
     return false;
   }
   // A translated guest's place holds nothing: what is there may be taken away while the mapping lives on.
@@ -121,7 +117,15 @@ function mapForHost({ host: { memory }, domain, vcpu }: Mapper, mfn: number, fla
   return true;
 }
 
-function putAll(memory: MachineMemory, mfn: number, references: number, types: number): void {
-  for (let i = 0; i < types; i++) putPageType(memory, mfn);
-  for (let i = 0; i < references; i++) memory.putPage(mfn);
+/** A reference to the frame, but one that `isHeld`, and if it `isWritable` one to its type; or neither. */
+function takeUse(memory: MachineMemory, mfn: number, owner: number, isWritable: boolean, isHeld: boolean): boolean {
+  if (!isHeld && !memory.getPage(mfn, owner)) return false;
+  if (!isWritable || getPageType(memory, mfn, PGT_writable_page) === undefined) return true;
+  memory.putPage(mfn);
+  return false;
+}
+
+function putUse(memory: MachineMemory, mfn: number, isWritable: boolean): void {
+  if (isWritable) putPageAndType(memory, mfn);
+  else memory.putPage(mfn);
 }

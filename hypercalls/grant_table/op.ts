@@ -22,7 +22,7 @@ import { implement, WRITTEN } from '../implement.ts';
 import { RESTART } from './acquire.ts';
 import { flushCache } from './cache_flush.ts';
 import { copy, endCopies } from './copy.ts';
-import { mapGrantRef, mappedFrame } from './map.ts';
+import { mapGrantRef, mapped } from './map.ts';
 import { swapGrantRefs } from './swap.ts';
 import { grantTable } from './table.ts';
 import { transfer } from './transfer.ts';
@@ -91,7 +91,7 @@ const grantTableOp = implement(
   {
     map_grant_ref: {
       each(call) {
-        const mapped = mapGrantRef(
+        const status = mapGrantRef(
           call,
           structView.getUint16(MAP.dom, true),
           nameAt(MAP.ref),
@@ -99,10 +99,10 @@ const grantTableOp = implement(
           word(MAP.host_addr),
           word(MAP.host_addr + 4),
         );
-        structView.setInt16(MAP.status, Math.min(mapped, GNTST.okay), true);
-        if (mapped < 0) return WRITTEN;
-        const mfn = mappedFrame(call, mapped);
-        structView.setUint32(MAP.handle, mapped, true);
+        structView.setInt16(MAP.status, status, true);
+        if (status !== GNTST.okay) return WRITTEN;
+        const { handle, mfn } = mapped;
+        structView.setUint32(MAP.handle, handle, true);
         structView.setUint32(MAP.dev_bus_addr, (mfn << PAGE_SHIFT) >>> 0, true);
         structView.setUint32(MAP.dev_bus_addr + 4, mfn >>> (32 - PAGE_SHIFT), true);
         return WRITTEN;

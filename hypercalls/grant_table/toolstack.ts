@@ -19,7 +19,7 @@ import {
 } from '../abi/grant_table.ts';
 import { acquireGrant, RESTART, releaseGrant } from './acquire.ts';
 import { admit } from './entry_access.ts';
-import { type Mapper, mapGrantRef, mappedFrame } from './map.ts';
+import { type Mapper, mapGrantRef, mapped } from './map.ts';
 import { type Mapping, maptrack } from './maptrack.ts';
 import { grantTable } from './table.ts';
 import { unmap } from './unmap.ts';
@@ -54,12 +54,12 @@ export function mapToHost(host: Host, granter: Domain, ref: number, isReadonly: 
   const domain = host.domains.get(0)!;
   const mapper: Mapper = { host, domain, vcpu: hostVcpu.of(domain) };
   const flags = isReadonly ? GNTMAP_device_map | GNTMAP_readonly : GNTMAP_device_map;
-  const handle = mapGrantRef(mapper, granter.id, ref, flags, 0, 0);
-  return handle < 0 ? undefined : hostMapping(mapper, handle);
+  const status = mapGrantRef(mapper, granter.id, ref, flags, 0, 0);
+  return status === GNTST.okay ? hostMapping(mapper, mapped.handle, mapped.mfn) : undefined;
 }
 
-function hostMapping(mapper: Mapper, handle: number): HostMapping {
-  const maddr = mappedFrame(mapper, handle) * PAGE_SIZE;
+function hostMapping(mapper: Mapper, handle: number, mfn: number): HostMapping {
+  const maddr = mfn * PAGE_SIZE;
   return {
     maddr,
     unmap() {
@@ -120,7 +120,7 @@ export function findHostMapping(host: Host, granter: Domain, ref: number): HostM
   );
   if (entry === undefined) return undefined;
   orphans.delete(entry[1]);
-  return hostMapping({ host, domain, vcpu: hostVcpu.of(domain) }, entry[0]);
+  return hostMapping({ host, domain, vcpu: hostVcpu.of(domain) }, entry[0], grantTable(host, granter).active(ref).mfn);
 }
 
 /** What the host maps of a domain, for a saved one. */
