@@ -1,7 +1,7 @@
 /**
  * Bundling makes every `const` of a module's top level a `var` (esbuild.github.io/faq/#top-level-var). V8 folds only what
- * cannot change: the views that a hypercall works in, say, cost it a load and a check each time. This makes constant again
- * what nothing assigns to.
+ * cannot change: the views that a hypercall works in, say, cost it a load and a check each time, and so does each function that
+ * it calls. This makes constant again what nothing assigns to, and functions that nothing can call before they are defined.
  */
 import { parse } from 'acorn';
 
@@ -10,15 +10,59 @@ export function keepConst(source) {
   const program = parse(source, { ecmaVersion: 'latest', sourceType: 'module', allowHashBang: true });
   const assigned = new Set();
   findAssigned(program, [], assigned);
+  const isFree = (pattern) => namesIn(pattern).every((name) => !assigned.has(name));
+  const reached = new Reached(program);
   let kept = '';
   let done = 0;
   for (const node of program.body) {
+    if (node.type === 'FunctionDeclaration') {
+      if (reached.has(node.id.name) || !isFree(node.id)) continue;
+      kept += `${source.slice(done, node.start)}const ${node.id.name} = ${source.slice(node.start, node.id.start)}`;
+      kept += `${source.slice(node.id.end, node.end)};`;
+      done = node.end;
+      continue;
+    }
+    reached.run(node);
     if (node.type !== 'VariableDeclaration' || node.kind !== 'var') continue;
-    if (!node.declarations.every(({ id, init }) => init && namesIn(id).every((name) => !assigned.has(name)))) continue;
+    if (!node.declarations.every(({ id, init }) => init && isFree(id))) continue;
     kept += `${source.slice(done, node.start)}const`;
     done = node.start + 'var'.length;
   }
   return kept + source.slice(done);
+}
+
+/** The names of the top level that the statements so far may have used, themselves or by what they name. */
+class Reached {
+  #names = new Set();
+  /** By name, what declares it. */
+  #declarations = new Map();
+
+  constructor({ body }) {
+    for (const node of body) {
+      const patterns = node.type === 'VariableDeclaration' ? node.declarations.map(({ id }) => id) : [node.id];
+      for (const name of patterns.flatMap(namesIn)) this.#declarations.set(name, node);
+    }
+  }
+
+  has(name) {
+    return this.#names.has(name);
+  }
+
+  /** Names of locals count as if they were of the top level, those of properties do not. */
+  run(node) {
+    if (node.type === 'Identifier') this.#reach(node.name);
+    forChildren(node, (child) => {
+      const isPropertyName = (child === node.property || child === node.key) && !node.computed;
+      if (!isPropertyName) this.run(child);
+    });
+  }
+
+  #reach(name) {
+    if (this.#names.has(name)) return;
+    this.#names.add(name);
+    const declaration = this.#declarations.get(name);
+    if (declaration !== undefined) this.run(declaration);
+  }
 }
 
 /** Adds the names of the top level that `node` assigns to; `scopes` are the names that the functions and blocks around it declare. */
