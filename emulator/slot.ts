@@ -38,15 +38,12 @@ export function defineSlot<Owner extends Slots, T, Host = unknown>(
 ): Slot<Owner, T> {
   const index = keepings.length;
   keepings.push(keeping as AnyKeeping | undefined);
-  return {
-    of(owner) {
-      const present = owner.slots[index];
-      if (present !== undefined) return present as T;
-      const made = create(owner);
-      owner.slots[index] = made;
-      return made;
-    },
+  const make = (owner: Owner): T => {
+    const made = create(owner);
+    owner.slots[index] = made;
+    return made;
   };
+  return { of: (owner) => (owner.slots[index] as T | undefined) ?? make(owner) };
 }
 
 /** The names of all slots. */
