@@ -38,7 +38,7 @@ import { isGuestArrayAt, readStruct, writeStruct } from './guest_memory.ts';
 const BATCH_SLICE = 512;
 
 /** A hot handler of a batch has written the element's out fields itself, with `structView`. */
-export const WRITTEN = 'written';
+export const WRITTEN: { readonly isWritten: true } = Object.freeze({ isWritten: true });
 
 /** Handler of a batched op: `each` for every element until one answers an errno. */
 export interface BatchHandler<P extends Params, O extends AnyOp> {
@@ -194,8 +194,8 @@ export class CompiledOp {
       }
       if (done === 0) record.keepStruct(0, size);
       const result = batch.each(call, this.element, this.args, done);
-      if (typeof result === 'object' || result === WRITTEN) {
-        if (typeof result === 'object') struct.encode(structView, 0, result);
+      if (typeof result === 'object') {
+        if (result !== WRITTEN) struct.encode(structView, 0, result);
         if (done === 0) record.keepStruct(outStart, outEnd);
         if (!writeStruct(host, low, high, done * size, outStart, outEnd)) outcome = EFAULT;
       } else if (result !== undefined) {
