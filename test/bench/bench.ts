@@ -36,11 +36,11 @@ if (process.argv[2] === DOMAIN_MEMORY_RUN) {
   process.exit(0);
 }
 if (process.argv[2] === HOST_RUN) {
-  process.stdout.write(String(runPlay(process.argv[3]!)));
+  process.stdout.write(JSON.stringify(runPlay(process.argv[3]!)));
   process.exit(0);
 }
 if (process.argv[2] === HYPERCALL_RUN) {
-  process.stdout.write(String(runCalls(process.argv[3]!, Number(process.argv[4])) ?? ''));
+  process.stdout.write(JSON.stringify(runCalls(process.argv[3]!, Number(process.argv[4]))) ?? '');
   process.exit(0);
 }
 if (process.argv[2] === TRANSLATE_RUN) {

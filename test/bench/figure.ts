@@ -5,6 +5,8 @@ export interface Figure {
   readonly unit: string;
   /** One a round. */
   readonly values: readonly number[];
+  /** The same in the quietest slices of each round, where a run is looked at by slices. */
+  readonly quietest?: readonly number[];
   /** What it shall be, and what it must be; higher is better where the goal is above the floor, less is where there is none. */
   readonly goal?: number;
   readonly floor?: number;
@@ -23,15 +25,19 @@ export const median = (values: readonly number[]): number => values.toSorted((a,
 export const geometricMean = (values: readonly number[]): number =>
   Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
 
-type Verdict = 'goal' | 'floor' | 'BELOW' | '';
+const least = (values: readonly number[] | undefined): number | undefined => values && Math.min(...values);
 
-function verdictOf({ values, goal, floor }: Figure): Verdict {
+/** 'quiet': the goal in the quietest slices only. */
+type Verdict = 'goal' | 'quiet' | 'floor' | 'BELOW' | '';
+
+function verdictOf({ values, quietest, goal, floor }: Figure): Verdict {
   if (goal === undefined && floor === undefined) return '';
   // With a goal alone, it is a time.
   const isHigherBetter = floor !== undefined && goal !== undefined && goal > floor;
-  const value = median(values);
-  const reaches = (bound: number | undefined): boolean => bound !== undefined && (isHigherBetter ? value >= bound : value <= bound);
-  return reaches(goal) ? 'goal' : reaches(floor) ? 'floor' : 'BELOW';
+  const reaches = (value: number | undefined, bound: number | undefined): boolean =>
+    value !== undefined && bound !== undefined && (isHigherBetter ? value >= bound : value <= bound);
+  if (reaches(median(values), goal)) return 'goal';
+  return reaches(least(quietest), goal) ? 'quiet' : reaches(median(values), floor) ? 'floor' : 'BELOW';
 }
 
 export const asJson = (figure: Figure): object => ({ ...figure, median: median(figure.values), verdict: verdictOf(figure) });
@@ -39,23 +45,26 @@ export const asJson = (figure: Figure): object => ({ ...figure, median: median(f
 const written = (value: number | undefined): string =>
   value === undefined ? '' : value >= 100 || Number.isInteger(value) ? value.toFixed(0) : value.toPrecision(3);
 
+const isNumber = (heading: string): boolean => ['median', 'quietest', 'goal', 'floor'].includes(heading);
+
 export function printTable(title: string, figures: readonly Figure[]): string {
   const rows = [
-    [title, 'median', '', 'goal', 'floor', 'reached'],
+    [title, 'median', 'quietest', '', 'goal', 'floor', 'reached'],
     ...figures.map((figure) => [
       figure.name,
       written(median(figure.values)),
+      written(least(figure.quietest)),
       figure.unit,
       written(figure.goal),
       written(figure.floor),
       verdictOf(figure),
     ]),
   ];
+  if (figures.every(({ quietest }) => quietest === undefined)) for (const row of rows) row.splice(2, 1);
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
-  const isNumber = [false, true, false, true, true, false];
   const line = (row: readonly string[]): string =>
     row
-      .map((cell, column) => (isNumber[column] ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!)))
+      .map((cell, column) => (isNumber(rows[0]![column]!) ? cell.padStart(widths[column]!) : cell.padEnd(widths[column]!)))
       .join('  ')
       .trimEnd();
   return `${rows.map(line).join('\n')}\n`;

@@ -12,7 +12,7 @@ import { Machine } from '../../../emulator/machine.ts';
 import { runSlice } from '../../../emulator/run.ts';
 import { SHUTDOWN_poweroff } from '../../../hypercalls/abi/sched.ts';
 import type { BenchOptions, Figure } from '../figure.ts';
-import { nanosecondsEach } from '../slices.ts';
+import { inRounds, type Nanoseconds, nanosecondsEach } from '../slices.ts';
 
 /** The argument with which the bench calls itself. */
 export const DOMAIN_MEMORY_RUN = 'domain-memory-run';
@@ -78,8 +78,7 @@ const plays: Readonly<Record<string, Play>> = {
   pingpong: { image: pingpong, commands: ['serve 2', `play 1 ${ROUND_TRIPS}`], cores: 2, count: ROUND_TRIPS },
 };
 
-/** Nanoseconds each. */
-export function runPlay(name: string): number {
+export function runPlay(name: string): Nanoseconds {
   const { image, commands, cores, count } = plays[name]!;
   const host = makeHost(commands.length, cores);
   const domains = commands.map((command) => addDomain(host, image, command));
@@ -88,8 +87,15 @@ export function runPlay(name: string): number {
   return ns;
 }
 
-const inOwnProcess = (...args: readonly string[]): number =>
-  Number(execFileSync(process.execPath, [fileURLToPath(import.meta.url), ...args], { encoding: 'utf8' }));
+const inOwnProcess = (...args: readonly string[]): string =>
+  execFileSync(process.execPath, [fileURLToPath(import.meta.url), ...args], { encoding: 'utf8' });
+
+const play = (name: string): Nanoseconds => JSON.parse(inOwnProcess(HOST_RUN, name)) as Nanoseconds;
+
+function switching(): Nanoseconds {
+  const [both, alone] = [play('switch'), play('yield')];
+  return { median: both.median - alone.median, quietest: both.quietest - alone.quietest };
+}
 
 function creation(): number {
   const host = makeHost(2, 1, 32 * MIB);
@@ -114,7 +120,7 @@ export function memoryOfDomain(): number {
 }
 
 export async function benchHost({ rounds }: BenchOptions): Promise<Figure[]> {
-  const repeat = (measure: () => number): number[] => Array.from({ length: rounds }, measure);
+  const repeat = <T>(measure: () => T): T[] => Array.from({ length: rounds }, measure);
   return [
     ...[1, 8, 64].map((domains) => ({
       name: `${domains} domain${domains === 1 ? '' : 's'} on 4 cores, each busy for a fifth: virtual time per real time`,
@@ -124,20 +130,20 @@ export async function benchHost({ rounds }: BenchOptions): Promise<Figure[]> {
     {
       name: 'a vCPU switch: yield to another domain, less a yield to nobody',
       unit: 'ns',
-      values: repeat(() => inOwnProcess(HOST_RUN, 'switch') - inOwnProcess(HOST_RUN, 'yield')),
+      ...inRounds(repeat(switching)),
       goal: MICROSECONDS,
     },
     {
       name: 'event-channel ping-pong of two domains on two cores, round trip',
       unit: 'ns',
-      values: repeat(() => inOwnProcess(HOST_RUN, 'pingpong')),
+      ...inRounds(repeat(() => play('pingpong'))),
       goal: 3 * MICROSECONDS,
     },
     { name: 'creation of a domain of 32 MiB', unit: 'ms', values: repeat(creation), goal: 20 },
     {
       name: 'memory of the host for a domain, beside its RAM',
       unit: 'KiB',
-      values: repeat(() => inOwnProcess(DOMAIN_MEMORY_RUN)),
+      values: repeat(() => Number(inOwnProcess(DOMAIN_MEMORY_RUN))),
       goal: 2048,
     },
   ];

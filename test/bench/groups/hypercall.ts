@@ -9,7 +9,7 @@ import { Domain } from '../../../emulator/domain.ts';
 import { Machine } from '../../../emulator/machine.ts';
 import { SHUTDOWN_poweroff } from '../../../hypercalls/abi/sched.ts';
 import type { BenchOptions, Figure } from '../figure.ts';
-import { nanosecondsEach } from '../slices.ts';
+import { inRounds, type Nanoseconds, nanosecondsEach } from '../slices.ts';
 
 interface Kind {
   /** As calls.c names it. */
@@ -42,8 +42,8 @@ const guest = 'test/bench/guests/calls.elf';
 /** A run in a process of its own: `node bench.mjs HYPERCALL_RUN CALL COUNT`. */
 export const HYPERCALL_RUN = 'hypercall-run';
 
-/** Nanoseconds a call, the median of the run's slices; undefined when one did not answer as it should. */
-export function runCalls(call: string, count: number): number | undefined {
+/** Nanoseconds a call; undefined when one did not answer as it should. */
+export function runCalls(call: string, count: number): Nanoseconds | undefined {
   const machine = new Machine({ memorySize: 16 << 20, engine: 'translate', output: () => {} });
   const spec = { name: 'calls', isInitial: false, memorySize: 16 << 20, cmdline: `${call} ${count}` };
   const domain = machine.createPvDomain(readFileSync(guest), spec);
@@ -55,12 +55,12 @@ export function runCalls(call: string, count: number): number | undefined {
 export async function benchHypercall({ rounds, note }: BenchOptions): Promise<Figure[]> {
   const figures: Figure[] = [];
   for (const { call, name, count, ...bounds } of kinds) {
-    const values: number[] = [];
+    const runs: Nanoseconds[] = [];
     for (let i = 0; i < rounds; i++) {
       const ns = execFileSync(process.execPath, [fileURLToPath(import.meta.url), HYPERCALL_RUN, call, String(count)], { encoding: 'utf8' });
-      if (ns !== '') values.push(Number(ns));
+      if (ns !== '') runs.push(JSON.parse(ns) as Nanoseconds);
     }
-    if (values.length > 0) figures.push({ name, unit: 'ns', values, ...bounds });
+    if (runs.length > 0) figures.push({ name, unit: 'ns', ...inRounds(runs), ...bounds });
     else note(`${name} is refused`);
   }
   return figures;
