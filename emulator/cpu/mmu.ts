@@ -394,9 +394,11 @@ export class Mmu {
   /** [maddr, offset, count] of each page's part; throws before any is used. */
   #pieces(vaddr: bigint, size: number, access: Access, isUser: boolean, isStack: boolean): [number, number, number][] {
     const pieces: [number, number, number][] = [];
+    // In long mode only the program's own addresses are narrow: descriptor tables, TSS and the stacks of inner rings are anywhere.
+    const bits = this.isNarrow && !(this.#walker.hasCanonical && vaddr > 0xffff_ffffn) ? 32 : 64;
     this.#isWatched = false;
     for (let offset = 0; offset < size; ) {
-      const at = BigInt.asUintN(this.isNarrow ? 32 : 64, vaddr + BigInt(offset));
+      const at = BigInt.asUintN(bits, vaddr + BigInt(offset));
       const count = Math.min(size - offset, PAGE_SIZE - Number(at & 0xfffn));
       pieces.push([this.locate(at, access, isUser, isStack, count), offset, count]);
       offset += count;
