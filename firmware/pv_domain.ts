@@ -212,6 +212,8 @@ const CR4_FOR_PV = 0x6a0n;
 /** SCE, LME, LMA, NXE. */
 const EFER_FOR_PV = 0xd01n;
 const TSS_SELECTOR = 0xe040;
+/** Where Xen's own image begins. */
+const XEN_VIRT_START = 0xffff_82d0_4000_0000n;
 const FLAT_RING3_CS64 = 0xe033;
 const FLAT_RING3_SS64 = 0xe02b;
 
@@ -224,7 +226,8 @@ export function loadUnbornRegisters(cpu: Cpu, vcpuId: number): void {
   cpu.cr4 = CR4_FOR_PV;
   cpu.efer = EFER_FOR_PV;
   cpu.gdtr = { base: GDT_VIRT_START(vcpuId), limit: LAST_RESERVED_GDT_BYTE };
-  cpu.idtr = { base: 0n, limit: 0 };
+  // SIDT shows it, as Xen's is: no gate is ever looked up.
+  cpu.idtr = { base: XEN_VIRT_START, limit: 256 * 16 - 1 };
   const nullSegment = { selector: 0, base: 0n, limit: 0, attributes: 0 };
   for (const name of ['ds', 'es', 'fs', 'gs', 'ldtr'] as const) cpu.setSegment(name, nullSegment);
   // STR shows it; it reaches nothing, so that every I/O instruction faults.

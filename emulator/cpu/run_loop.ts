@@ -120,7 +120,6 @@ export class RunLoop {
   #run(): Exit {
     const view = this.#view;
     const hasHostSyscall = this.#cpu.host.syscall !== undefined && this.#cpu.intercepts.syscall;
-    view.setInt32(L.HAS_HOST_SYSCALL, Number(hasHostSyscall), true);
     let record = 0;
     // Whether RIP is where a branch goes, and no place in the middle of something.
     let isTarget = false;
@@ -161,6 +160,8 @@ export class RunLoop {
         const isWaiting = (activity & SHADOWS) !== 0 && (this.wantsInterruptWindow || (activity & ACTIVITY_NMI_PENDING) !== 0);
         this.#mostInSlice = isStepping || isWatching || isWatched || isWaiting ? 1 : this.#engine.slice;
         const slice = Math.min(this.#budget - this.#retired, this.#mostInSlice);
+        // A host's way out of a single-stepped SYSCALL has a trap of its own (SYSRET with TF).
+        view.setInt32(L.HAS_HOST_SYSCALL, Number(hasHostSyscall && !isStepping), true);
         view.setInt32(L.REMAINING, slice, true);
         this.#slice = slice;
         this.#cpu.mmu.isBatched = slice > 1;

@@ -6,8 +6,11 @@ import type { Vcpu } from '../vcpu.ts';
 import { inject } from './bounce.ts';
 import type { TrapHost } from './trap_host.ts';
 
-/** refused: the guest gets its #GP; faulted: another exception was injected; repeat: not yet done, RIP stays. */
-export type Outcome = 'done' | 'refused' | 'faulted' | 'repeat';
+/**
+ * refused: the guest gets its #GP; faulted: another exception was injected; repeat: not yet done, RIP stays; unstepped: done, but in
+ * Xen by a short cut on which a single step does not trap.
+ */
+export type Outcome = 'done' | 'unstepped' | 'refused' | 'faulted' | 'repeat';
 
 export interface Emulation {
   readonly host: TrapHost;

@@ -3,9 +3,10 @@ import { copyFromGuest, copyToGuest } from '../../hypercalls/guest_memory.ts';
 import { isCanonical } from '../../hypercalls/pv_cpu/canonical.ts';
 import { SEGMENT_L } from '../../hypercalls/pv_cpu/selectors.ts';
 import { RAX, RCX, RDI, RDX, RSI, type SegmentName } from '../cpu/interface.ts';
+import { isHypervisorAddress } from '../memory/guest_walk.ts';
 import { injectPageFault, PFEC_WRITE, RFLAGS_RF } from './bounce.ts';
 import { type Emulation, faultWith, isIoplEnough, type Outcome } from './emulation.ts';
-import { ioBreakpoints, mayUsePort, type PortSize, readPort, writePort } from './ports.ts';
+import { ioBreakpoints, isKeptPort, mayUsePort, type PortSize, readPort, writePort } from './ports.ts';
 
 const VECTOR_SS = 12;
 const VECTOR_GP = 13;
@@ -26,13 +27,14 @@ export function emulateInOut(emulation: Emulation): Outcome {
   const port = Number((isInDx ? gpr[RDX]! : insn.imm) & 0xffffn);
   const size = Math.min(insn.size, 4) as PortSize;
   if (!mayUse(emulation, port, size)) return 'refused';
+  const outcome = vcpu.domain.isInitial && !isKeptPort(port, size) ? 'unstepped' : 'done';
   if (insn.mnemonic === 'out') {
     writePort(vcpu.domain, port, size, Number(gpr[RAX]! & 0xffff_ffffn));
-    return 'done';
+    return outcome;
   }
   const value = BigInt(readPort(vcpu.domain, port, size));
   gpr[RAX] = size === 4 ? value : insertLow(gpr[RAX]!, value, size);
-  return 'done';
+  return outcome;
 }
 
 export function emulateInOutString(emulation: Emulation): Outcome {
@@ -52,12 +54,14 @@ export function emulateInOutString(emulation: Emulation): Outcome {
   const view = new DataView(bytes.buffer);
   for (let done = 1n; ; done++) {
     const vaddr = BigInt.asUintN(64, base + (gpr[pointer]! & addressMask));
-    if (!isCanonical(vaddr)) return faultWith(emulation, !isInput && segment === 'ss' ? VECTOR_SS : VECTOR_GP, 0);
+    if (!isCanonical(vaddr) || isHypervisorAddress(vaddr))
+      return faultWith(emulation, !isInput && segment === 'ss' ? VECTOR_SS : VECTOR_GP, 0);
     if (isInput) view.setUint32(0, readPort(vcpu.domain, port, size), true);
     const isDone = isInput ? copyToGuest(host, vaddr, bytes, 0, size) : copyFromGuest(host, vaddr, bytes, 0, size);
     if (!isDone) {
-      host.cpu.rflags &= ~RFLAGS_RF;
-      injectPageFault(host, vcpu, isInput ? PFEC_WRITE : 0, vaddr);
+      if (rep !== 'none') host.cpu.rflags &= ~RFLAGS_RF;
+      const isBegun = host.cpu.translate(vaddr, isInput ? 'write' : 'read').ok;
+      injectPageFault(host, vcpu, isInput ? PFEC_WRITE : 0, isBegun ? (vaddr | 0xfffn) + 1n : vaddr);
       return 'faulted';
     }
     if (!isInput) writePort(vcpu.domain, port, size, view.getUint32(0, true));

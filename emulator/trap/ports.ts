@@ -12,6 +12,7 @@ import type { Vcpu } from '../vcpu.ts';
 export type PortSize = 1 | 2 | 4;
 
 const CMOS_INDEX = 0x70;
+const CMOS_DATA = 0x71;
 const PCI_CONFIG_ADDRESS = 0xcf8;
 
 const ports = defineSlot<Domain, { cmosIndex: number; pciConfigAddress: number }>(() => ({ cmosIndex: 0, pciConfigAddress: 0 }), {
@@ -32,11 +33,15 @@ export function writePort(domain: Domain, port: number, size: PortSize, value: n
   else for (let i = 0; i < size; i++) if (port + i === CMOS_INDEX) state.cmosIndex = (value >>> (8 * i)) & 0xff;
 }
 
+/** Those that Xen keeps to itself even from the initial domain, which otherwise reaches the machine's own. */
+export const isKeptPort = (port: number, size: PortSize): boolean =>
+  port === PCI_CONFIG_ADDRESS ? size === 4 : port <= CMOS_DATA && port + size > CMOS_INDEX;
+
 /** Whether the guest gave itself the ports: by its virtual IOPL, or by the I/O bitmap that its kernel named. */
 export function mayUsePort(host: Host, vcpu: Vcpu, isIoplEnough: boolean, port: number, size: PortSize): boolean {
   const pv = pvVcpu.of(vcpu);
   if (isIoplEnough) return true;
-  if (pv.iobmpLimit <= port + size) return false;
+  if (port + size > pv.iobmpLimit) return false;
   const denied = (bitmapByte(host, vcpu, pv.iobmp, port >>> 3) | (bitmapByte(host, vcpu, pv.iobmp, (port >>> 3) + 1) << 8)) >>> (port & 7);
   return (denied & ((1 << size) - 1)) === 0;
 }

@@ -54,15 +54,19 @@ export function emulatePrivileged(host: TrapHost, vcpu: Vcpu): boolean {
   if (outcome === 'refused') return false;
   host.traceTrap?.(vcpu, `emulated ${insn.mnemonic} at ${hex(at)}${outcome === 'faulted' ? ': fault' : ''}`);
   if (outcome === 'done') finishInstruction(host, vcpu, insn.length, emulation.breakpoints);
+  else if (outcome === 'unstepped') passInstruction(host, vcpu, insn.length, emulation.breakpoints);
   return true;
 }
 
 /** RIP moves on, and a single step or an I/O breakpoint traps, as after the real instruction. */
 export function finishInstruction(host: TrapHost, vcpu: Vcpu, size: number, breakpoints = 0): void {
+  passInstruction(host, vcpu, size, breakpoints | (host.cpu.rflags & RFLAGS_TF ? DR6_BS : 0));
+}
+
+function passInstruction(host: TrapHost, vcpu: Vcpu, size: number, hit: number): void {
   const { cpu } = host;
   cpu.advance(size);
   cpu.rflags &= ~RFLAGS_RF;
-  const hit = breakpoints | (cpu.rflags & RFLAGS_TF ? DR6_BS : 0);
   if (hit === 0) return;
   const pv = pvVcpu.of(vcpu);
   pv.dr6 = (pv.dr6 | hit) >>> 0;
@@ -81,7 +85,7 @@ function emulate(emulation: Emulation): Outcome {
     case 'cli':
     case 'sti':
       // The virtual interrupt flag stays as it is: the guest's POPF could not be seen undoing it.
-      return isIoplEnough(emulation) ? 'done' : 'refused';
+      return isIoplEnough(emulation) ? 'unstepped' : 'refused';
     case 'rdtsc':
     case 'rdtscp':
       return pv.cr4 & CR4_TSD && !pv.inKernelMode ? 'refused' : emulateRdtsc(emulation);

@@ -96,7 +96,8 @@ function handleSyscall(host: TrapHost, vcpu: Vcpu, pv: PvVcpu, length: number): 
   pv.hasReturnSaved = true;
   const is64 = cpu.codeSize === 64;
   if (!is64 || cpu.cs !== FLAT_RING3_CS64 || cpu.ss !== FLAT_KERNEL_SS) setFlatSegments(cpu, is64);
-  if (!pv.inKernelMode) bounceSyscall(host, vcpu, pv, !is64);
+  // From 32-bit code it is no hypercall in either mode.
+  if (!pv.inKernelMode || !is64) bounceSyscall(host, vcpu, pv, !is64);
   else if (dispatch(host, vcpu) === 'again') makeAgain(cpu, pv, length);
 }
 

@@ -17,10 +17,13 @@ import { type PvVcpu, pvVcpu, type ReturnSelectors } from '../../hypercalls/pv_c
 import { isUpcallDue } from '../../hypercalls/pv_cpu/vcpu_info.ts';
 import type { Cpu } from '../cpu/interface.ts';
 import type { Vcpu } from '../vcpu.ts';
-import { enter, inject, injectNmi } from './bounce.ts';
+import { enter, inject, injectNmi, RFLAGS_TF } from './bounce.ts';
+import { emulatePrivileged } from './privileged.ts';
 import type { TrapHost } from './trap_host.ts';
 
+const VECTOR_DB = 1;
 const VECTOR_GP = 13;
+const DR6_BS = 0x4000;
 const DATA_SEGMENTS = ['ds', 'es', 'fs', 'gs'] as const;
 const GP_0: SegmentFault = { vector: VECTOR_GP, errorCode: 0 };
 
@@ -33,11 +36,25 @@ export function returnToGuest(host: TrapHost, vcpu: Vcpu, pv = pvVcpu.of(vcpu)):
       host.timeline?.upcallBegins(vcpu);
       enter(host, vcpu, 'event', pv.event);
     } else {
+      const isSysret = pv.returnsBySysret && host.cpu.hasCanonicalRip;
       const fault = leave(host, vcpu, pv);
-      if (fault === undefined) return;
-      inject(host, vcpu, fault.vector, fault.errorCode);
+      if (fault !== undefined) {
+        if (!performThere(host, vcpu, pv, fault)) inject(host, vcpu, fault.vector, fault.errorCode);
+      } else if (isSysret && host.cpu.rflags & RFLAGS_TF) {
+        // Unlike IRET, SYSRET traps before the first instruction there.
+        pv.dr6 = (pv.dr6 | DR6_BS) >>> 0;
+        inject(host, vcpu, VECTOR_DB);
+      } else {
+        return;
+      }
     }
   }
+}
+
+/** As for a #GP in the guest, the instruction at the place where it cannot go on may be one to perform. */
+function performThere(host: TrapHost, vcpu: Vcpu, { returnSelectors }: PvVcpu, { vector, errorCode }: SegmentFault): boolean {
+  const hasCode = returnSelectors === undefined || returnSelectors.cs > 3;
+  return hasCode && vector === VECTOR_GP && errorCode === 0 && emulatePrivileged(host, vcpu);
 }
 
 /**
