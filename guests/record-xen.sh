@@ -19,8 +19,8 @@ if [ "${1:-}" = --check ]; then
     shift
 fi
 if [ $# -eq 0 ]; then
-    # spin has nothing to say, network has a record.sh of its own
-    set -- $(for elf in */*.elf; do basename "$elf" .elf; done | while read -r name; do [ ! -d "$name" ] || echo "$name"; done | grep -vx -e spin -e network)
+    # spin has nothing to say, network and instructions have a record.sh of their own
+    set -- $(for elf in */*.elf; do basename "$elf" .elf; done | while read -r name; do [ ! -d "$name" ] || echo "$name"; done | grep -vx -e spin -e network -e instructions)
 fi
 
 elfs=

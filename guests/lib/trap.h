@@ -22,6 +22,7 @@
 #define RFLAGS_IF 0x200
 #define RFLAGS_IOPL 0x3000
 #define RFLAGS_NT 0x4000
+#define RFLAGS_RF 0x10000
 #define RFLAGS_AC 0x40000
 
 #ifndef __ASSEMBLER__
