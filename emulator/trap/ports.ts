@@ -66,7 +66,7 @@ export function ioBreakpoints(host: Host, vcpu: Vcpu, port: number, size: PortSi
   for (let i = 0; i < 4; i++) {
     if (!((dr7Emulated >>> (2 * i)) & 3)) continue;
     const width = [1, 2, 8, 4][(dr7 >>> (18 + 4 * i)) & 3]!;
-    const start = Number(host.cpu.getDr(i) & 0xffff_ffffn);
+    const start = Number(host.cpu.getDr(i) & 0xffff_ffffn & -BigInt(width));
     if (start < port + size && start + width > port) hit |= 1 << i;
   }
   return hit;

@@ -167,7 +167,9 @@ function handleSoftwareInterrupt(host: TrapHost, vcpu: Vcpu, { vector, opcode, l
     return;
   }
   const dpl = entry.flags & TI_DPL_MASK;
-  if (vector !== VECTOR_INT80) cpu.rflags |= RFLAGS_RF;
+  // INT 0x80 has an entry of its own, which takes two bytes back from where RIP stands.
+  if (vector === VECTOR_INT80) cpu.rip += BigInt(length) - INT_N_LENGTH;
+  else cpu.rflags |= RFLAGS_RF;
   if (dpl >= (pv.inKernelMode ? 1 : 3)) {
     cpu.rip += INT_N_LENGTH;
     inject(host, vcpu, vector);

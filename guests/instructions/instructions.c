@@ -230,6 +230,7 @@ static void prepare(void)
         vm_assist(VMASST_CMD_enable, VMASST_TYPE_architectural_iopl);
     vcpu_op(VCPUOP_stop_periodic_timer, 0, 0);
     asm volatile ("movq %%cr4, %0" : "=r" (first_cr4));
+    vcpu_info()->evtchn_upcall_pending = 0;     /* of xenstore or the console, before all was masked */
     trap_hook = take;
 }
 
