@@ -7,7 +7,7 @@
  *     accesses, limits of segments, null segments in 32-bit code, VMX, into in 64-bit code
  *   - what QEMU decodes or orders in its own way: mov to cs and segments 6 and 7, 64-bit far pointers (not AMD's), sysenter and
  *     sysexit in long mode, clflush where nothing is mapped, MMX with TS, the write bit of a read-modify-write on an absent page,
- *     SIDT across pages, and that it fetches a byte behind an instruction that is #UD anyway
+ *     SIDT across pages, breakpoints on int3 and behind SYSRET with TF, and that it fetches a byte behind an instruction that is #UD anyway
  *   - what CPUs differ in: CPUID's answers, the TSC, MPERF and APERF, SVM, MONITOR, XSAVE, FSGSBASE, near branches with 66, far jumps to
  *     non-canonical addresses, RF in the frame of a trap
  *   - what moves an initial domain's machine: ports other than a few that nothing answers
@@ -337,7 +337,7 @@ static void control(struct step *step, unsigned int is_write)
         value = step->cr4 ^ (chance(3) ? 0 : 1UL << any(32));
     if (reg == 3)
         value &= 0xfffff;
-    step->is_undefined |= reg > 4 || reg == 1;
+    step->is_undefined |= reg > 4 || reg == 1 || step->rex;
     emit(step, 0xc0 | reg << 3 | rm);
     print(" cr%u", reg);
     if (is_write)
@@ -559,6 +559,8 @@ static void prefixes(struct step *step)
     while (chance(6) && step->size < 3) {
         unsigned int prefix = one_of(legacy);
 
+        if (step->size && (prefix & 0xe7) == 0x26)
+            continue;                           /* nor is a segment that does not count in 64-bit code the same to all */
         if (step->bits == 32 && (prefix == 0x64 || prefix == 0x65 || prefix == 0x2e))
             continue;                           /* QEMU minds neither a null segment nor a store to code */
         step->is_undefined |= prefix == 0xf0;
@@ -583,7 +585,7 @@ static void odd_entry(struct step *step)
         print(" ss=%lx", step->regs.ss);
         break;
     case 2:
-        step->regs.cs = selector() & (step->mode == KERNEL_MODE ? ~3 : -1);
+        step->regs.cs = step->mode == KERNEL_MODE ? selector() & ~3 : selector() | 3;
         step->segments[0] = step->segments[1] = KERNEL_SS;
         print(" cs=%x", step->regs.cs);
         break;
@@ -630,11 +632,11 @@ void choose(struct step *step)
         emit(step, row->opcode[i]);
     row->operands(step, row->argument);
     step->regs.rip = chance(8) && !step->is_undefined ? CODE + PAGE_SIZE - step->size : CODE;
-    if (chance(12))
+    if (chance(12) && row->operands != wide)
         odd_entry(step);
     for (int i = 0; i < 4; i++)
         step->debug[i] = 0x7000;
-    if (chance(10)) {
+    if (chance(10) && !step->regs.iret_flags && row->opcode[0] != 0xcc) {
         step->debug[4] = 1 | (uint64_t)any(2) << 16 | 0x400;
         step->debug[0] = step->debug[4] & 0x10000 ? DATA : step->regs.rip;
         print(" dr7=%lx dr0=%lx", step->debug[4], step->debug[0]);
