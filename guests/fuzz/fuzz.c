@@ -8,6 +8,7 @@
  * step, call with arguments, answer, the words of the arguments that changed by their offset, the memory that changed
  * (watch.c). Wants two vCPUs.
  */
+#include "command_line.h"
 #include "fuzz.h"
 
 #define MOST_CALLS 5
@@ -258,16 +259,6 @@ static void prepare(void)
         remap(tables[i], PTE_RDONLY);
     vcpu_op(VCPUOP_stop_periodic_timer, 0, 0);
     watch_init();
-}
-
-static const char *read_number(const char *text, uint32_t *number)
-{
-    while (*text == ' ')
-        text++;
-    if (*text >= '0' && *text <= '9')
-        for (*number = 0; *text >= '0' && *text <= '9'; text++)
-            *number = *number * 10 + *text - '0';
-    return text;
 }
 
 void guest_main(void)

@@ -8,6 +8,7 @@
  * base, word of memory and debug bit that is not what it was. Behind the instruction stands int3, so what does not trap ends by
  * #BP. A PV kernel's own stack must take the frame, so in kernel mode RSP stays good.
  */
+#include "command_line.h"
 #include "instructions.h"
 
 static unsigned char page[8][PAGE_SIZE] __attribute__((aligned(4096)));
@@ -232,16 +233,6 @@ static void prepare(void)
     asm volatile ("movq %%cr4, %0" : "=r" (first_cr4));
     vcpu_info()->evtchn_upcall_pending = 0;     /* of xenstore or the console, before all was masked */
     trap_hook = take;
-}
-
-static const char *read_number(const char *text, uint32_t *number)
-{
-    while (*text == ' ')
-        text++;
-    if (*text >= '0' && *text <= '9')
-        for (*number = 0; *text >= '0' && *text <= '9'; text++)
-            *number = *number * 10 + *text - '0';
-    return text;
 }
 
 void guest_main(void)
