@@ -32,18 +32,13 @@ const vaddr64 = new BigUint64Array(1);
 const halves = new Int32Array(vaddr64.buffer);
 
 export function findL1Entry(memory: MachineMemory, vcpu: MemoryVcpu, vaddr: bigint): L1Entry | undefined {
-  const maddr = findL1EntryMaddr(memory, vcpu, vaddr);
+  vaddr64[0] = vaddr;
+  const maddr = findL1EntryAt(memory, vcpu, halves[0]!, halves[1]!);
   if (maddr < 0) return undefined;
   return { tableMfn: Math.floor(maddr / PAGE_SIZE), maddr, entry: memory.view.getBigUint64(maddr, true) };
 }
 
-/** Where the entry is; -1: a level above has none. */
-export function findL1EntryMaddr(memory: MachineMemory, vcpu: MemoryVcpu, vaddr: bigint): number {
-  vaddr64[0] = vaddr;
-  return findL1EntryAt(memory, vcpu, halves[0]!, halves[1]!);
-}
-
-/** The same of a vaddr in halves. */
+/** Where the entry of a vaddr in halves is; -1: a level above has none. */
 export function findL1EntryAt({ view }: MachineMemory, vcpu: MemoryVcpu, low: number, high: number): number {
   if (high >= 0x8000 || high < HYPERVISOR_VIRT_END_HIGH) return NONE;
   const l4 = (pvCr3.of(vcpu).kernelMfn << PAGE_SHIFT) | (((high >>> 7) & 511) << 3);

@@ -24,8 +24,11 @@ const HYPERVISOR_VIRT_END = 0xffff_8800_0000_0000n;
 /** The largest frame: above ring -1's range there must be room for all of it. */
 const LARGEST_FRAME = 96n;
 
+export const VECTOR_DB = 1;
 const VECTOR_NMI = 2;
 const VECTOR_PF = 14;
+/** DR6: a single step. */
+export const DR6_BS = 0x4000;
 export const PFEC_PRESENT = 1;
 export const PFEC_WRITE = 2;
 export const PFEC_USER = 4;
@@ -130,6 +133,13 @@ export function injectPageFault(host: TrapHost, vcpu: Vcpu, errorCode: number, c
   pv.cr2 = cr2;
   setArchCr2(host, vcpu, cr2);
   inject(host, vcpu, VECTOR_PF, pv.inKernelMode ? errorCode & ~PFEC_USER : errorCode | PFEC_USER);
+}
+
+/** A #DB: DR6 gains these bits. */
+export function injectDebug(host: TrapHost, vcpu: Vcpu, dr6: number): void {
+  const pv = pvVcpu.of(vcpu);
+  pv.dr6 = (pv.dr6 | dr6) >>> 0;
+  inject(host, vcpu, VECTOR_DB);
 }
 
 /** Enters the NMI handler, if there is one and none is running. */

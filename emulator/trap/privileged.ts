@@ -13,15 +13,13 @@ import { guestNs } from '../guest_time.ts';
 import { PAGE_SIZE } from '../memory/machine_memory.ts';
 import { pvCr3, setKernelTable } from '../memory/pv_cr3.ts';
 import type { Vcpu } from '../vcpu.ts';
-import { inject, RFLAGS_RF, RFLAGS_TF } from './bounce.ts';
+import { DR6_BS, injectDebug, RFLAGS_RF, RFLAGS_TF } from './bounce.ts';
 import { type Emulation, faultWith, isIoplEnough, type Outcome } from './emulation.ts';
 import { readMsr, writeMsr } from './msr.ts';
 import { emulateInOut, emulateInOutString } from './port_instructions.ts';
 import { hex, type TrapHost } from './trap_host.ts';
 
-const VECTOR_DB = 1;
 const VECTOR_UD = 6;
-const DR6_BS = 0x4000;
 const MSR_TSC_AUX = 0xc000_0103;
 const CR4_TSD = 4n;
 const CR4_DE = 8n;
@@ -67,10 +65,7 @@ function passInstruction(host: TrapHost, vcpu: Vcpu, size: number, hit: number):
   const { cpu } = host;
   cpu.advance(size);
   cpu.rflags &= ~RFLAGS_RF;
-  if (hit === 0) return;
-  const pv = pvVcpu.of(vcpu);
-  pv.dr6 = (pv.dr6 | hit) >>> 0;
-  inject(host, vcpu, VECTOR_DB);
+  if (hit !== 0) injectDebug(host, vcpu, hit);
 }
 
 function emulate(emulation: Emulation): Outcome {

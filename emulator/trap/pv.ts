@@ -9,13 +9,12 @@ import { type PvVcpu, pvVcpu, TI_DPL_MASK } from '../../hypercalls/pv_cpu/state.
 import type { ExceptionExit, Exit, SoftwareInterruptExit } from '../cpu/exit.ts';
 import type { Cpu } from '../cpu/interface.ts';
 import type { Vcpu } from '../vcpu.ts';
-import { enter, inject, injectPageFault, RFLAGS_RF } from './bounce.ts';
+import { enter, inject, injectDebug, injectPageFault, RFLAGS_RF, VECTOR_DB } from './bounce.ts';
 import { handlePageFault } from './page_fault.ts';
 import { emulateCpuid, emulatePrivileged, finishInstruction, setTaskSwitched } from './privileged.ts';
 import { returnPlainly, returnToGuest } from './return.ts';
 import { hex, type RunHost, type TrapHost } from './trap_host.ts';
 
-const VECTOR_DB = 1;
 const VECTOR_BP = 3;
 const VECTOR_OF = 4;
 const VECTOR_UD = 6;
@@ -130,12 +129,9 @@ function handleException(host: TrapHost, vcpu: Vcpu, exit: ExceptionExit): void 
   const { vector, errorCode } = exit;
   if (vector !== VECTOR_DB) cpu.rflags |= RFLAGS_RF;
   switch (vector) {
-    case VECTOR_DB: {
-      const pv = pvVcpu.of(vcpu);
-      pv.dr6 = (pv.dr6 | exit.dr6!) >>> 0;
-      inject(host, vcpu, vector);
+    case VECTOR_DB:
+      injectDebug(host, vcpu, exit.dr6!);
       return;
-    }
     case VECTOR_UD:
       if (!emulateForced(host, vcpu)) inject(host, vcpu, vector);
       return;

@@ -17,13 +17,11 @@ import { type PvVcpu, pvVcpu, type ReturnSelectors } from '../../hypercalls/pv_c
 import { isUpcallDue } from '../../hypercalls/pv_cpu/vcpu_info.ts';
 import type { Cpu } from '../cpu/interface.ts';
 import type { Vcpu } from '../vcpu.ts';
-import { enter, inject, injectNmi, RFLAGS_TF } from './bounce.ts';
+import { DR6_BS, enter, inject, injectDebug, injectNmi, RFLAGS_TF } from './bounce.ts';
 import { emulatePrivileged } from './privileged.ts';
 import type { TrapHost } from './trap_host.ts';
 
-const VECTOR_DB = 1;
 const VECTOR_GP = 13;
-const DR6_BS = 0x4000;
 const DATA_SEGMENTS = ['ds', 'es', 'fs', 'gs'] as const;
 const GP_0: SegmentFault = { vector: VECTOR_GP, errorCode: 0 };
 
@@ -42,8 +40,7 @@ export function returnToGuest(host: TrapHost, vcpu: Vcpu, pv = pvVcpu.of(vcpu)):
         if (!performThere(host, vcpu, pv, fault)) inject(host, vcpu, fault.vector, fault.errorCode);
       } else if (isSysret && host.cpu.rflags & RFLAGS_TF) {
         // Unlike IRET, SYSRET traps before the first instruction there.
-        pv.dr6 = (pv.dr6 | DR6_BS) >>> 0;
-        inject(host, vcpu, VECTOR_DB);
+        injectDebug(host, vcpu, DR6_BS);
       } else {
         return;
       }
