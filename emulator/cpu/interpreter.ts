@@ -176,17 +176,16 @@ function runFunction(): FunctionBody {
   const system = f.block().depth;
   isEnter().if();
   f.i32(0).get(count).mem('i32.store', L.REMAINING);
-  f.get(record).set(target);
   // From region to region: nothing is put where others would look for it.
   const regions = f.loop().depth;
-  f.get(target).set(record);
   side().mem('i32.load16_u', L.SIDE + 2);
   side()
     .mem('i32.load', L.SIDE + 4)
     .callIndirect(0)
     .tee(target);
   f.i32(L.INTERPRET).op('i32.and').op('i32.eqz').if();
-  f.get(target).mem('i32.load16_u', L.R_HANDLER).i32(L.HANDLER_ENTER).op('i32.eq');
+  f.get(target).set(record);
+  isEnter();
   f.i32(0).mem('i32.load', L.LEFT_FLAGS).i32(FIRST_STEP).op('i32.lt_u').op('i32.and');
   f.brIf(f.depth - regions);
   f.end();

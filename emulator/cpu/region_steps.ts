@@ -5,6 +5,7 @@
 import { HANDLER_SIGNATURE } from './emitter.ts';
 import type { RegRef } from './ir.ts';
 import { LazyFlags } from './lazy_flags.ts';
+import { IMPORT_SAVE_FLAGS } from './region_imports.ts';
 import type { Ty } from './wasm_opcodes.ts';
 import { FunctionBody } from './wasm_writer.ts';
 
@@ -71,12 +72,12 @@ export interface FrameLocals {
 /** What most templates do with: of each type, so many temporaries. */
 export const FIXED_TEMPS: readonly number[] = [4, 6, 0, 0, 0];
 
-export function makeFrameLocals(f: FunctionBody, saveFlagsImport: number): FrameLocals {
+export function makeFrameLocals(f: FunctionBody): FrameLocals {
   return {
     entry: 0,
     budget: f.local('i32'),
     out: f.local('i32'),
-    flags: new LazyFlags(f, saveFlagsImport),
+    flags: new LazyFlags(f, IMPORT_SAVE_FLAGS),
     temps: tempTypes.map((ty, type) => Array.from({ length: FIXED_TEMPS[type]! }, () => f.local(ty))),
   };
 }

@@ -38,16 +38,14 @@ export class RegionTemplate {
   /** It touches RSP whatever its operands are. */
   readonly usesStack: boolean;
   readonly accesses: number;
-  readonly #saveFlagsImport: number;
   readonly flagUse: FlagUse;
   readonly #codes: Codes;
   readonly #codesWithoutFlags: Codes;
 
-  constructor(shape: Shape, ops: readonly Op[], saveFlagsImport: number) {
+  constructor(shape: Shape, ops: readonly Op[]) {
     this.shape = shape;
     this.ops = ops;
     this.flow = flowOf(shape.row, ops);
-    this.#saveFlagsImport = saveFlagsImport;
     const gprs = new Set<number>();
     const xmms = new Set<number>();
     let usesAddress = false;
@@ -86,7 +84,7 @@ export class RegionTemplate {
 
   #write(known: KnownFlags, areFlagsDead: boolean): { code: TemplateCode; wasAsked: boolean } {
     const body = new TemplateBody();
-    const frame = makeFrameLocals(body, this.#saveFlagsImport);
+    const frame = makeFrameLocals(body);
     body.startTemps(frame.temps);
     frame.flags.known = known;
     frame.flags.hasChanged = false;
@@ -134,10 +132,10 @@ interface BlockTemplates {
   readonly miss: Steps;
 }
 
-export function makeBlockTemplates(saveFlagsImport: number): BlockTemplates {
+export function makeBlockTemplates(): BlockTemplates {
   const make = (write: (body: TemplateBody, frame: FrameLocals) => void): Steps => {
     const body = new TemplateBody();
-    const frame = makeFrameLocals(body, saveFlagsImport);
+    const frame = makeFrameLocals(body);
     write(body, frame);
     return body.finish();
   };

@@ -7,7 +7,6 @@ import { RSP } from './interface.ts';
 import * as L from './layout.ts';
 import type { PageCode } from './page_code.ts';
 import { emitInsn, emitSteps, type Frame, gprOf, leaveToNext, loadGpr, loadXmm, storeGpr, storeXmm, xmmOf } from './region_emitter.ts';
-import { IMPORT_SAVE_FLAGS } from './region_imports.ts';
 import { RegionInsn } from './region_insn.ts';
 import { type RegionBlock, shapeRegion } from './region_shape.ts';
 import { FIXED_TEMPS, makeFrameLocals } from './region_steps.ts';
@@ -57,7 +56,7 @@ export class RegionWriter {
   readonly #f: FunctionBody;
   readonly #frame: Frame;
   readonly #localCount: number;
-  readonly #templates = makeBlockTemplates(IMPORT_SAVE_FLAGS);
+  readonly #templates = makeBlockTemplates();
   #blocks: readonly RegionBlock[] = [];
   readonly #scopes: Scope[] = [];
   /** First block and label of the items of the open scopes. */
@@ -71,7 +70,7 @@ export class RegionWriter {
     this.#insn = new RegionInsn(buffer);
     this.#f = f;
     this.#frame = {
-      ...makeFrameLocals(f, IMPORT_SAVE_FLAGS),
+      ...makeFrameLocals(f),
       f,
       tlbSet: 0,
       gpr: new Int32Array(16).fill(-1),

@@ -9,7 +9,7 @@ import type { Decoder } from './decoder.ts';
 import * as L from './layout.ts';
 import { PAGE_SIZE } from './layout.ts';
 import { PageCode } from './page_code.ts';
-import { IMPORT_SAVE_FLAGS, regionImports } from './region_imports.ts';
+import { regionImports } from './region_imports.ts';
 import type { RegionBlock } from './region_shape.ts';
 import { RegionTemplate } from './region_template.ts';
 import { type RegionPage, RegionWriter } from './region_writer.ts';
@@ -333,7 +333,7 @@ export class Regions {
   #makeTemplate(id: number): RegionTemplate | undefined {
     const shape = this.#decoder.shapes[id];
     if (!shape) return undefined;
-    const template = new RegionTemplate(shape, this.#templates.ops(shape), IMPORT_SAVE_FLAGS);
+    const template = new RegionTemplate(shape, this.#templates.ops(shape));
     while (this.#regionTemplates.length <= id) this.#regionTemplates.push(undefined);
     this.#regionTemplates[id] = template;
     return template;
