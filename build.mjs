@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { keepConst } from './scripts/keep_const.mjs';
+import { plainFields } from './scripts/plain_fields.mjs';
 
 const root = dirname(fileURLToPath(import.meta.url));
 process.chdir(root);
@@ -65,6 +66,6 @@ if (only.length === 0 && existsSync(command.in)) {
 if (only.length === 0) {
   for (const name of ['beneath', 'bench', 'index', 'cpu', 'unicorn']) {
     const path = join(outdir, `${name}.mjs`);
-    if (existsSync(path)) writeFileSync(path, keepConst(readFileSync(path, 'utf8')));
+    if (existsSync(path)) writeFileSync(path, keepConst(plainFields(readFileSync(path, 'utf8'))));
   }
 }

@@ -3,11 +3,11 @@
  * cannot change: the views that a hypercall works in, say, cost it a load and a check each time, and so does each function that
  * it calls. This makes constant again what nothing assigns to, and functions that nothing can call before they are defined.
  */
-import { parse } from 'acorn';
+import { forChildren, parseModule } from './syntax.mjs';
 
 /** The source of a bundled module. Lines stay where they are, so its source map still holds. */
 export function keepConst(source) {
-  const program = parse(source, { ecmaVersion: 'latest', sourceType: 'module', allowHashBang: true });
+  const program = parseModule(source);
   const assigned = new Set();
   findAssigned(program, [], assigned);
   const isFree = (pattern) => namesIn(pattern).every((name) => !assigned.has(name));
@@ -72,14 +72,6 @@ function findAssigned(node, scopes, assigned) {
   for (const name of targetsOf(node)) if (!scopes.some((names) => names.includes(name))) assigned.add(name);
   forChildren(node, (child) => findAssigned(child, scopes, assigned));
   if (inner !== undefined) scopes.pop();
-}
-
-function forChildren(node, act) {
-  for (const key in node) {
-    const value = node[key];
-    if (Array.isArray(value)) for (const child of value) if (child !== null) act(child);
-    if (typeof value?.type === 'string') act(value);
-  }
 }
 
 /** What an assignment, `++` or a loop without a declaration of its own writes to. */
