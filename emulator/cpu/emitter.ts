@@ -126,6 +126,12 @@ export abstract class Emitter {
     this.leaveStopped();
   }
 
+  /** A system function is asked for, by its number. */
+  protected system(name: number): void {
+    this.setState('i32.store', L.STOP_DETAIL, () => this.f.i32(name));
+    this.stop(L.STOP_SYSTEM);
+  }
+
   protected raise(vector: number, errorCode: number): void {
     this.setState('i32.store', L.STOP_DETAIL, () => this.f.i32(vector));
     this.setState('i32.store', L.ARGS, () => this.f.i32(errorCode));
@@ -201,8 +207,7 @@ export abstract class Emitter {
       case 'branch':
         return this.branch(op.cond);
       case 'system':
-        this.setState('i32.store', L.STOP_DETAIL, () => f.i32(op.name));
-        this.stop(L.STOP_SYSTEM);
+        this.system(op.name);
         return;
     }
   }

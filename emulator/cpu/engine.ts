@@ -115,7 +115,7 @@ export class Engine {
       code: this.code,
       templates,
       table,
-      imports: { ...imports, saveFlags: this.#loop.saveFlags },
+      imports: { ...imports, saveFlags: this.#loop.saveFlags, regionSyscall: this.#loop.regionSyscall },
       memoryPages,
       isAsync: asyncCompilation ?? false,
     });

@@ -5,10 +5,10 @@
  */
 import { HANDLER_SIGNATURE, handlerImports } from './emitter.ts';
 import { emitInline, type Lowered } from './handlers.ts';
-import { hostSyscallFunction, syscallImport } from './host_syscall.ts';
+import { hostSyscallFunction, regionSyscallFunction, syscallImport } from './host_syscall.ts';
 import { pushIsKnown, pushRecord } from './jump_cache.ts';
 import * as L from './layout.ts';
-import { FIRST_STEP, flagAuxFunction, saveFlagsFunction, saveLeftFlagsFunction } from './lazy_flags.ts';
+import { flagAuxFunction, saveFlagsFunction, saveLeftFlagsFunction } from './lazy_flags.ts';
 import { buildModule, FunctionBody, type ImportedFunction, type Signature } from './wasm_writer.ts';
 
 /** The record whose handler asks for a lookup of RIP. */
@@ -37,6 +37,8 @@ export interface Loop {
   run(record: number, count: number): number;
   /** Puts regions' flags into memory (lazy_flags.ts). */
   saveFlags: unknown;
+  /** SYSCALL where a region meets one (host_syscall.ts). */
+  regionSyscall: unknown;
 }
 
 export function makeDispatcher(memory: WebAssembly.Memory, memoryPages: number, table: WebAssembly.Table): Dispatcher {
@@ -69,17 +71,19 @@ export function makeLoop(memoryPages: number, imports: Record<string, unknown>, 
 }
 
 function compileLoop(memoryPages: number, hot: readonly HotTemplate[]): WebAssembly.Module {
+  const callees = { syscall: handlerImports.length, saveLeftFlags: SAVE_LEFT_FLAGS };
   const bytes = buildModule({
     imports: loopImports,
     indirect: [HANDLER_SIGNATURE],
     memoryPages,
     functions: [
       { body: hotFunction(hot), export: 'hot' },
-      { body: hostSyscallFunction(handlerImports.length), export: 'hostSyscall' },
+      { body: hostSyscallFunction(callees), export: 'hostSyscall' },
       { body: runFunction(), export: 'run' },
       { body: flagAuxFunction(), export: 'flagAux' },
       { body: saveFlagsFunction(FLAG_AUX), export: 'saveFlags' },
       { body: saveLeftFlagsFunction(SAVE_FLAGS), export: 'saveLeftFlags' },
+      { body: regionSyscallFunction(callees), export: 'regionSyscall' },
     ],
   });
   return new WebAssembly.Module(bytes);
@@ -183,17 +187,18 @@ function runFunction(): FunctionBody {
     .mem('i32.load', L.SIDE + 4)
     .callIndirect(0)
     .tee(target);
-  f.i32(L.INTERPRET).op('i32.and').op('i32.eqz').if();
+  f.i32(L.INTERPRET | L.LEFT_STEP)
+    .op('i32.and')
+    .op('i32.eqz')
+    .if();
   f.get(target).set(record);
-  isEnter();
-  f.i32(0).mem('i32.load', L.LEFT_FLAGS).i32(FIRST_STEP).op('i32.lt_u').op('i32.and');
-  f.brIf(f.depth - regions);
+  isEnter().brIf(f.depth - regions);
   f.end();
   f.end();
   f.call(SAVE_LEFT_FLAGS);
   f.i32(0).mem('i32.load', L.REMAINING).set(count);
   f.get(target)
-    .i32(~L.INTERPRET)
+    .i32(~(L.INTERPRET | L.LEFT_STEP))
     .op('i32.and')
     .tee(record)
     .op('i32.eqz')

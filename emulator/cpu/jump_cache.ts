@@ -34,7 +34,7 @@ export function pushIsKnown(f: FunctionBody, rip: number, entry: number): Functi
     .i32(MASK)
     .op('i32.and')
     .tee(entry);
-  f.mem('i64.load', L.JUMP_CACHE).get(rip).op('i64.eq');
+  f.mem('i64.load', L.JUMP_CACHE).get(rip).op('i64.xor');
   f.get(entry).mem('i32.load', L.JUMP_CACHE + GENERATION);
   return isCurrent(f);
 }
@@ -46,7 +46,7 @@ export function pushRecord(f: FunctionBody, entry: number): FunctionBody {
 /** The same for a constant RIP, given its halves. */
 export function pushIsKnownAt(f: FunctionBody, low: number, high: number): FunctionBody {
   const entry = entryOf(low, high);
-  f.i32(0).mem('i64.load', entry).i64Halves(low, high).op('i64.eq');
+  f.i32(0).mem('i64.load', entry).i64Halves(low, high).op('i64.xor');
   f.i32(0).mem('i32.load', entry + GENERATION);
   return isCurrent(f);
 }
@@ -55,8 +55,9 @@ export function pushRecordAt(f: FunctionBody, low: number, high: number): Functi
   return f.i32(0).mem('i32.load', entryOf(low, high) + RECORD);
 }
 
+/** With how its RIP differs and its generation pushed. */
 function isCurrent(f: FunctionBody): FunctionBody {
-  return f.i32(0).mem('i32.load', L.JUMP_GENERATION).op('i32.eq').op('i32.and');
+  return f.i32(0).mem('i32.load', L.JUMP_GENERATION).op('i32.xor').op('i64.extend_i32_u').op('i64.or').op('i64.eqz');
 }
 
 export class JumpCache {

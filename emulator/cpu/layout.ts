@@ -13,7 +13,9 @@ export const STOP_DETAIL = 0x3b8;
 export const REMAINING = 0x3bc;
 /** Flags as the last region left them: its six locals (lazy_flags.ts), 8 bytes each. Outside regions they describe nothing. */
 export const LEFT_FLAGS = 0x3c0;
-/** Not 0: the host performs SYSCALL within the loop (host_syscall.ts). */
+/** Counts regions that were dropped: what a region has called may have dropped it. */
+export const REGION_DROPS = 0x3f0;
+/** EFER_SCE: the host performs SYSCALL within the loop (host_syscall.ts). */
 export const HAS_HOST_SYSCALL = 0x3f4;
 /** Instructions that no region has retired, in the last run of the loop. */
 export const INTERPRETED = 0x3f8;
@@ -183,6 +185,8 @@ export const RECORD_NO_LINK = 1;
 
 /** Bit of what a region gives back, beside a record: the interpreter runs the instruction there, or nobody does if it is 0. */
 export const INTERPRET = 1;
+/** Another: it has left the flags of an INC or DEC, which no region takes over. */
+export const LEFT_STEP = 2;
 
 /** Values of STOP_REASON. */
 export const STOP_LOOKUP = 1;

@@ -25,8 +25,8 @@ const MEMORY = 0,
 const kindNumbers: Partial<Record<FlagKind, number>> = { add: ADD, sub: SUB, logic: LOGIC, inc: INC, dec: DEC };
 
 const code = (kind: number, size: Size): number => (kind << 2) | (31 - Math.clz32(size));
-/** Of what LEFT_FLAGS holds a region can take over what is below: the operation is described by itself. */
-export const FIRST_STEP = code(INC, 1);
+/** Operations below are described by themselves. */
+const FIRST_STEP = code(INC, 1);
 
 /** The last operation as the `kind` local has it, where translation knows it. */
 export type KnownFlags = number;
@@ -220,6 +220,11 @@ export class LazyFlags implements FlagsEmitter {
     f.i32(0)
       .mem('i64.load', LEFT_FLAGS + 16)
       .set(b);
+  }
+
+  /** Pushes whether the last operation is an INC or DEC. */
+  isStep(): FunctionBody {
+    return this.#f.get(this.#last.kind).i32(FIRST_STEP).op('i32.ge_u');
   }
 
   /** Leaves them for what runs next; `hasSteps`: the last operation may be an INC or DEC. */

@@ -11,11 +11,12 @@ import { pushIsKnown, pushRecord } from './jump_cache.ts';
 import * as L from './layout.ts';
 import { KNOWN_FLAGS, type KnownFlags, type LazyFlags } from './lazy_flags.ts';
 import { type Flow, flowOf } from './region_flow.ts';
-import { IMPORT_HELPER } from './region_imports.ts';
+import { IMPORT_HELPER, IMPORT_SYSCALL } from './region_imports.ts';
 import * as S from './region_steps.ts';
 import { type FrameLocals, IN_TLB_SET, makeFrameLocals, REF_SIZE, refCode, type Steps, TemplateBody } from './region_steps.ts';
 import { type FlagUse, flagUseOf, RegionValues } from './region_values.ts';
 import type { Shape, Size } from './shape.ts';
+import { SYSTEM_SYSCALL } from './system/syscall.ts';
 import type { FunctionBody } from './wasm_writer.ts';
 
 interface TemplateCode extends Steps {
@@ -241,6 +242,26 @@ class TemplateEmitter extends Emitter {
   protected leaveStopped(): void {
     this.f.step(S.STEP_REFUND).i32(L.INTERPRET).set(this.#frame.out);
     this.#exit();
+  }
+
+  /** The host's SYSCALL is called; what happens behind it is the region's business again. */
+  protected override system(name: number): void {
+    if (name !== SYSTEM_SYSCALL) return super.system(name);
+    const { f } = this;
+    const { budget, out, flags } = this.#frame;
+    f.step(S.STEP_SAVE_REGISTERS, 1);
+    flags.leave(true);
+    f.step(S.STEP_RECORD).get(budget).step(S.STEP_LEFT).op('i32.add').call(IMPORT_SYSCALL).set(out);
+    f.step(S.STEP_LOAD_REGISTERS, 1);
+    flags.inMemory();
+    f.i32(0).mem('i32.load', L.REMAINING).set(budget);
+    f.get(out).step(S.STEP_RECORD).i32(L.RECORD_SIZE).op('i32.add').op('i32.eq').if();
+    f.step(S.STEP_LEAVE_TO_NEXT, f.depth);
+    f.end();
+    // 0: the run is to stop, or somebody else performs it.
+    f.get(out).get(out).op('i32.eqz').op('i32.or').set(out);
+    this.#exit();
+    this.fallsThrough = false;
   }
 
   protected override get helperImport(): number {

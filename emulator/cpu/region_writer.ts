@@ -196,6 +196,7 @@ export class RegionWriter {
     flags.leave(frame.hasSteps);
     f.i32(0).get(budget).mem('i32.store', L.REMAINING);
     f.get(out);
+    if (frame.hasSteps) flags.isStep().i32(Math.log2(L.LEFT_STEP)).op('i32.shl').op('i32.or');
   }
 
   /** Blocks low..high, entered at the one that `entry` names; `loopLabel` comes back to its head. */

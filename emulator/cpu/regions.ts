@@ -342,6 +342,7 @@ export class Regions {
   /** The region's blocks are interpreted again. */
   drop(region: Region): void {
     if (!this.#regions.delete(region)) return;
+    this.#view.setInt32(L.REGION_DROPS, this.#view.getInt32(L.REGION_DROPS, true) + 1, true);
     if (--region.module.regions === 0) {
       this.#liveModules--;
       this.codeBytes -= region.module.size;

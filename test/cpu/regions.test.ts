@@ -109,3 +109,64 @@ t.test('flags are right wherever they can be seen, also those that nothing in th
   }
   t.end();
 });
+
+/** A loop around a SYSCALL, whose host does something else now and then; what the host and the runs saw. */
+function callHost(engine: 'interpret' | 'translate', now: (cpu: CpuCore, call: number) => void): { seen: string[]; translated: bigint } {
+  const seen: string[] = [];
+  let calls = 0;
+  const state = (): string => `${cpu.rip.toString(16)} ${[...cpu.gpr].map((value) => value.toString(16))} ${cpu.rflags.toString(16)}`;
+  const cpu: CpuCore = makeBareCpu({
+    cpl: 0,
+    engine,
+    hotness: 100,
+    host: {
+      syscall() {
+        calls++;
+        if (calls % 97 < 3) seen.push(`call ${calls} at ${cpu.instructionCount}: ${state()}`);
+        now(cpu, calls);
+      },
+    },
+  });
+  loadCode(cpu, [
+    ...[0x53, 0x51], // push rbx; push rcx
+    ...[0x48, 0xff, 0xc3], // inc rbx
+    ...[0x0f, 0x05], // syscall
+    ...[0x48, 0x83, 0xc2, 0x01], // add rdx, 1
+    ...[0x59, 0x58], // pop rcx; pop rax
+    ...[0xeb, 0xf1], // jmp to the start
+  ]);
+  while (calls < 3000) seen.push(`${cpu.run(seen.length % 2 === 0 ? 6001 : 17).kind} ${cpu.instructions} ${state()}`);
+  return { seen, translated: cpu.statistics().translatedInstructions };
+}
+
+t.test('behind a SYSCALL that the host performs a region goes on with what the host has left', (t) => {
+  const ADDED = 0x10000 + 10;
+  for (const [what, now] of Object.entries<(cpu: CpuCore, call: number) => void>({
+    nothing: () => {},
+    registers: (cpu, call) => {
+      if (call % 7 === 0) cpu.gpr[2] = cpu.gpr[11]! + 5n;
+    },
+    flags: (cpu, call) => {
+      if (call % 5 === 0) cpu.rflags = 0x8d7n;
+    },
+    RIP: (cpu, call) => {
+      if (call % 11 === 0) cpu.rip += 4n;
+    },
+    'a request to stop': (cpu, call) => {
+      if (call % 13 === 0) cpu.requestStop();
+    },
+    'code behind it that changed': (cpu, call) => {
+      if (call % 500 !== 0) return;
+      cpu.memory.bytes[ADDED] = call / 500;
+      cpu.memory.written(ADDED, 1);
+    },
+    'a mapping that was flushed': (cpu, call) => {
+      if (call % 100 === 0) cpu.flushTlb();
+    },
+  })) {
+    const { seen, translated } = callHost('translate', now);
+    t.strictSame(seen, callHost('interpret', now).seen, what);
+    t.ok(translated > 5000n, `${what}: ${translated} instructions translated`);
+  }
+  t.end();
+});
