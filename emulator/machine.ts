@@ -32,6 +32,7 @@ import { Cores } from './scheduler/cores.ts';
 import type { Parameters } from './scheduler/credit2/parameters.ts';
 import { Topology, type TopologyShape } from './scheduler/credit2/topology.ts';
 import { TimerQueue } from './scheduler/timers.ts';
+import type { Turn } from './scheduler/turn.ts';
 import type { Timeline } from './timeline/timeline.ts';
 import { type CpuidLeaf, cpuid } from './trap/cpuid.ts';
 import { performSyscall } from './trap/pv.ts';
@@ -108,7 +109,8 @@ export class Machine implements RunHost {
   readonly cpu: Cpu;
   readonly memory: MachineMemory;
   readonly clock: RunClock;
-  readonly timers = new TimerQueue();
+  readonly turn: Turn = { isValid: false };
+  readonly timers = new TimerQueue(this.turn);
   readonly domains = new Map<number, Domain>();
   readonly consoles = new Map<number, ConsoleDevice>();
   readonly xenstore = new XenStore();
@@ -165,10 +167,11 @@ export class Machine implements RunHost {
     this.countsExits = options.statisticsClock !== undefined;
     const wallClockAtStart = options.wallClockAtStart ?? 0n;
     const { hostNs } = options;
-    this.clock = hostNs ? new WallClock(hostNs, wallClockAtStart) : new InstructionClock(() => this.cpu.instructionCount, wallClockAtStart);
+    this.clock = hostNs ? new WallClock(hostNs, wallClockAtStart) : new InstructionClock(this.cpu, wallClockAtStart);
     this.cores = new Cores<Vcpu>({
       clock: this.clock,
       timers: this.timers,
+      turn: this.turn,
       topology: new Topology(options.topology ?? { sockets: 1, coresPerSocket: 1 }),
       ...(options.scheduling && { parameters: options.scheduling }),
       enter: (vcpu) => this.#enter(vcpu),
@@ -206,7 +209,7 @@ export class Machine implements RunHost {
   }
 
   get isTurnValid(): boolean {
-    return this.cores.isTurnValid;
+    return this.turn.isValid;
   }
 
   turnWithinRun(): void {

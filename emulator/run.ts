@@ -3,11 +3,13 @@
  * timer or decision, act on why it stopped. It runs in slices, so that whoever drives it (command line, worker) can look
  * after keys and screen between them.
  */
+import { type PvVcpu, pvVcpu } from '../hypercalls/pv_cpu/state.ts';
 import type { Exit } from './cpu/exit.ts';
 import type { Machine } from './machine.ts';
 import { handlePvExit } from './trap/pv.ts';
-import { returnToGuest } from './trap/return.ts';
+import { returnPlainly, returnToGuest } from './trap/return.ts';
 import { hex, vectorName } from './trap/trap_host.ts';
+import type { Vcpu } from './vcpu.ts';
 
 /** Why a slice ended. */
 export type Slice =
@@ -29,8 +31,8 @@ export function runSlice(machine: Machine, budget: number, mayJump = true): Slic
   const { cpu, cores } = machine;
   machine.sliceEnd = cpu.instructionCount + budget;
   for (machine.exitsLeft = EXITS_PER_SLICE; machine.exitsLeft > 0; machine.exitsLeft--) {
-    if (!machine.isTurnValid || cpu.instructionCount >= machine.turnEnd) {
-      if (!takeTurn(machine)) {
+    if (!machine.turn.isValid || cpu.instructionCount >= machine.turnEnd) {
+      if (!takeTurn(machine, cpu.instructionCount)) {
         if (fireDue(machine)) continue;
         if (isOver(machine)) return { kind: 'over' };
         if (!mayJump || !jump(machine)) return { kind: 'idle', deadline: machine.timers.next() };
@@ -71,13 +73,14 @@ function jump({ clock, timers }: Machine): boolean {
   return deadline !== Number.POSITIVE_INFINITY && clock.idleUntil(deadline);
 }
 
-/** The core that is furthest behind acts next, with the registers of its vCPU. False: every core idles. */
-function takeTurn(machine: Machine): boolean {
-  const { cores, cpu, clock } = machine;
-  const until = cores.takeTurn();
+/** `count` instructions have retired: the core that is furthest behind acts next, with the registers of its vCPU. False: every core idles. */
+function takeTurn(machine: Machine, count: number): boolean {
+  const { cores, clock } = machine;
+  const until = cores.takeTurn(clock.nowAt(count));
   if (until < 0) return false;
-  machine.switchTo(cores.active.running!.owner);
-  machine.turnEnd = cpu.instructionCount + clock.instructionsUntil(until);
+  const { active } = cores;
+  machine.switchTo(active.running!.owner);
+  machine.turnEnd = count + clock.instructionsFor(until - active.ns);
   return true;
 }
 
@@ -86,14 +89,22 @@ function takeTurn(machine: Machine): boolean {
  * own. Where it would do something else first, the run stops.
  */
 export function turnWithinRun(machine: Machine): void {
-  const { cpu, cores } = machine;
-  if (takeTurn(machine) && machine.exitsLeft > 0) {
-    const { owner: vcpu } = cores.active.running!;
-    returnToGuest(machine, vcpu);
-    const budget = Math.min(machine.sliceEnd, machine.turnEnd) - cpu.instructionCount;
-    if (vcpu.domain.isRunnable && machine.isTurnValid && budget > 0) return cpu.proceed(budget);
+  const { cpu } = machine;
+  if (takeTurn(machine, cpu.instructionCount) && machine.exitsLeft > 0) {
+    const { current } = machine;
+    const pv = pvVcpu.of(current);
+    if (returnPlainly(machine, current, pv) || isBackInGuest(machine, current, pv)) {
+      const budget = Math.min(machine.sliceEnd, machine.turnEnd) - cpu.instructionCount;
+      if (budget > 0) return cpu.proceed(budget);
+    }
   }
   cpu.requestStop();
+}
+
+/** It goes on, and so does its turn. */
+function isBackInGuest(machine: Machine, vcpu: Vcpu, pv: PvVcpu): boolean {
+  returnToGuest(machine, vcpu, pv);
+  return vcpu.domain.isRunnable && machine.turn.isValid;
 }
 
 function countExit({ exitCounts }: Machine, exit: Exit): void {

@@ -408,7 +408,7 @@ export class CpuCore implements Cpu {
     loadMemory(this.memory, snapshot.memory);
     this.#contexts.forgetParked();
     this.loadContext(snapshot.context);
-    this.#loop.instructions = snapshot.instructions;
+    this.#loop.instructionCount = snapshot.instructions;
     this.#loop.wantsInterruptWindow = snapshot.wantsInterruptWindow;
   }
 
@@ -444,7 +444,7 @@ export class CpuCore implements Cpu {
     this.state.advance(size, this.#modes.current.code === 64);
     this.state.systemFlags &= ~RF;
     this.state.activity &= ~SHADOWS;
-    this.#loop.instructions++;
+    this.#loop.retireOne();
   }
 
   /** Which tiers run; may change between runs. */

@@ -40,7 +40,7 @@ export function exitOf(deliver: () => Exit | undefined): Exit | undefined {
   }
 }
 
-/** The numbers of one `run` are in here; between runs only `instructions` counts. */
+/** Instructions are counted from the beginning of all; outside the engine REMAINING is 0. */
 export class RunLoop {
   readonly #cpu: CpuCore;
   readonly #engine: Engine;
@@ -52,16 +52,14 @@ export class RunLoop {
   /** An exception that generated code ran into through a helper or a TLB miss. */
   #pending: Fault | NestedFault | typeof WATCHED | undefined;
   #isStopRequested = false;
-  /** Retired before the current `run`. */
-  instructions = 0;
-  /** Retired in the current `run` but not yet in `instructions`. */
-  #retired = 0;
-  /** How many `#retired` may become. */
-  #budget = 0;
-  /** The most that the engine may be given before it returns. */
-  #mostInSlice = 0;
-  /** Instructions that the engine was given and of which `#retired` knows nothing yet: so many less REMAINING have run. */
-  #slice = 0;
+  /** How many will have retired when the engine has spent what it was given: so many less REMAINING have. */
+  #due = 0;
+  /** How many may have retired when the current `run` returns. */
+  #end = 0;
+  /** How many may have retired when the engine returns at the latest. */
+  #sliceEnd = 0;
+  /** The engine was given one instruction, and gets no more. */
+  #isSingle = true;
   /** `run` shall return as soon as an interrupt can be taken. */
   wantsInterruptWindow = false;
 
@@ -76,12 +74,18 @@ export class RunLoop {
   }
 
   get instructionCount(): number {
-    return this.instructions + this.#retired + this.#inSlice();
+    return this.#due - this.#state.words[L.REMAINING >> 2]!;
+  }
+  /** Between runs. */
+  set instructionCount(value: number) {
+    this.#due = value;
   }
 
-  /** Retired since the engine was last entered. */
-  #inSlice(): number {
-    return this.#slice === 0 ? 0 : this.#slice - this.#state.words[L.REMAINING >> 2]!;
+  /** One that the host has performed retires, which `run` does not count. */
+  retireOne(): void {
+    this.#due++;
+    this.#end++;
+    this.#sliceEnd++;
   }
 
   /** `run` returns behind the instruction that is running. */
@@ -95,25 +99,33 @@ export class RunLoop {
    */
   proceed(budget: number): void {
     const { words, systemFlags, activity } = this.#state;
-    const done = this.#inSlice();
-    const slice = Math.min(budget, this.#mostInSlice - done);
+    const left = words[L.REMAINING >> 2]!;
+    const count = this.#due - left;
+    const slice = Math.min(budget, this.#sliceEnd - count);
     const isPlain = (systemFlags & TF) === 0 && (activity & SHADOWS) === 0 && !this.#breakpoints.isActive;
-    if (this.#slice <= 1 || slice <= 0 || !isPlain) return this.requestStop();
-    this.#budget = this.#retired + done + budget;
-    this.#slice = this.#engine.granted = done + slice;
+    if (this.#isSingle || slice <= 0 || !isPlain) return this.requestStop();
+    this.#end = count + budget;
+    this.#due = count + slice;
+    this.#engine.granted += slice - left;
     words[L.REMAINING >> 2] = slice;
   }
 
+  /** What the engine was given and has not spent. */
+  #takeBack(): void {
+    const { words } = this.#state;
+    this.#due -= words[L.REMAINING >> 2]!;
+    words[L.REMAINING >> 2] = 0;
+  }
+
   run(budget: number): Exit {
-    this.#budget = budget;
+    this.#end = this.#due + budget;
     try {
       return this.#clock ? this.#clock.run(() => this.#run()) : this.#run();
     } catch (refusal) {
       return toExit(refusal);
     } finally {
       this.#cpu.mmu.isBatched = false;
-      this.instructions = this.instructionCount;
-      this.#slice = this.#retired = 0;
+      this.#takeBack();
     }
   }
 
@@ -124,7 +136,8 @@ export class RunLoop {
     // Whether RIP is where a branch goes, and no place in the middle of something.
     let isTarget = false;
     let deliveries = 0;
-    let retiredBefore = 0;
+    const start = this.#due;
+    let retiredBefore = start;
     const startLow = view.getInt32(L.RIP, true);
     const startHigh = view.getInt32(L.RIP + 4, true);
     // The instruction at RIP touches a watched page.
@@ -141,12 +154,12 @@ export class RunLoop {
         if (exit) return exit;
         record = 0;
       }
-      if (this.#retired >= this.#budget) return BUDGET_SPENT;
+      if (this.#due >= this.#end) return BUDGET_SPENT;
       try {
         if (record === 0) {
           record = isTarget ? 0 : this.#engine.code.jumps.atRip();
           if (record === 0) record = this.#lookup(isTarget);
-          if (this.#retired === 0 && view.getUint16(record + L.R_HANDLER, true) === L.HANDLER_BREAKPOINT) {
+          if (this.#due === start && view.getUint16(record + L.R_HANDLER, true) === L.HANDLER_BREAKPOINT) {
             const isFirst = view.getInt32(L.RIP, true) === startLow && view.getInt32(L.RIP + 4, true) === startHigh;
             if (isFirst) record += L.RECORD_SIZE;
           }
@@ -158,24 +171,24 @@ export class RunLoop {
         if (isWatching) this.#checkInstructionBreakpoint();
         const { activity } = this.#state;
         const isWaiting = (activity & SHADOWS) !== 0 && (this.wantsInterruptWindow || (activity & ACTIVITY_NMI_PENDING) !== 0);
-        this.#mostInSlice = isStepping || isWatching || isWatched || isWaiting ? 1 : this.#engine.slice;
-        const slice = Math.min(this.#budget - this.#retired, this.#mostInSlice);
+        const most = isStepping || isWatching || isWatched || isWaiting ? 1 : this.#engine.slice;
+        const count = this.#due;
+        const slice = Math.min(this.#end - count, most);
+        this.#sliceEnd = count + most;
+        this.#isSingle = slice === 1;
         // A host's way out of a single-stepped SYSCALL has a trap of its own (SYSRET with TF).
         view.setInt32(L.HAS_HOST_SYSCALL, Number(hasHostSyscall && !isStepping), true);
         view.setInt32(L.REMAINING, slice, true);
-        this.#slice = slice;
+        this.#due = count + slice;
         this.#cpu.mmu.isBatched = slice > 1;
         const next = this.#engine.run(record, slice);
         this.#cpu.mmu.isBatched = false;
         isWatched = false;
-        const retired = this.#inSlice();
-        this.#slice = 0;
-        // What an instruction accesses it does before it counts.
-        if (slice === 1) this.#cpu.mmu.finishWatched();
-        this.#retired += retired;
+        this.#takeBack();
+        if (slice === 1) this.#finishWatched(count);
         const reason = next === 0 ? view.getInt32(L.STOP_REASON, true) : 0;
         // RF and shadows are what the host's SYSCALL has left there, if that came last.
-        if (retired > 0 && reason !== L.STOP_NEWS) this.#clearShadows();
+        if (this.#due > count && reason !== L.STOP_NEWS) this.#clearShadows();
         if (next !== 0) {
           record = next;
           this.#setRipTo(next);
@@ -220,11 +233,19 @@ export class RunLoop {
         const exit = this.#raise(fault);
         if (exit) return exit;
         // A handler that faults on its own first instruction for ever must not hold the host.
-        if (this.#retired !== retiredBefore) deliveries = 0;
-        retiredBefore = this.#retired;
+        if (this.#due !== retiredBefore) deliveries = 0;
+        retiredBefore = this.#due;
         if (++deliveries > MAX_IDLE_DELIVERIES) return BUDGET_SPENT;
       }
     }
+  }
+
+  /** What an instruction accesses it does before it counts. */
+  #finishWatched(before: number): void {
+    const due = this.#due;
+    this.#due = before;
+    this.#cpu.mmu.finishWatched();
+    this.#due = due;
   }
 
   /** The record behind a system instruction's; 0 when that changed the mode, a mapping (another jump generation) or RIP. */
@@ -274,7 +295,7 @@ export class RunLoop {
   syscall(length: number): number {
     this.#cpu.mmu.isBatched = false;
     this.#cpu.host.syscall!(length);
-    this.#cpu.mmu.isBatched = this.#slice > 1;
+    this.#cpu.mmu.isBatched = !this.#isSingle;
     return this.#isStopRequested || this.wantsInterruptWindow || this.#cpu.canTakeNmi() ? 0 : 1;
   }
 
@@ -286,7 +307,7 @@ export class RunLoop {
     if (result === undefined || result === 'shadow' || result === 'stackShadow') {
       this.#state.advance(insn.length, this.#modes.current.code === 64);
     }
-    this.#retired++;
+    this.#due++;
     this.#state.systemFlags &= ~(result === 'keepRf' ? 0 : RF);
     const shadow = result === 'shadow' ? ACTIVITY_STI : result === 'stackShadow' ? ACTIVITY_MOV_SS : 0;
     this.#state.activity = (this.#state.activity & ~SHADOWS) | shadow;

@@ -19,8 +19,8 @@ export interface VirtualClock {
 export interface RunClock extends VirtualClock {
   /** Virtual time once `instructions` have retired; RDTSC asks in the middle of a run. */
   nowAt(instructions: number): number;
-  /** About how many instructions fit before `deadline`: at least 1. */
-  instructionsUntil(deadline: number): number;
+  /** About how many instructions take `ns` nanoseconds: at least 1. */
+  instructionsFor(ns: number): number;
   /** Another core acts from here on, and it is `ns` there; a clock that follows the host's has one time for all: which it is. */
   turnTo(ns: number): number;
   /** Every core is idle until `deadline`: whether time is there now. False: the host must really wait. */
@@ -38,18 +38,17 @@ export class InstructionClock implements RunClock {
   readonly wallClockAtStart: bigint;
   readonly tscKhz = TSC_KHZ;
   readonly tscAt = tscAt;
-  readonly #instructions: () => number;
+  readonly #cpu: { readonly instructionCount: number };
   /** Time that no instruction took, and what the core that acts is ahead of (behind) the instructions of all. */
   #offset = 0;
 
-  /** `instructions`: how many have retired. */
-  constructor(instructions: () => number, wallClockAtStart: bigint) {
-    this.#instructions = instructions;
+  constructor(cpu: { readonly instructionCount: number }, wallClockAtStart: bigint) {
+    this.#cpu = cpu;
     this.wallClockAtStart = wallClockAtStart;
   }
 
   get ns(): number {
-    return this.#offset + this.#instructions() * NS_PER_INSTRUCTION;
+    return this.#offset + this.#cpu.instructionCount * NS_PER_INSTRUCTION;
   }
 
   now(): bigint {
@@ -60,12 +59,12 @@ export class InstructionClock implements RunClock {
     return this.#offset + instructions * NS_PER_INSTRUCTION;
   }
 
-  instructionsUntil(deadline: number): number {
-    return Math.min(0x7fff_ffff, Math.max(1, Math.ceil((deadline - this.ns) / NS_PER_INSTRUCTION)));
+  instructionsFor(ns: number): number {
+    return Math.min(0x7fff_ffff, Math.max(1, Math.ceil(ns / NS_PER_INSTRUCTION)));
   }
 
   turnTo(ns: number): number {
-    this.#offset = ns - this.#instructions() * NS_PER_INSTRUCTION;
+    this.#offset = ns - this.#cpu.instructionCount * NS_PER_INSTRUCTION;
     return ns;
   }
 
@@ -104,7 +103,7 @@ export class WallClock implements RunClock {
     return this.ns;
   }
 
-  instructionsUntil(_deadline: number): number {
+  instructionsFor(_ns: number): number {
     return WALL_SLICE;
   }
 

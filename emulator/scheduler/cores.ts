@@ -9,6 +9,7 @@ import type { Parameters } from './credit2/parameters.ts';
 import type { Topology } from './credit2/topology.ts';
 import type { Unit } from './credit2/unit.ts';
 import type { TimerQueue } from './timers.ts';
+import type { Turn } from './turn.ts';
 
 /** How far a core may get ahead: long enough that changing registers and TLB between cores costs little. */
 export const STRIDE_NS = 100_000;
@@ -34,13 +35,14 @@ export class Core<T> {
 
   /** When it can go on; Infinity: it idles until somebody wakes. */
   get readyAt(): number {
-    return this.running === undefined ? Math.max(this.ns, this.decideAt) : this.ns;
+    return this.running === undefined && this.decideAt > this.ns ? this.decideAt : this.ns;
   }
 }
 
 export interface CoresOptions<T> {
   readonly clock: RunClock;
   readonly timers: TimerQueue;
+  readonly turn: Turn;
   readonly topology: Topology;
   readonly parameters?: Partial<Parameters>;
   /** `one` runs on the core that acts from now on, or runs no longer. */
@@ -53,17 +55,23 @@ export class Cores<T extends Schedulable> {
   readonly list: readonly Core<T>[];
   /** Which one acts, or did last. */
   active: Core<T>;
-  readonly #options: CoresOptions<T>;
-  /** Another number when somebody's `decideAt` has changed since. */
-  revision = 0;
-  /** What the turn was computed from, and until when it lasts if no timer is due before. */
-  #turnRevision = -1;
-  #turnTimers = -1;
+  readonly #clock: RunClock;
+  readonly #timers: TimerQueue;
+  readonly #turn: Turn;
+  readonly #enter: (one: T) => void;
+  readonly #leave: (one: T) => void;
+  /** Somebody's `decideAt` has changed since the turn began, or a decision may be due. */
+  #hasNews = true;
+  /** Until when the turn lasts if no timer is due before. */
   #turnEnd = 0;
 
   constructor(options: CoresOptions<T>) {
     const { clock, timers, topology } = options;
-    this.#options = options;
+    this.#clock = clock;
+    this.#timers = timers;
+    this.#turn = options.turn;
+    this.#enter = options.enter;
+    this.#leave = options.leave;
     this.list = Array.from({ length: topology.cpuCount }, (_, id) => new Core<T>(id));
     this.active = this.list[0]!;
     const host = {
@@ -77,8 +85,8 @@ export class Cores<T extends Schedulable> {
 
   /** The scheduler has to decide for `core` now, or as soon as it gets there. */
   decideSoon(core: Core<T>): void {
-    core.decideAt = Math.min(core.decideAt, this.#options.clock.ns);
-    this.revision++;
+    core.decideAt = Math.min(core.decideAt, this.#clock.ns);
+    this.endTurn();
   }
 
   /**
@@ -86,7 +94,8 @@ export class Cores<T extends Schedulable> {
    * another one has woken the vCPU at an earlier time.
    */
   endTurn(): void {
-    this.revision++;
+    this.#hasNews = true;
+    this.#turn.isValid = false;
   }
 
   /** The core that runs `unit`, if one does. */
@@ -95,93 +104,88 @@ export class Cores<T extends Schedulable> {
     return core.running === unit ? core : undefined;
   }
 
-  /** Nothing has changed since `takeTurn`: as far as its time goes, the core may go on. */
-  get isTurnValid(): boolean {
-    return this.#turnRevision === this.revision && this.#turnTimers === this.#options.timers.revision;
-  }
-
   /**
-   * Finds the core that acts next; what is due before, happens. How far it may run: nanoseconds of its time, -1 when every
-   * core idles.
+   * Finds the core that acts next, it being `ns` on the one that did; what is due before, happens. How far it may run:
+   * nanoseconds of its time, which `active` has, -1 when every core idles.
    */
-  takeTurn(): number {
-    const { clock, timers } = this.#options;
-    const { ns } = clock;
-    if (this.#turnRevision !== this.revision || ns >= Math.min(this.#turnEnd, timers.next())) {
-      this.active.ns = ns;
+  takeTurn(ns: number): number {
+    const timers = this.#timers;
+    this.active.ns = ns;
+    if (this.#hasNews || ns >= this.#turnEnd || ns >= timers.next()) {
       if (!this.#chooseCore()) return -1;
-      this.#turnEnd = this.#strideEnd(this.active);
+      this.#hasNews = false;
     }
-    this.#turnRevision = this.revision;
-    this.#turnTimers = timers.revision;
+    this.#turn.isValid = true;
     return Math.min(timers.next(), this.#turnEnd);
   }
 
+  /** The core that is furthest behind, of those that are not idle: acts next, once it has decided and timers have fired. */
   #chooseCore(): boolean {
-    const { timers } = this.#options;
+    const { list } = this;
+    const timers = this.#timers;
     for (;;) {
-      const core = this.#behind();
+      let core: Core<T> | undefined;
+      let least = Number.POSITIVE_INFINITY;
+      let second = Number.POSITIVE_INFINITY;
+      for (let i = 0; i < list.length; i++) {
+        const one = list[i]!;
+        const at = one.readyAt;
+        if (at < least) {
+          core = one;
+          second = least;
+          least = at;
+        } else if (at < second) {
+          second = at;
+        }
+      }
       if (core === undefined) return false;
-      this.#act(core, core.readyAt);
-      if (timers.next() <= core.ns) timers.fireDue(core.ns);
-      else if (core.decideAt <= core.ns || !core.running!.isRunnable) this.#decide(core);
-      else return true;
+      this.#act(core, least);
+      const { ns } = core;
+      if (timers.next() <= ns) {
+        timers.fireDue(ns);
+      } else if (core.decideAt <= ns || !core.running!.isRunnable) {
+        this.#decide(core);
+      } else {
+        this.#turnEnd = Math.min(core.decideAt, second + STRIDE_NS);
+        return true;
+      }
     }
   }
 
   /** Who runs on `core` runs no longer from now on. */
   vacate(core: Core<T>): void {
     const { active } = this;
-    active.ns = this.#options.clock.ns;
+    active.ns = this.#clock.ns;
     this.#act(core, core.ns);
     this.#decide(core);
     this.#act(active, active.ns);
   }
 
+  /** On the one that did it is what it says. */
   #act(core: Core<T>, ns: number): void {
+    if (core === this.active && core.ns === ns) return;
     this.active = core;
-    core.ns = this.#options.clock.turnTo(ns);
-  }
-
-  /** The core that is furthest behind, of those that are not idle. */
-  #behind(): Core<T> | undefined {
-    let behind: Core<T> | undefined;
-    let least = Number.POSITIVE_INFINITY;
-    for (const core of this.list) {
-      const at = core.readyAt;
-      if (at >= least) continue;
-      behind = core;
-      least = at;
-    }
-    return behind;
-  }
-
-  #strideEnd(core: Core<T>): number {
-    let end = core.decideAt;
-    for (const other of this.list) {
-      if (other !== core) end = Math.min(end, other.readyAt + STRIDE_NS);
-    }
-    return end;
+    core.ns = this.#clock.turnTo(ns);
   }
 
   #decide(core: Core<T>): void {
-    const { enter, leave } = this.#options;
+    const { scheduler } = this;
     const previous = core.running;
     core.decideAt = Number.POSITIVE_INFINITY;
-    const { unit: next, time } = this.scheduler.schedule(core.id);
+    const { unit: next, time } = scheduler.schedule(core.id, core.ns);
     if (next !== previous) {
       if (previous !== undefined) {
         previous.owner.runnableSince = core.ns;
-        leave(previous.owner);
+        this.#leave(previous.owner);
       }
       core.running = next;
-      if (previous !== undefined) this.scheduler.contextSaved(previous);
+      if (previous !== undefined) scheduler.contextSaved(previous, core.ns);
       if (next !== undefined) {
         this.#act(core, Math.max(core.ns, next.owner.runnableSince));
-        enter(next.owner);
+        this.#enter(next.owner);
       }
     }
     if (time >= 0) core.decideAt = Math.min(core.decideAt, core.ns + time);
-    this.revision++;
+    this.endTurn();
   }
 }

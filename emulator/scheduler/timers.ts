@@ -1,4 +1,5 @@
 /** One-shot timers on virtual time, earliest first; equal deadlines fire in the order they were set. */
+import type { Turn } from './turn.ts';
 
 export interface Timer {
   /** Nanoseconds of virtual time. */
@@ -12,18 +13,24 @@ interface Entry extends Timer {
 }
 
 export class TimerQueue {
+  /** The first one is not cancelled. */
   #heap: Entry[] = [];
   #sequence = 0;
   #cancelled = 0;
-  /** Another number when timers were set, stopped or fired since. */
-  revision = 0;
+  #next = Number.POSITIVE_INFINITY;
+  readonly #turn: Turn;
+
+  /** `turn`: who acts has to look when the next timer is another one. */
+  constructor(turn: Turn = { isValid: false }) {
+    this.#turn = turn;
+  }
 
   /** At `deadline`, of which a guest may name more nanoseconds than anything lasts. */
   set(deadline: bigint | number, fire: () => void): Timer {
     const entry: Entry = { deadline: Number(deadline), fire, sequence: this.#sequence++, isCancelled: false };
     this.#heap.push(entry);
     this.#siftUp(this.#heap.length - 1);
-    this.revision++;
+    this.#firstChanged();
     return entry;
   }
 
@@ -32,25 +39,33 @@ export class TimerQueue {
     const entry = timer as Entry;
     if (entry.isCancelled) return;
     entry.isCancelled = true;
-    this.revision++;
     if (++this.#cancelled > 64 && this.#cancelled > this.#heap.length / 2) this.#dropCancelled();
+    this.#firstChanged();
   }
 
   /** Deadline of the next timer that will fire; Infinity: none is set. */
   next(): number {
+    return this.#next;
+  }
+
+  /** It may have. */
+  #firstChanged(): void {
     while (this.#heap[0]?.isCancelled) {
       this.#pop();
       this.#cancelled--;
     }
-    return this.#heap[0]?.deadline ?? Number.POSITIVE_INFINITY;
+    const next = this.#heap[0]?.deadline ?? Number.POSITIVE_INFINITY;
+    if (next === this.#next) return;
+    this.#next = next;
+    this.#turn.isValid = false;
   }
 
   /** Fires all that are due at `now`, in order; a callback may set new ones. */
   fireDue(now: number): void {
-    while (this.next() <= now) {
+    while (this.#next <= now) {
       const entry = this.#pop();
       entry.isCancelled = true;
-      this.revision++;
+      this.#firstChanged();
       entry.fire();
     }
   }

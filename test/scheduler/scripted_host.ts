@@ -80,8 +80,8 @@ export class ScriptedHost {
   schedule(cpu = 0, now = this.now): string | undefined {
     this.now = now;
     const before = this.credit2.current(cpu);
-    const { unit } = this.credit2.schedule(cpu);
-    if (before !== undefined && before !== unit) this.credit2.contextSaved(before);
+    const { unit } = this.credit2.schedule(cpu, now);
+    if (before !== undefined && before !== unit) this.credit2.contextSaved(before, now);
     return unit?.owner;
   }
 
@@ -89,8 +89,8 @@ export class ScriptedHost {
   decide(cpu = 0, now = this.now): { unit: string | undefined; time: number; migrated: boolean } {
     this.now = now;
     const before = this.credit2.current(cpu);
-    const { unit, time, migrated } = this.credit2.schedule(cpu);
-    if (before !== undefined && before !== unit) this.credit2.contextSaved(before);
+    const { unit, time, migrated } = this.credit2.schedule(cpu, now);
+    if (before !== undefined && before !== unit) this.credit2.contextSaved(before, now);
     return { unit: unit?.owner, time, migrated };
   }
 

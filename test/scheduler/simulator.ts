@@ -202,7 +202,7 @@ export class Simulator {
     const { scheduler } = this;
     const before = scheduler.current(cpu);
     this.#tickledAt[cpu] = Number.POSITIVE_INFINITY;
-    const { unit, time } = scheduler.schedule(cpu);
+    const { unit, time } = scheduler.schedule(cpu, now);
     this.decisions++;
     this.#decideAt[cpu] = time < 0 ? Number.POSITIVE_INFINITY : now + time;
     if (unit === before) return;
@@ -215,7 +215,7 @@ export class Simulator {
       if (task.wokenAt !== undefined) task.latencies.push(now - task.wokenAt);
       task.wokenAt = undefined;
     }
-    if (before !== undefined) scheduler.contextSaved(before);
+    if (before !== undefined) scheduler.contextSaved(before, now);
     if (before?.isRunnable && before.owner.state === 'offline') before.owner.enter('runnable', now);
   }
 

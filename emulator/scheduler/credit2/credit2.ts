@@ -142,9 +142,8 @@ export class Credit2<Owner = unknown> {
   }
 
   /** Who runs on `cpu` from now on, in an object that the next decision overwrites. */
-  schedule(cpuId: number): Decision<Owner> {
+  schedule(cpuId: number, now: number): Decision<Owner> {
     const state = this.#state;
-    const now = state.host.now();
     const cpu = state.cpus[cpuId]!;
     const { runqueue, current, siblings } = cpu;
     runqueue.clearTickled(cpuId, siblings);
@@ -201,9 +200,8 @@ export class Credit2<Owner = unknown> {
   }
 
   /** The unit has left its cpu: it may be queued and run elsewhere. */
-  contextSaved(unit: Unit<Owner>): void {
+  contextSaved(unit: Unit<Owner>, now: number): void {
     const state = this.#state;
-    const now = state.host.now();
     unit.isRunning = false;
     unit.flags &= ~CSFLAG_scheduled;
     const mayUnpark = returnBudget(unit);

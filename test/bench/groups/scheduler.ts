@@ -16,8 +16,8 @@ function decide(cpus: number, units: number, decisions: number): number {
     for (; count > 0; count--, now += TURN_NS) {
       for (let cpu = 0; cpu < cpus; cpu++) {
         const before = credit2.current(cpu);
-        const { unit } = credit2.schedule(cpu);
-        if (before !== undefined && before !== unit) credit2.contextSaved(before);
+        const { unit } = credit2.schedule(cpu, now);
+        if (before !== undefined && before !== unit) credit2.contextSaved(before, now);
       }
     }
   };
