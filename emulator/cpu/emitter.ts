@@ -321,6 +321,7 @@ export abstract class Emitter {
     const align = op.align > 1 ? op.align : isChecked ? Math.min(op.size, 8) : 1;
     this.push(op.addr);
     const address = this.localOf(op.addr);
+    this.toFirst();
     f.op('i32.wrap_i64');
     f.i32(TLB_SHIFT)
       .op('i32.shr_u')
@@ -329,7 +330,7 @@ export abstract class Emitter {
     const tlb = this.tlbKind(op.access === 'r' ? L.TLB_READ : L.TLB_WRITE);
     f.tee(entry).mem('i64.load', tlb);
     f.get(address);
-    if (op.size > 1) f.i64(BigInt(op.size - 1)).op('i64.add');
+    this.toLast(op.size);
     f.i64(-4096n).op('i64.and').op('i64.ne');
     if (align > 1) {
       f.get(address)
@@ -353,6 +354,14 @@ export abstract class Emitter {
         .mem('i32.load', tlb + 8)
         .op('i32.add');
     this.access(out, address, descriptor, translated);
+  }
+
+  /** Moves the pushed address of an access to the first byte that the TLB is asked for, */
+  protected toFirst(): void {}
+
+  /** and to the last one. */
+  protected toLast(size: number): void {
+    if (size > 1) this.f.i64(BigInt(size - 1)).op('i64.add');
   }
 
   /** The local that holds what is pushed, which stays there. */

@@ -4,6 +4,7 @@
  */
 import { pushIsKnownAt, pushRecordAt } from './jump_cache.ts';
 import * as L from './layout.ts';
+import type { SharedAccesses } from './region_access.ts';
 import type { RegionInsn } from './region_insn.ts';
 import type { BlockNumbers } from './region_shape.ts';
 import * as S from './region_steps.ts';
@@ -35,6 +36,10 @@ export interface Frame extends S.FrameLocals {
   outerLabel: number;
   /** The open block to go to when an access misses, with the count of instructions left in `out`; -1: there is none. */
   missLabel: number;
+  /** Of the block: which accesses ask the TLB together, and where the next instruction is in it; locals of those that lead. */
+  readonly accesses: SharedAccesses;
+  index: number;
+  readonly leaders: number[];
   /** Branches to a block from the code of another. */
   goTo(block: number): void;
 }
@@ -309,7 +314,8 @@ function putMiss(frame: Frame, bytes: Uint8Array, place: number, record: number,
  */
 export function emitInsn(template: RegionTemplate, insn: RegionInsn, frame: Frame, left: number, areFlagsDead: boolean): boolean {
   const { flags } = frame;
-  const code = areFlagsDead ? template.codeWithoutFlags(flags.known) : template.code(flags.known);
+  const role = frame.accesses.role[frame.index]!;
+  const code = areFlagsDead ? template.codeWithoutFlags(flags.known, role) : template.code(flags.known, role);
   emitSteps(code, frame, insn, insn.record, left);
   if (code.flagsAfter !== 'same') flags.known = code.flagsAfter;
   if (code.hasSteps) frame.hasSteps = true;
@@ -408,6 +414,12 @@ export function emitSteps({ bytes: source, steps }: S.Steps, frame: Frame, insn:
   f.depth = depth;
 }
 
+/** Where an access of the block has led, which has its local from then on. */
+function leaderLocal({ f, leaders }: Frame, index: number): number {
+  leaders[index] ??= f.local('i32');
+  return leaders[index];
+}
+
 /** The steps that are rare or large. */
 function takeStep(step: number, argument: number, insn: RegionInsn, frame: Frame): void {
   const { f } = frame;
@@ -441,6 +453,23 @@ function takeStep(step: number, argument: number, insn: RegionInsn, frame: Frame
     case S.STEP_LEAVE_TO_SELF:
       f.depth += argument;
       return leaveTo(frame, insn.ripLow, insn.ripHigh);
+    case S.STEP_BELOW: {
+      const below = frame.accesses.below[frame.index]!;
+      if (below !== 0) f.i64(BigInt(below)).op('i64.sub');
+      return;
+    }
+    case S.STEP_ABOVE:
+      f.i64(BigInt(frame.accesses.above[frame.index]!)).op('i64.add');
+      return;
+    case S.STEP_LEAD:
+      f.set(leaderLocal(frame, frame.index));
+      return;
+    case S.STEP_FOLLOW: {
+      const { leader, distance } = frame.accesses;
+      f.get(leaderLocal(frame, leader[frame.index]!));
+      f.i32(distance[frame.index]!).op('i32.add');
+      return;
+    }
     case S.STEP_SAVE_REGISTERS:
       storeGpr(frame, ALL);
       if (argument === 1) storeXmm(frame, ALL);

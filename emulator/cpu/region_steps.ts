@@ -35,7 +35,11 @@ export const STEP_TEMP = 0, // type in three bits, and the how manieth of it: th
   STEP_LOAD_REGISTERS = 22,
   STEP_MISS = 23, // open blocks: leaves before the instruction unless 0 is pushed
   STEP_LEFT = 24, // pushes the count of this instruction and those behind it
-  STEP_IMM_LOW = 25; // the immediate's low half
+  STEP_IMM_LOW = 25, // the immediate's low half
+  STEP_BELOW = 26, // of an access that leads others (region_access.ts): moves the pushed address down to the lowest of them
+  STEP_ABOVE = 27, // and up to the last byte
+  STEP_LEAD = 28, // sets where others go by from what is pushed
+  STEP_FOLLOW = 29; // pushes where one goes that follows
 
 const REF_REG = 16,
   REF_RM = 17;

@@ -10,6 +10,7 @@ import type { Op, RegRef, Value } from './ir.ts';
 import { pushIsKnown, pushRecord } from './jump_cache.ts';
 import * as L from './layout.ts';
 import { KNOWN_FLAGS, type KnownFlags, type LazyFlags } from './lazy_flags.ts';
+import { ALONE, FOLLOWS, LEADS, type Reach, reachOf } from './region_access.ts';
 import { type Flow, flowOf } from './region_flow.ts';
 import { IMPORT_HELPER, IMPORT_SYSCALL } from './region_imports.ts';
 import * as S from './region_steps.ts';
@@ -40,8 +41,10 @@ export class RegionTemplate {
   readonly usesStack: boolean;
   readonly accesses: number;
   readonly flagUse: FlagUse;
-  readonly #codes: Codes;
-  readonly #codesWithoutFlags: Codes;
+  readonly reach: Reach;
+  /** By the role of its access: with the flags that it leaves, and where nobody will see them. */
+  readonly #codes: readonly Codes[];
+  readonly #codesWithoutFlags: readonly Codes[];
 
   constructor(shape: Shape, ops: readonly Op[]) {
     this.shape = shape;
@@ -70,26 +73,30 @@ export class RegionTemplate {
     this.usesAddress = usesAddress;
     this.accesses = accesses;
     this.flagUse = flagUseOf(ops);
-    this.#codes = new Codes((known) => this.#write(known, false));
-    this.#codesWithoutFlags = this.flagUse === 'none' ? this.#codes : new Codes((known) => this.#write(known, true));
+    this.reach = reachOf(shape, ops);
+    const codes = (areFlagsDead: boolean): Codes[] =>
+      [ALONE, LEADS, FOLLOWS].map((role) => new Codes((known) => this.#write(known, role, areFlagsDead)));
+    this.#codes = codes(false);
+    this.#codesWithoutFlags = this.flagUse === 'none' ? this.#codes : codes(true);
   }
 
-  code(known: KnownFlags): TemplateCode {
-    return this.#codes.of(known);
+  /** `role`: of its access (region_access.ts). */
+  code(known: KnownFlags, role: number): TemplateCode {
+    return this.#codes[role]!.of(known);
   }
 
   /** The same where nobody will see the flags that it leaves. */
-  codeWithoutFlags(known: KnownFlags): TemplateCode {
-    return this.#codesWithoutFlags.of(known);
+  codeWithoutFlags(known: KnownFlags, role: number): TemplateCode {
+    return this.#codesWithoutFlags[role]!.of(known);
   }
 
-  #write(known: KnownFlags, areFlagsDead: boolean): { code: TemplateCode; wasAsked: boolean } {
+  #write(known: KnownFlags, role: number, areFlagsDead: boolean): { code: TemplateCode; wasAsked: boolean } {
     const body = new TemplateBody();
     const frame = makeFrameLocals(body);
     body.startTemps(frame.temps);
     frame.flags.known = known;
     frame.flags.hasChanged = false;
-    const emitter = new TemplateEmitter(this.shape, body, frame, new RegionValues(this.ops, areFlagsDead));
+    const emitter = new TemplateEmitter(this.shape, body, frame, new RegionValues(this.ops, areFlagsDead), role);
     emitter.list(this.ops);
     const { wasAsked, hasChanged, hasSteps } = frame.flags;
     const flagsAfter = hasChanged ? frame.flags.known : 'same';
@@ -162,12 +169,14 @@ class TemplateEmitter extends Emitter {
   protected readonly flags: LazyFlags;
   readonly #frame: FrameLocals;
   readonly #values: RegionValues;
+  readonly #role: number;
   fallsThrough = true;
 
-  constructor(shape: Shape, body: TemplateBody, frame: FrameLocals, values: RegionValues) {
+  constructor(shape: Shape, body: TemplateBody, frame: FrameLocals, values: RegionValues, role: number) {
     super(shape, body);
     this.#frame = frame;
     this.#values = values;
+    this.#role = role;
     this.flags = frame.flags;
   }
 
@@ -270,6 +279,25 @@ class TemplateEmitter extends Emitter {
 
   protected override tlbKind(kind: number): number {
     return IN_TLB_SET + kind;
+  }
+
+  protected override ptr(op: Extract<Op, { k: 'ptr' }>): void {
+    const out = this.local(op.out);
+    if (this.#role === FOLLOWS) {
+      this.f.step(S.STEP_FOLLOW).set(out);
+      return;
+    }
+    super.ptr(op);
+    if (this.#role === LEADS) this.f.get(out).step(S.STEP_LEAD);
+  }
+
+  protected override toFirst(): void {
+    if (this.#role === LEADS) this.f.step(S.STEP_BELOW);
+  }
+
+  protected override toLast(size: number): void {
+    if (this.#role === LEADS) this.f.step(S.STEP_ABOVE);
+    else super.toLast(size);
   }
 
   /**

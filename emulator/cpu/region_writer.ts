@@ -6,6 +6,7 @@ import { HANDLER_SIGNATURE } from './emitter.ts';
 import { RSP } from './interface.ts';
 import * as L from './layout.ts';
 import type { PageCode } from './page_code.ts';
+import { SharedAccesses } from './region_access.ts';
 import { emitInsn, emitSteps, type Frame, gprOf, leaveToNext, loadGpr, loadXmm, storeGpr, storeXmm, xmmOf } from './region_emitter.ts';
 import { RegionInsn } from './region_insn.ts';
 import { type RegionBlock, shapeRegion } from './region_shape.ts';
@@ -86,6 +87,9 @@ export class RegionWriter {
       exitLabel: 0,
       outerLabel: 0,
       missLabel: -1,
+      accesses: new SharedAccesses(),
+      index: 0,
+      leaders: [],
       goTo: (block) => this.#goTo(block),
     };
     this.#localCount = f.localCount;
@@ -312,7 +316,9 @@ export class RegionWriter {
     if (hasMissLabel) frame.missLabel = f.block().depth;
     let isOpen = true;
     const deadFlags = this.#findDeadFlags(first, count);
+    this.#shareAccesses(first, count);
     for (let i = 0; i < count; i++) {
+      frame.index = i;
       const areFlagsDead = i < 32 && ((deadFlags >>> i) & 1) === 1;
       isOpen = emitInsn(templates[first + i]!, this.#insnAt(first + i), frame, count - i, areFlagsDead);
     }
@@ -334,6 +340,15 @@ export class RegionWriter {
       if (flagUse !== 'none') areReplaced = flagUse === 'replaces';
     }
     return dead;
+  }
+
+  /** Finds which accesses of a block ask the TLB together. */
+  #shareAccesses(first: number, count: number): void {
+    const { accesses, leaders } = this.#frame;
+    const { templates } = this.#code;
+    leaders.length = 0;
+    accesses.start();
+    for (let i = 0; i < count; i++) accesses.add(i, templates[first + i]!.reach, this.#insnAt(first + i), gprOf);
   }
 
   /** Whether one way out serves all of a block's accesses: there are several, and records in sequence. */
