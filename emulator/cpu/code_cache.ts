@@ -8,7 +8,7 @@ import { JumpCache } from './jump_cache.ts';
 import * as L from './layout.ts';
 import { PAGE_SIZE } from './layout.ts';
 import type { CodePages } from './mmu.ts';
-import type { Place } from './parked.ts';
+import type { Changes, Place } from './parked.ts';
 import type { Regions } from './regions.ts';
 import type { Templates } from './templates.ts';
 
@@ -27,11 +27,12 @@ export class CodeCache implements CodePages {
   readonly #isCode: Uint8Array;
   /** Counts frames that began to hold code. */
   protections = 0;
+  readonly changes: Changes = { count: 0 };
   /** The second tier, when there is one. */
   regions: Regions | undefined;
 
   constructor(options: BlockDecoderOptions & { readonly home: Place; readonly protect: (frame: number) => void }) {
-    this.jumps = new JumpCache(options.view, options.home);
+    this.jumps = new JumpCache(options.view, options.home, this.changes);
     this.blocks = new BlockDecoder(options);
     this.#view = options.view;
     this.#templates = options.templates;
@@ -222,6 +223,7 @@ export class CodeCache implements CodePages {
       if (this.#isCode[frame] === 1) continue;
       this.#isCode[frame] = 1;
       this.protections++;
+      this.changes.count++;
       this.#protect(frame);
     }
   }

@@ -8,7 +8,7 @@ import type { Engine } from './engine.ts';
 import * as L from './layout.ts';
 import type { Mmu } from './mmu.ts';
 import type { ModeTracker } from './mode.ts';
-import { type Owner, Place } from './parked.ts';
+import { type Changes, type Owner, Place } from './parked.ts';
 
 /** The CPU's reactions to registers that changed all at once. */
 export interface ContextCalls {
@@ -36,6 +36,7 @@ export class Contexts {
   readonly #modes: ModeTracker;
   readonly #breakpoints: Breakpoints;
   readonly #calls: ContextCalls;
+  readonly #changes: Changes;
   readonly #places: Place[];
   /** The one of the processor that is on. */
   #place: Place;
@@ -56,6 +57,7 @@ export class Contexts {
     this.#modes = modes;
     this.#breakpoints = breakpoints;
     this.#calls = calls;
+    this.#changes = engine.code.changes;
     this.#place = engine.home;
     this.#places = [engine.home];
   }
@@ -66,7 +68,7 @@ export class Contexts {
 
   /** In the place of the processor that is on. */
   load({ bytes, place }: Owner): void {
-    if (place !== undefined) place.epoch = GONE;
+    if (place !== undefined) place.epoch = place.changes = GONE;
     const generation = this.#words[L.JUMP_GENERATION >> 2]!;
     this.#present.set(bytes);
     this.#words[L.JUMP_GENERATION >> 2] = generation;
@@ -78,6 +80,24 @@ export class Contexts {
 
   switch(previous: Owner, next: Owner): void {
     const from = this.#place;
+    const to = next.place;
+    // Mostly nothing of what both had when they left has become another meanwhile.
+    const { count } = this.#changes;
+    const isPlain = to !== undefined && previous.place === from && from.changes === count && to.changes === count && from.isTidy;
+    if (!isPlain || from.blockMode !== this.#modes.current || to.blockMode !== from.blockMode || this.#breakpoints.isActive)
+      return this.#switchAfterChanges(previous, next);
+    this.#mmu.leave();
+    this.#engine.exchange(from.address, to.address);
+    this.#place = to;
+    this.#words[L.LINK_FROM >> 2] = 0;
+    this.#mmu.enter(to);
+    this.#engine.code.jumps.resume(to);
+    this.#calls.configureMmu();
+    if (this.#watches()) this.#calls.configureBreakpoints();
+  }
+
+  #switchAfterChanges(previous: Owner, next: Owner): void {
+    const from = this.#place;
     if (previous.place !== from) this.#give(from, previous);
     const to = next.place ?? this.#newPlace(next);
     const { code, exchange } = this.#engine;
@@ -85,14 +105,15 @@ export class Contexts {
     this.#leave(from, wasWatching);
     const isKept = to.epoch === this.#epoch && code.jumps.isUsable(to);
     if (!isKept) this.#clear(to);
-    to.epoch = GONE;
     exchange(from.address, to.address);
     this.#place = to;
     this.#words[L.LINK_FROM >> 2] = 0;
     this.#mmu.enter(to);
     code.jumps.enter(to);
-    if (to.blockMode !== undefined) {
-      this.#modes.resume(to.blockMode);
+    const { blockMode } = to;
+    if (blockMode !== undefined) {
+      this.#modes.resume(blockMode);
+      if (to.mode !== blockMode.key) code.jumps.enterMode(blockMode.key, false);
       this.#calls.configureMmu();
       this.#mmu.isNarrow = false;
     } else {
@@ -112,6 +133,7 @@ export class Contexts {
   /** What is kept of processors that are not on is of no use any more. */
   forgetParked(): void {
     this.#epoch++;
+    this.#changes.count++;
   }
 
   /** Nothing that is kept leads to the frame any more. */
@@ -119,6 +141,7 @@ export class Contexts {
     const { code } = this.#engine;
     this.#flushedAt ??= new Float64Array(code.frameCount);
     this.#flushedAt[frame] = ++this.#frameFlushes;
+    this.#changes.count++;
     if (code.isCodePage(frame)) this.#epoch++;
   }
 
@@ -133,6 +156,8 @@ export class Contexts {
     }
     this.#mmu.leave();
     code.jumps.leave();
+    place.isTidy = true;
+    place.changes = this.#mmu.canPark ? this.#changes.count : GONE;
     const { current } = this.#modes;
     place.blockMode = current.code === 64 ? current : undefined;
     place.epoch = this.#epoch;
@@ -162,7 +187,7 @@ export class Contexts {
     const { bytes } = context;
     this.#give(place, context);
     place.registers.set(bytes);
-    place.epoch = GONE;
+    place.epoch = place.changes = GONE;
     place.blockMode = undefined;
     return place;
   }

@@ -70,54 +70,70 @@ interface Frame {
 }
 
 /** What entries say that are not kept yet. */
-function save({ f, at, kept, end, entry }: Frame, list: ListLayout): void {
+function save(frame: Frame, list: ListLayout): void {
+  const { f, at, kept, end, entry } = frame;
   f.get(FROM).mem('i32.load', list.saved).tee(at).i32(4).op('i32.shl').get(FROM).op('i32.add').set(kept);
   f.get(at).i32(2).op('i32.shl').get(FROM).op('i32.add').set(at);
   setEnd(f, FROM, list, end);
-  loop(f, at, end, () => {
-    setEntry(f, at, entry, list);
-    f.get(kept).get(entry).mem('v128.load').mem('v128.store', list.kept);
-    f.get(kept).i32(ENTRY).op('i32.add').set(kept);
-  });
+  forEach(frame, list, () => f.get(kept).get(entry).mem('v128.load').mem('v128.store', list.kept), ONCE);
   f.get(FROM).get(FROM).mem('i32.load', list.count).mem('i32.store', list.saved);
 }
 
-function empty({ f, at, end, entry }: Frame, list: ListLayout): void {
+function empty(frame: Frame, list: ListLayout): void {
+  const { f, at, entry } = frame;
   f.get(FROM).set(at);
-  loop(f, at, end, () => {
-    setEntry(f, at, entry, list);
-    f.get(entry).i32(EMPTY).mem('i32.store');
-  });
+  forEach(frame, list, () => f.get(entry).i32(EMPTY).mem('i32.store'));
 }
 
-function restore({ f, at, kept, end, entry }: Frame, list: ListLayout): void {
+function restore(frame: Frame, list: ListLayout): void {
+  const { f, at, kept, end, entry } = frame;
   f.get(TO).tee(at).set(kept);
   setEnd(f, TO, list, end);
-  loop(f, at, end, () => {
-    setEntry(f, at, entry, list);
-    f.get(entry).get(kept).mem('v128.load', list.kept).mem('v128.store');
-    f.get(kept).i32(ENTRY).op('i32.add').set(kept);
-  });
+  forEach(frame, list, (i) =>
+    f
+      .get(entry)
+      .get(kept)
+      .mem('v128.load', list.kept + i * ENTRY)
+      .mem('v128.store'),
+  );
 }
 
 function setEnd(f: FunctionBody, place: number, list: ListLayout, end: number): void {
   f.get(place).mem('i32.load', list.count).i32(2).op('i32.shl').get(place).op('i32.add').set(end);
 }
 
-function setEntry(f: FunctionBody, at: number, entry: number, list: ListLayout): void {
-  f.get(at).mem('i32.load', list.entries).i32(2).op('i32.shl').set(entry);
-}
+/** There are mostly none, or many. */
+const ONCE: readonly number[] = [1],
+  OFTEN: readonly number[] = [3, 1];
 
-/** For each word from `at` to `end`. */
-function loop(f: FunctionBody, at: number, end: number, body: () => void): void {
-  const over = f.block().depth;
-  const again = f.loop().depth;
-  f.get(at)
-    .get(end)
-    .op('i32.eq')
-    .brIf(f.depth - over);
-  body();
-  f.get(at).i32(4).op('i32.add').set(at);
-  f.brTo(again);
-  f.end().end();
+/** From `at` to `end`, so many entries in a turn as long as there are as many: `one` is for the i-th of its turn. */
+function forEach({ f, at, kept, end, entry }: Frame, list: ListLayout, one: (i: number) => void, counts = OFTEN): void {
+  for (const count of counts) {
+    const over = f.block().depth;
+    const again = f.loop().depth;
+    f.get(at)
+      .i32(4 * count)
+      .op('i32.add')
+      .get(end)
+      .op('i32.gt_u')
+      .brIf(f.depth - over);
+    for (let i = 0; i < count; i++) {
+      f.get(at)
+        .mem('i32.load', list.entries + 4 * i)
+        .i32(2)
+        .op('i32.shl')
+        .set(entry);
+      one(i);
+    }
+    f.get(kept)
+      .i32(ENTRY * count)
+      .op('i32.add')
+      .set(kept);
+    f.get(at)
+      .i32(4 * count)
+      .op('i32.add')
+      .set(at);
+    f.brTo(again);
+    f.end().end();
+  }
 }

@@ -5,7 +5,7 @@
  * mode of the processor has its own, so that a change of mode and back forgets nothing.
  */
 import * as L from './layout.ts';
-import type { Place } from './parked.ts';
+import type { Changes, Place } from './parked.ts';
 import type { FunctionBody } from './wasm_writer.ts';
 
 /** An entry: RIP (8 bytes), record (4), generation (4). */
@@ -70,9 +70,11 @@ export class JumpCache {
   /** Counts blocks that were dropped; a place's kept entries are as of its count. */
   #drops = 0;
   #last = 0;
+  readonly #changes: Changes;
 
-  constructor(view: DataView, home: Place) {
+  constructor(view: DataView, home: Place, changes: Changes) {
     this.#view = view;
+    this.#changes = changes;
     this.#words = new Int32Array(view.buffer);
     this.#place = home;
     this.enterMode(-1, true);
@@ -107,6 +109,7 @@ export class JumpCache {
   /** Records are no longer what they were, for whichever processor. */
   forgetAll(): void {
     this.#epoch++;
+    this.#changes.count++;
     this.forget();
   }
 
@@ -134,7 +137,12 @@ export class JumpCache {
     return jumpEpoch === this.#epoch;
   }
 
-  /** Another processor is on, with what it has; records of blocks that were dropped (code_cache.ts) are looked for: they look for themselves. */
+  /** Another processor is on, with what it has; there were no changes. */
+  resume(place: Place): void {
+    this.#place = place;
+  }
+
+  /** The same; records of blocks that were dropped (code_cache.ts) are looked for: they look for themselves. */
   enter(place: Place): void {
     this.#place = place;
     if (place.isFresh) this.enterMode(place.mode, true);
@@ -186,6 +194,7 @@ export class JumpCache {
   /** The record is no longer a block's. */
   remove(rip: bigint, record: number): void {
     this.#drops++;
+    this.#changes.count++;
     const entry = entryOf(Number(BigInt.asIntN(32, rip)), Number(BigInt.asIntN(32, rip >> 32n)));
     if (this.#view.getInt32(entry + RECORD, true) === record) this.#view.setInt32(entry + GENERATION, 0, true);
   }

@@ -38,6 +38,11 @@ export const GLOBAL_LIST = listAt(1, endOf(LOCAL_LIST), 512);
 export const JUMP_LIST = listAt(2, endOf(GLOBAL_LIST), 1024);
 if (endOf(JUMP_LIST) > L.PLACE_SIZE || REGISTERS + REGISTERS_SIZE > LOCAL_LIST.entries) throw new Error('bug: a place is too small');
 
+/** Counts what concerns what is kept of processors that are not on: code that is dropped or found, flushes, periods of sampling. */
+export interface Changes {
+  count: number;
+}
+
 /** Entries of a table in linear memory that a processor has filled: where they are, as indices of words. One may be there twice. */
 export class Touched {
   readonly #words: Int32Array;
@@ -46,16 +51,19 @@ export class Touched {
   readonly #entries: number;
   readonly #kept: number;
   readonly #most: number;
+  readonly #place: Place;
   /** There are entries that it does not list. */
   isTooMany = false;
 
-  constructor(words: Int32Array, place: number, { count, saved, entries, kept, most }: ListLayout) {
+  constructor(words: Int32Array, place: Place, { count, saved, entries, kept, most }: ListLayout) {
+    const { address } = place;
     this.#words = words;
-    this.#count = (place + count) / 4;
-    this.#saved = (place + saved) / 4;
-    this.#entries = (place + entries) / 4;
-    this.#kept = (place + kept) / 4;
+    this.#count = (address + count) / 4;
+    this.#saved = (address + saved) / 4;
+    this.#entries = (address + entries) / 4;
+    this.#kept = (address + kept) / 4;
     this.#most = most;
+    this.#place = place;
   }
 
   get count(): number {
@@ -74,6 +82,7 @@ export class Touched {
   add(entry: number): void {
     const words = this.#words;
     const count = words[this.#count]!;
+    if (count >= this.#most) this.#place.isTidy = false;
     if (count === MAX_TOUCHED) {
       this.isTooMany = true;
       return;
@@ -146,6 +155,8 @@ export class Place {
   owner: Owner | undefined;
   readonly local: Touched;
   readonly global: Touched;
+  /** What its lists say may be kept as it is: they are not too long, and nothing was flushed that they have. */
+  isTidy = true;
   /** Sets of the TLB that have had entries since everything was flushed: a bit each. */
   live = 0;
   /** Regions where large pages were seen (tlb.ts). */
@@ -160,6 +171,8 @@ export class Place {
   /** JumpCache's counts of when all was forgotten and of dropped blocks, when it was parked. */
   jumpEpoch = 0;
   drops = 0;
+  /** Changes until it was parked; the numbers before and behind are as of then. */
+  changes = -1;
   /** Contexts' counts of flushes of everything, and of single frames, then; the code cache's of frames that became code. */
   epoch = -1;
   frameFlushes = 0;
@@ -172,9 +185,9 @@ export class Place {
   constructor(words: Int32Array, number: number) {
     this.address = L.PLACES + number * L.PLACE_SIZE;
     this.registers = new Uint8Array(words.buffer, this.address + REGISTERS, REGISTERS_SIZE);
-    this.local = new Touched(words, this.address, LOCAL_LIST);
-    this.global = new Touched(words, this.address, GLOBAL_LIST);
-    this.jumps = new Touched(words, this.address, JUMP_LIST);
+    this.local = new Touched(words, this, LOCAL_LIST);
+    this.global = new Touched(words, this, GLOBAL_LIST);
+    this.jumps = new Touched(words, this, JUMP_LIST);
   }
 
   /** Nothing in the TLB is its. */

@@ -152,6 +152,7 @@ export class Regions {
       this.#lastProcessors = Math.max(1, this.processors);
       this.#inPeriod = this.processors = 0;
       this.period++;
+      this.#code.changes.count++;
     }
     this.#sampled += 1 / this.#lastProcessors;
     return this.#sampled;

@@ -33,8 +33,6 @@ export class Tlb {
   readonly #words: Int32Array;
   /** Of the processor that is on: its lists have what was filled since the last flush. */
   #place: Place;
-  /** Something of what it has must not come back another time: what was kept of it is more than is there. */
-  #isDirty = false;
   /** The last 4 MiB region of linear addresses where a large page was seen. */
   #lastLarge = NONE;
   /** By frame: 1 where something, here or kept of a processor that is not on, may lead to it. */
@@ -99,17 +97,16 @@ export class Tlb {
     local.clear();
     if (!isGlobalToo) return;
     place.clearTranslations();
-    this.#isDirty = false;
     this.#lastLarge = NONE;
   }
 
   /** The processor that is on will leave (exchange.ts): its lists become such that all they say may be kept. */
   leave(): void {
-    const { local, global } = this.#place;
+    const { local, global, isTidy } = this.#place;
+    if (isTidy) return;
     if (local.isTooMany || global.isTooMany) return this.flush(true);
-    if (this.#isDirty || local.isLong) local.collect(0, EMPTY);
-    if (this.#isDirty || global.isLong) global.collect(0, EMPTY);
-    this.#isDirty = false;
+    local.collect(0, EMPTY);
+    global.collect(0, EMPTY);
   }
 
   /** Another one is on, with what it has. */
@@ -138,7 +135,7 @@ export class Tlb {
       const isFlushed = flushedAt !== undefined && flushedAt[frame]! > frameFlushes;
       if (!isFlushed && !(kind % KIND_COUNT === WRITE_KIND && code.isCodePage(frame))) continue;
       words[entry] = EMPTY;
-      this.#isDirty = true;
+      this.#place.isTidy = false;
     }
   }
 
@@ -155,7 +152,7 @@ export class Tlb {
   /** A linear page, and the whole of the large page that it may belong to; whether the page itself was known for fetches. */
   flushPage(low: number, high: number): boolean {
     const words = this.#words;
-    this.#isDirty = true;
+    this.#place.isTidy = false;
     const pageLow = low & ~0xfff;
     const region = low >>> 30;
     let wasFetched = false;
