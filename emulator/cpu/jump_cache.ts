@@ -169,8 +169,12 @@ export class JumpCache {
   /** The record at RIP, or 0. */
   atRip(): number {
     const view = this.#view;
-    const low = view.getInt32(L.RIP, true);
-    const high = view.getInt32(L.RIP + 4, true);
+    return this.recordAt(view.getInt32(L.RIP, true), view.getInt32(L.RIP + 4, true));
+  }
+
+  /** The record for a RIP, given its halves, or 0. */
+  recordAt(low: number, high: number): number {
+    const view = this.#view;
     const entry = entryOf(low, high);
     const isKnown =
       view.getInt32(entry, true) === low &&

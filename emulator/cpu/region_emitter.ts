@@ -5,6 +5,7 @@
 import { pushIsKnownAt, pushRecordAt } from './jump_cache.ts';
 import * as L from './layout.ts';
 import type { SharedAccesses } from './region_access.ts';
+import type { InlinePart } from './region_inline.ts';
 import type { RegionInsn } from './region_insn.ts';
 import type { BlockNumbers } from './region_shape.ts';
 import * as S from './region_steps.ts';
@@ -40,6 +41,13 @@ export interface Frame extends S.FrameLocals {
   readonly accesses: SharedAccesses;
   index: number;
   readonly leaders: number[];
+  /** A call that ends the block: what it calls as a part of the region, and the block that it returns to; its RIP. */
+  inlined: readonly InlinePart[] | undefined;
+  returnBlock: number;
+  returnLow: number;
+  returnHigh: number;
+  /** Writes what is inlined. */
+  putInlined(): void;
   /** Branches to a block from the code of another. */
   goTo(block: number): void;
 }
@@ -52,6 +60,11 @@ function leaveTo(frame: Frame, low: number, high: number): void {
   if (block >= 0) return frame.goTo(block);
   pushIsKnownAt(f, low, high).if();
   pushRecordAt(f, low, high).set(out);
+  if (frame.inlined !== undefined) {
+    f.get(out).i32(frame.inlined[0]!.records[0]!).op('i32.eq').if();
+    frame.putInlined();
+    f.end();
+  }
   f.brTo(frame.exitLabel);
   f.end();
   f.i32(0).i64Halves(low, high).mem('i64.store', L.RIP);
@@ -470,6 +483,16 @@ function takeStep(step: number, argument: number, insn: RegionInsn, frame: Frame
       f.i32(distance[frame.index]!).op('i32.add');
       return;
     }
+    case S.STEP_RETURN:
+      if (frame.returnBlock < 0) {
+        f.drop();
+        return;
+      }
+      f.depth += argument;
+      f.i64Halves(frame.returnLow, frame.returnHigh).op('i64.eq').if();
+      frame.goTo(frame.returnBlock);
+      f.end();
+      return;
     case S.STEP_SAVE_REGISTERS:
       storeGpr(frame, ALL);
       if (argument === 1) storeXmm(frame, ALL);

@@ -39,7 +39,8 @@ export const STEP_TEMP = 0, // type in three bits, and the how manieth of it: th
   STEP_BELOW = 26, // of an access that leads others (region_access.ts): moves the pushed address down to the lowest of them
   STEP_ABOVE = 27, // and up to the last byte
   STEP_LEAD = 28, // sets where others go by from what is pushed
-  STEP_FOLLOW = 29; // pushes where one goes that follows
+  STEP_FOLLOW = 29, // pushes where one goes that follows
+  STEP_RETURN = 30; // open blocks: where an inlined function returns to its caller, goes on there if that is what is pushed
 
 const REF_REG = 16,
   REF_RM = 17;

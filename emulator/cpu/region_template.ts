@@ -264,13 +264,11 @@ class TemplateEmitter extends Emitter {
     f.step(S.STEP_LOAD_REGISTERS, 1);
     flags.inMemory();
     f.i32(0).mem('i32.load', L.REMAINING).set(budget);
-    f.get(out).step(S.STEP_RECORD).i32(L.RECORD_SIZE).op('i32.add').op('i32.eq').if();
-    f.step(S.STEP_LEAVE_TO_NEXT, f.depth);
-    f.end();
+    f.get(out).step(S.STEP_RECORD).i32(L.RECORD_SIZE).op('i32.add').op('i32.ne').if();
     // 0: the run is to stop, or somebody else performs it.
     f.get(out).get(out).op('i32.eqz').op('i32.or').set(out);
     this.#exit();
-    this.fallsThrough = false;
+    f.end();
   }
 
   protected override get helperImport(): number {
@@ -376,6 +374,7 @@ class TemplateEmitter extends Emitter {
     const slot = f.local('i32');
     const { out, entry } = this.#frame;
     this.push(target).set(rip);
+    f.get(rip).step(S.STEP_RETURN, f.depth);
     pushIsKnown(f, rip, slot).if();
     // A record that enters this very region is a branch; anything else leaves.
     pushRecord(f, slot).tee(out).mem('i32.load16_u', L.R_HANDLER).i32(L.HANDLER_ENTER).op('i32.eq').if();

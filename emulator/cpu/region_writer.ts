@@ -8,8 +8,9 @@ import * as L from './layout.ts';
 import type { PageCode } from './page_code.ts';
 import { SharedAccesses } from './region_access.ts';
 import { emitInsn, emitSteps, type Frame, gprOf, leaveToNext, loadGpr, loadXmm, storeGpr, storeXmm, xmmOf } from './region_emitter.ts';
+import type { InlinePart } from './region_inline.ts';
 import { RegionInsn } from './region_insn.ts';
-import { type RegionBlock, shapeRegion } from './region_shape.ts';
+import { NOWHERE, type RegionBlock, shapeRegion } from './region_shape.ts';
 import { FIXED_TEMPS, makeFrameLocals } from './region_steps.ts';
 import { makeBlockTemplates } from './region_template.ts';
 import { FunctionBody } from './wasm_writer.ts';
@@ -18,6 +19,9 @@ import { FunctionBody } from './wasm_writer.ts';
 const MAX_STRETCH = 100;
 /** From so many instructions on the stack pointer has a local outside loops, too: one pushes where another has pushed before. */
 const MANY_USES = 4;
+
+/** What lies at a RIP, in halves, if a call of it can be inlined. */
+export type InlineAt = (low: number, high: number) => readonly InlinePart[] | undefined;
 
 /** Where regions lie, and for whom. */
 export interface RegionPage {
@@ -53,7 +57,10 @@ class Scope {
 /** Writes regions one after the other. */
 export class RegionWriter {
   readonly #code: PageCode;
+  readonly #inlineAt: InlineAt;
   readonly #insn: RegionInsn;
+  /** Of what is inlined. */
+  readonly #inlinedInsn: RegionInsn;
   readonly #f: FunctionBody;
   readonly #frame: Frame;
   readonly #localCount: number;
@@ -64,11 +71,13 @@ export class RegionWriter {
   readonly #items: number[] = [];
   readonly #labels: number[] = [];
 
-  /** `code`: what the blocks' numbers of instructions are in. */
-  constructor(code: PageCode, buffer: ArrayBuffer) {
+  /** `code`: what the blocks' numbers of instructions are in; `inlineAt`: what of other pages may be a part of a region. */
+  constructor(code: PageCode, buffer: ArrayBuffer, inlineAt: InlineAt) {
     const f = new FunctionBody(HANDLER_SIGNATURE);
     this.#code = code;
+    this.#inlineAt = inlineAt;
     this.#insn = new RegionInsn(buffer);
+    this.#inlinedInsn = new RegionInsn(buffer);
     this.#f = f;
     this.#frame = {
       ...makeFrameLocals(f),
@@ -90,6 +99,11 @@ export class RegionWriter {
       accesses: new SharedAccesses(),
       index: 0,
       leaders: [],
+      inlined: undefined,
+      returnBlock: -1,
+      returnLow: 0,
+      returnHigh: 0,
+      putInlined: () => this.#putInlined(),
       goTo: (block) => this.#goTo(block),
     };
     this.#localCount = f.localCount;
@@ -317,6 +331,7 @@ export class RegionWriter {
     let isOpen = true;
     const deadFlags = this.#findDeadFlags(first, count);
     this.#shareAccesses(first, count);
+    this.#findInlined(this.#blocks[index]!);
     for (let i = 0; i < count; i++) {
       frame.index = i;
       const areFlagsDead = i < 32 && ((deadFlags >>> i) & 1) === 1;
@@ -340,6 +355,58 @@ export class RegionWriter {
       if (flagUse !== 'none') areReplaced = flagUse === 'replaces';
     }
     return dead;
+  }
+
+  /** Whether a block ends in a call of what can be inlined. */
+  #findInlined({ first, count, next, isCall, toTarget }: RegionBlock): void {
+    const frame = this.#frame;
+    frame.inlined = undefined;
+    const isDirect = this.#code.templates[first + count - 1]!.flow.toTarget;
+    const returnBlock = next < L.PAGE_SIZE ? frame.blockAt[next]! : -1;
+    if (!isCall || !isDirect || toTarget !== NOWHERE || returnBlock < 0) return;
+    const { immLow, immHigh } = this.#insnAt(first + count - 1);
+    frame.inlined = this.#inlineAt(immLow, immHigh);
+    if (frame.inlined === undefined) return;
+    frame.returnBlock = returnBlock;
+    frame.returnLow = frame.pageLow + next;
+    frame.returnHigh = frame.pageHigh;
+  }
+
+  /** Writes a function in the place of its call: its parts are blocks, and it returns without a look at where to. */
+  #putInlined(): void {
+    const f = this.#f;
+    const frame = this.#frame;
+    const insn = this.#inlinedInsn;
+    const { accesses, out, leaders } = frame;
+    const { missLabel, inlined } = frame;
+    frame.missLabel = -1;
+    for (const [part, { records, templates }] of inlined!.entries()) {
+      const { length } = records;
+      if (part > 0) {
+        f.i32(0)
+          .mem('i32.load16_u', records[0]! + L.R_HANDLER)
+          .i32(L.HANDLER_GOTO)
+          .op('i32.eq')
+          .if();
+        f.i32(records[0]!).set(out).brTo(frame.exitLabel);
+        f.end();
+      }
+      emitSteps(this.#templates.ask, frame, insn, records[0]!, length);
+      emitSteps(this.#templates.start, frame, insn, records[0]!, length);
+      const at = (i: number): RegionInsn => {
+        insn.moveTo(records[i]!, templates[i]!.shape);
+        return insn;
+      };
+      leaders.length = 0;
+      accesses.start();
+      for (let i = 0; i < length; i++) accesses.add(i, templates[i]!.reach, at(i), gprOf);
+      for (let i = 0; i < length; i++) {
+        frame.index = i;
+        emitInsn(templates[i]!, at(i), frame, length - i, false);
+      }
+    }
+    frame.missLabel = missLabel;
+    frame.returnBlock = -1;
   }
 
   /** Finds which accesses of a block ask the TLB together. */

@@ -10,6 +10,7 @@ import * as L from './layout.ts';
 import { PAGE_SIZE } from './layout.ts';
 import { PageCode } from './page_code.ts';
 import { regionImports } from './region_imports.ts';
+import { inlineParts } from './region_inline.ts';
 import type { RegionBlock } from './region_shape.ts';
 import { RegionTemplate } from './region_template.ts';
 import { type RegionPage, RegionWriter } from './region_writer.ts';
@@ -140,7 +141,12 @@ export class Regions {
     regionTemplates.set(options.decoder, this.#regionTemplates);
     const { buffer } = options.view;
     this.#pageCode = new PageCode(buffer as ArrayBuffer, (record) => this.#templateOf(record));
-    this.#writer = new RegionWriter(this.#pageCode, buffer as ArrayBuffer);
+    const words = new Int32Array(buffer);
+    const templateOf = (record: number): RegionTemplate | undefined => this.#templateOf(record);
+    this.#writer = new RegionWriter(this.#pageCode, buffer as ArrayBuffer, (low, high) => {
+      const record = this.#code.jumps.recordAt(low, high);
+      return record === 0 ? undefined : inlineParts(words, record, templateOf);
+    });
   }
 
   get count(): number {

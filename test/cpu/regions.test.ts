@@ -110,8 +110,32 @@ t.test('flags are right wherever they can be seen, also those that nothing in th
   t.end();
 });
 
-/** A loop around a SYSCALL, whose host does something else now and then; what the host and the runs saw. */
-function callHost(engine: 'interpret' | 'translate', now: (cpu: CpuCore, call: number) => void): { seen: string[]; translated: bigint } {
+const LOOP = 0x10000,
+  STUB = 0x28000;
+/** RBX counts, then a SYSCALL and what comes behind it. */
+const around = [
+  ...[0x53, 0x51], // push rbx; push rcx
+  ...[0x48, 0xff, 0xc3], // inc rbx
+  ...[0x0f, 0x05], // syscall
+  ...[0x48, 0x83, 0xc2, 0x01], // add rdx, 1
+  ...[0x59, 0x58], // pop rcx; pop rax
+];
+const ADDED = 10;
+/** A loop around a SYSCALL; and one that calls a function on another page for it. */
+const callers = {
+  'in its loop': { parts: [{ at: LOOP, code: [...around, 0xeb, 0xf1] }], added: LOOP + ADDED },
+  'on another page': {
+    parts: [
+      { at: STUB, code: [...around, 0xc3] },
+      { at: LOOP, code: [0xe8, 0xfb, 0x7f, 0x01, 0x00, 0x48, 0xff, 0xc6, 0xeb, 0xf6] }, // call; inc rsi; jmp to the call
+    ],
+    added: STUB + ADDED,
+  },
+};
+type Caller = (typeof callers)[keyof typeof callers];
+
+/** What a host that does something else now and then, and its runs, see of a caller. */
+function callHost(engine: 'interpret' | 'translate', caller: Caller, now: Now): { seen: string[]; translated: bigint } {
   const seen: string[] = [];
   let calls = 0;
   const state = (): string => `${cpu.rip.toString(16)} ${[...cpu.gpr].map((value) => value.toString(16))} ${cpu.rflags.toString(16)}`;
@@ -123,25 +147,25 @@ function callHost(engine: 'interpret' | 'translate', now: (cpu: CpuCore, call: n
       syscall() {
         calls++;
         if (calls % 97 < 3) seen.push(`call ${calls} at ${cpu.instructionCount}: ${state()}`);
-        now(cpu, calls);
+        now(cpu, calls, caller.added);
       },
     },
   });
-  loadCode(cpu, [
-    ...[0x53, 0x51], // push rbx; push rcx
-    ...[0x48, 0xff, 0xc3], // inc rbx
-    ...[0x0f, 0x05], // syscall
-    ...[0x48, 0x83, 0xc2, 0x01], // add rdx, 1
-    ...[0x59, 0x58], // pop rcx; pop rax
-    ...[0xeb, 0xf1], // jmp to the start
-  ]);
+  for (const { at, code } of caller.parts) loadCode(cpu, code, at);
   while (calls < 3000) seen.push(`${cpu.run(seen.length % 2 === 0 ? 6001 : 17).kind} ${cpu.instructions} ${state()}`);
   return { seen, translated: cpu.statistics().translatedInstructions };
 }
 
+/** `added`: where the number is that is added behind the SYSCALL. */
+type Now = (cpu: CpuCore, call: number, added: number) => void;
+
+function change(cpu: CpuCore, at: number, byte: number): void {
+  cpu.memory.bytes[at] = byte;
+  cpu.memory.written(at, 1);
+}
+
 t.test('behind a SYSCALL that the host performs a region goes on with what the host has left', (t) => {
-  const ADDED = 0x10000 + 10;
-  for (const [what, now] of Object.entries<(cpu: CpuCore, call: number) => void>({
+  const nows: Record<string, Now> = {
     nothing: () => {},
     registers: (cpu, call) => {
       if (call % 7 === 0) cpu.gpr[2] = cpu.gpr[11]! + 5n;
@@ -155,18 +179,30 @@ t.test('behind a SYSCALL that the host performs a region goes on with what the h
     'a request to stop': (cpu, call) => {
       if (call % 13 === 0) cpu.requestStop();
     },
-    'code behind it that changed': (cpu, call) => {
-      if (call % 500 !== 0) return;
-      cpu.memory.bytes[ADDED] = call / 500;
-      cpu.memory.written(ADDED, 1);
+    'code behind it that changed': (cpu, call, added) => {
+      if (call % 500 === 0) change(cpu, added, call / 500);
+    },
+    'code before it that changed': (cpu, call, added) => {
+      if (call % 500 === 0) change(cpu, added - 6, call % 1000 === 0 ? 0xc3 : 0xc7); // inc rbx; inc rdi
     },
     'a mapping that was flushed': (cpu, call) => {
       if (call % 100 === 0) cpu.flushTlb();
     },
-  })) {
-    const { seen, translated } = callHost('translate', now);
-    t.strictSame(seen, callHost('interpret', now).seen, what);
-    t.ok(translated > 5000n, `${what}: ${translated} instructions translated`);
+    'another place to return to': (cpu, call) => {
+      const stack = Number(cpu.gpr[4]!) + 16;
+      if (call % 17 === 0 && cpu.memory.view.getUint32(stack, true) === LOOP + 5) cpu.memory.view.setUint32(stack, LOOP + 8, true);
+    },
+    'a breakpoint that came and went': (cpu, call, added) => {
+      const at = BigInt(added - 3);
+      if (call % 300 === 0) cpu.setBreakpoints(call % 600 === 0 ? [[at, at]] : []);
+    },
+  };
+  for (const [where, caller] of Object.entries(callers)) {
+    for (const [what, now] of Object.entries(nows)) {
+      const { seen, translated } = callHost('translate', caller, now);
+      t.strictSame(seen, callHost('interpret', caller, now).seen, `${what}, ${where}`);
+      t.ok(translated > 5000n, `${what}, ${where}: ${translated} instructions translated`);
+    }
   }
   t.end();
 });
