@@ -22,6 +22,7 @@ export interface DomainOptions {
 export class Domain implements Slots {
   readonly slots: unknown[] = [];
   readonly id: number;
+  readonly type: 'pv' | 'pvh';
   /** Else PVH. */
   readonly isPv: boolean;
   name: string;
@@ -42,14 +43,11 @@ export class Domain implements Slots {
 
   constructor(options: DomainOptions) {
     this.id = options.id;
+    this.type = options.type;
     this.isPv = options.type === 'pv';
     this.name = options.name;
     this.isInitial = options.isInitial ?? false;
     this.maxPages = options.maxPages;
-  }
-
-  get type(): 'pv' | 'pvh' {
-    return this.isPv ? 'pv' : 'pvh';
   }
 
   /** Its vCPUs may run, if they are ready to. */

@@ -3,6 +3,7 @@
  * file, which calls use one after the other. `CallRecord` keeps them for the trace and the crash report, `CallRing` a vCPU's
  * last 16.
  */
+import { type KnownPlaces, NOWHERE } from '../emulator/cpu/known_places.ts';
 import type { Domain } from '../emulator/domain.ts';
 import type { Host } from '../emulator/host.ts';
 import { defineSlot } from '../emulator/slot.ts';
@@ -19,6 +20,7 @@ export const registerView = new DataView(registers.buffer);
 /** Its op's struct as read, later with its out fields; of a batch the current element. */
 export const structBytes = new Uint8Array(STRUCT_SIZE);
 export const structWords = new Int32Array(structBytes.buffer);
+export const structHalfwords = new Uint16Array(structBytes.buffer);
 export const structView = new DataView(structBytes.buffer);
 
 /**
@@ -88,14 +90,22 @@ export class CallRecord {
     copyWords(this.words, 0, registerWords, 0, 2 * count);
   }
 
+  /** The struct is these words of memory; perhaps some are read that are behind it. */
+  takeStruct(from: Int32Array, start: number, count: number): void {
+    const to = this.#structWords;
+    for (let i = 0; i < count; i += 4) {
+      to[i] = structWords[i] = from[start + i]!;
+      to[i + 1] = structWords[i + 1] = from[start + i + 1]!;
+      to[i + 2] = structWords[i + 2] = from[start + i + 2]!;
+      to[i + 3] = structWords[i + 3] = from[start + i + 3]!;
+    }
+    this.hasStruct = true;
+  }
+
   /** Its bytes `[start, end)`, and perhaps some behind. */
   keepStruct(start: number, end: number): void {
-    const from = structWords;
-    const to = this.#structWords;
-    for (let i = start >> 2; i << 2 < end; i += 2) {
-      to[i] = from[i]!;
-      to[i + 1] = from[i + 1]!;
-    }
+    const first = start >> 2;
+    copyWords(this.#structWords, first, structWords, first, ((end + 3) >> 2) - first);
     this.hasStruct = true;
   }
 }
@@ -136,6 +146,8 @@ export abstract class Call {
   readonly host: Host;
   readonly vcpu: Vcpu;
   readonly domain: Domain;
+  /** Where its structs may lie, to be found at once. */
+  readonly known: KnownPlaces;
   /** The six raw arguments. A handler that returns AGAIN has changed them to what is left to do. */
   readonly args = registers;
   isInMulticall = false;
@@ -146,6 +158,7 @@ export abstract class Call {
     this.host = host;
     this.vcpu = vcpu;
     this.domain = vcpu.domain;
+    this.known = vcpu.domain.isPv ? host.cpu.known : NOWHERE;
   }
 
   /**

@@ -5,7 +5,7 @@
  */
 import type { Host } from '../emulator/host.ts';
 import { PAGE_SIZE } from '../emulator/memory/machine_memory.ts';
-import { structBytes, structView, structWords } from './call.ts';
+import { type Call, type CallRecord, copyWords, structBytes, structHalfwords, structWords } from './call.ts';
 
 /** Up to here a loop is faster than a view of the bytes. */
 const SMALL = 128;
@@ -103,6 +103,11 @@ export function copyToGuest(
   return seek(host, vaddr, displacement) && copy(host, 'write', source, offset, size);
 }
 
+/** The upper half of an address whose lower half is `at`, behind one in halves: compared by signs, as V8 makes unsigned numbers doubles. */
+const highAt = (at: number, vaddrLow: number, vaddrHigh: number): number =>
+  (at ^ SIGN) < (vaddrLow ^ SIGN) ? (vaddrHigh + 1) | 0 : vaddrHigh;
+const SIGN = -(2 ** 31);
+
 /** Where bytes of one page at a vaddr in halves and `displacement` (below 2^31) lie; -1: not in one, or they may not be accessed. */
 function placeInPage(
   host: Host,
@@ -113,7 +118,7 @@ function placeInPage(
   access: 'read' | 'write',
 ): number {
   const at = (vaddrLow + displacement) | 0;
-  const atHigh = at >>> 0 < displacement ? (vaddrHigh + 1) | 0 : vaddrHigh;
+  const atHigh = highAt(at, vaddrLow, vaddrHigh);
   const isOfPv = host.current.domain.isPv;
   if ((at & (PAGE_SIZE - 1)) + size > PAGE_SIZE || (isOfPv && !isGuestHigh(atHigh))) return -1;
   return host.cpu.place(at, atHigh, access, isOfPv);
@@ -127,44 +132,43 @@ export function placeStruct(host: Host, vaddrLow: number, vaddrHigh: number, dis
   return placeInPage(host, vaddrLow, vaddrHigh, displacement, size, 'write');
 }
 
-/** An even number of bytes; where there is half a word, it is the last. */
-function moveWords(from: DataView, start: number, to: DataView, at: number, size: number): void {
-  const rest = size & 2;
-  const whole = size - rest;
-  for (let i = 0; i < whole; i += 4) to.setInt32(at + i, from.getInt32(start + i, true), true);
-  if (rest !== 0) to.setInt16(at + whole, from.getInt16(start + whole, true), true);
+/** Fills the struct of call.ts from a vaddr in halves and `displacement`, and perhaps some of what is behind it. */
+export function readStruct(call: Call, vaddrLow: number, vaddrHigh: number, displacement: number, size: number): boolean {
+  const { known } = call;
+  const low = (vaddrLow + displacement) | 0;
+  const at = size & 3 ? -1 : known.find(low, highAt(low, vaddrLow, vaddrHigh), size);
+  if (at < 0) return seekHalves(call.host, vaddrLow, vaddrHigh, displacement) && copy(call.host, 'read', structBytes, 0, size);
+  copyWords(structWords, 0, known.words, at, size >> 2);
+  return true;
 }
 
-/** Any part of the struct, anywhere. */
-function copyStruct(
-  host: Host,
-  access: 'read' | 'write',
-  vaddrLow: number,
-  vaddrHigh: number,
-  displacement: number,
-  start: number,
-  size: number,
-): boolean {
-  return seekHalves(host, vaddrLow, vaddrHigh, displacement + start) && copy(host, access, structBytes, start, size);
-}
-
-/** Fills the struct of call.ts from a vaddr in halves and `displacement`. */
-export function readStruct(host: Host, vaddrLow: number, vaddrHigh: number, displacement: number, size: number): boolean {
-  const maddr = (size & 3) === 0 ? placeInPage(host, vaddrLow, vaddrHigh, displacement, size, 'read') : -1;
-  if (maddr < 0) return copyStruct(host, 'read', vaddrLow, vaddrHigh, displacement, 0, size);
-  const from = host.memory.view;
-  const to = structWords;
-  for (let i = 0; i < size; i += 4) to[i >> 2] = from.getInt32(maddr + i, true);
+/** The same of a call's own struct, which its record keeps. */
+export function takeStruct(call: Call, record: CallRecord, vaddrLow: number, vaddrHigh: number, size: number): boolean {
+  const { known } = call;
+  const at = size & 3 ? -1 : known.find(vaddrLow, vaddrHigh, size);
+  if (at >= 0) {
+    record.takeStruct(known.words, at, size >> 2);
+    return true;
+  }
+  if (!readStruct(call, vaddrLow, vaddrHigh, 0, size)) return false;
+  record.keepStruct(0, size);
   return true;
 }
 
 /** Copies the struct's bytes `[start, end)` to where they belong in the guest's at a vaddr in halves and `displacement`. */
-export function writeStruct(host: Host, vaddrLow: number, vaddrHigh: number, displacement: number, start: number, end: number): boolean {
-  const size = end - start;
-  const maddr = (size & 1) === 0 ? placeInPage(host, vaddrLow, vaddrHigh, displacement + start, size, 'write') : -1;
-  if (maddr < 0) return copyStruct(host, 'write', vaddrLow, vaddrHigh, displacement, start, size);
-  moveWords(structView, start, host.memory.view, maddr, size);
-  host.memory.written(maddr, size);
+export function writeStruct(call: Call, vaddrLow: number, vaddrHigh: number, displacement: number, start: number, end: number): boolean {
+  const { known } = call;
+  const low = (vaddrLow + displacement) | 0;
+  const at = (start | end) & 1 ? -1 : known.find(low, highAt(low, vaddrLow, vaddrHigh), end);
+  if (at < 0) {
+    const { host } = call;
+    return seekHalves(host, vaddrLow, vaddrHigh, displacement + start) && copy(host, 'write', structBytes, start, end - start);
+  }
+  const { words, halfwords } = known;
+  let word = (start + 3) >> 2;
+  if (start & 2) halfwords[2 * (at + word) - 1] = structHalfwords[2 * word - 1]!;
+  for (; word < end >> 2; word++) words[at + word] = structWords[word]!;
+  if (end & 2) halfwords[2 * (at + word)] = structHalfwords[2 * word]!;
   return true;
 }
 
@@ -201,5 +205,5 @@ export function isGuestArray(host: Host, vaddr: bigint, count: number, elementSi
 
 /** The same of a vaddr with this upper half, for a count that is no bigger than 32 bits. */
 export function isGuestArrayAt(host: Host, vaddrHigh: number): boolean {
-  return !host.current.domain.isPv || isGuestHigh(vaddrHigh);
+  return isGuestHigh(vaddrHigh) || !host.current.domain.isPv;
 }

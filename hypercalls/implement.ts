@@ -32,7 +32,7 @@ import {
   structBytes,
   structView,
 } from './call.ts';
-import { isGuestArrayAt, readStruct, writeStruct } from './guest_memory.ts';
+import { isGuestArrayAt, readStruct, takeStruct, writeStruct } from './guest_memory.ts';
 
 /** How many elements of a batch are done before timers and other vCPUs get their turn. */
 const BATCH_SLICE = 512;
@@ -156,9 +156,12 @@ export class CompiledOp {
     const at = this.pointerIndex * 2;
     const low = words[at]!;
     const high = words[at + 1]!;
-    if (!struct.hasIn) structBytes.fill(0, 0, size);
-    else if (!readStruct(call.host, low, high, 0, size)) return EFAULT;
-    record.keepStruct(0, size);
+    if (!struct.hasIn) {
+      structBytes.fill(0, 0, size);
+      record.keepStruct(0, size);
+    } else if (!takeStruct(call, record, low, high, size)) {
+      return EFAULT;
+    }
     const answer = handler(call, this.args);
     return typeof answer === 'object' ? giveStruct(call, record, struct, answer, low, high) : outcomeOf(answer);
   }
@@ -166,17 +169,16 @@ export class CompiledOp {
   private refuse(call: Call): Outcome {
     const { errno, reads } = this.row as Refused;
     const at = this.pointerIndex * 2;
-    return reads === 0 || readStruct(call.host, registerWords[at]!, registerWords[at + 1]!, 0, reads) ? errnoValue(errno) : EFAULT;
+    return reads === 0 || readStruct(call, registerWords[at]!, registerWords[at + 1]!, 0, reads) ? errnoValue(errno) : EFAULT;
   }
 
   private runBatch(call: Call, record: CallRecord, batch: AnyBatchHandler): Outcome {
     const struct = this.struct!;
-    const { host } = call;
     const { size, outStart, outEnd } = struct;
     const low = registerWords[this.pointerIndex * 2]!;
     const high = registerWords[this.pointerIndex * 2 + 1]!;
     const count = this.countOf(registerWords);
-    if (!isGuestArrayAt(host, high)) return EFAULT;
+    if (!isGuestArrayAt(call.host, high)) return EFAULT;
     const refusal = batch.begin?.(call, this.args);
     if (refusal !== undefined) return outcomeOf(refusal);
 
@@ -188,16 +190,16 @@ export class CompiledOp {
         done = batch.inPlace(call, done, slice);
         if (done === slice) break;
       }
-      if (!readStruct(host, low, high, done * size, size)) {
+      const isRead = done === 0 ? takeStruct(call, record, low, high, size) : readStruct(call, low, high, done * size, size);
+      if (!isRead) {
         outcome = EFAULT;
         break;
       }
-      if (done === 0) record.keepStruct(0, size);
       const result = batch.each(call, this.element, this.args, done);
-      if (typeof result === 'object') {
+      if (result === WRITTEN || typeof result === 'object') {
         if (result !== WRITTEN) struct.encode(structView, 0, result);
         if (done === 0) record.keepStruct(outStart, outEnd);
-        if (!writeStruct(host, low, high, done * size, outStart, outEnd)) outcome = EFAULT;
+        if (!writeStruct(call, low, high, done * size, outStart, outEnd)) outcome = EFAULT;
       } else if (result !== undefined) {
         outcome = outcomeOf(result);
       }
@@ -280,7 +282,7 @@ class GuardedImplementation extends Implementation {
 function giveStruct(call: Call, record: CallRecord, struct: AnyStruct, answer: object, low: number, high: number): Outcome {
   struct.encode(structView, 0, answer);
   record.keepStruct(struct.outStart, struct.outEnd);
-  return writeStruct(call.host, low, high, 0, 0, struct.size) ? 0 : EFAULT;
+  return writeStruct(call, low, high, 0, 0, struct.size) ? 0 : EFAULT;
 }
 
 type Answer = object | string | number | bigint | undefined;

@@ -24,7 +24,8 @@ export class CodeCache implements CodePages {
   #byStart = new Map<number, CodeBlock[]>();
   /** By frame, every block with bytes there. */
   #byFrame = new Map<number, CodeBlock[]>();
-  readonly #isCode: Uint8Array;
+  /** By frame: 1 where there is decoded code. */
+  readonly isCode: Uint8Array;
   /** Counts frames that began to hold code. */
   protections = 0;
   readonly changes: Changes = { count: 0 };
@@ -37,15 +38,15 @@ export class CodeCache implements CodePages {
     this.#view = options.view;
     this.#templates = options.templates;
     this.#protect = options.protect;
-    this.#isCode = new Uint8Array(options.ram.length / PAGE_SIZE);
+    this.isCode = new Uint8Array(options.ram.length / PAGE_SIZE);
   }
 
   get frameCount(): number {
-    return this.#isCode.length;
+    return this.isCode.length;
   }
 
   isCodePage(frame: number): boolean {
-    return this.#isCode[frame] === 1;
+    return this.isCode[frame] === 1;
   }
 
   /** Bytes of RAM change: drops the blocks that hold them. */
@@ -78,7 +79,7 @@ export class CodeCache implements CodePages {
       inFrame.splice(inFrame.indexOf(block), 1);
       if (inFrame.length > 0) continue;
       this.#byFrame.delete(frame);
-      this.#isCode[frame] = 0;
+      this.isCode[frame] = 0;
     }
   }
 
@@ -87,7 +88,7 @@ export class CodeCache implements CodePages {
     this.regions?.clear();
     this.#byStart.clear();
     this.#byFrame.clear();
-    this.#isCode.fill(0);
+    this.isCode.fill(0);
     this.blocks.clear();
     this.jumps.forgetAll();
   }
@@ -220,8 +221,8 @@ export class CodeCache implements CodePages {
       const inFrame = this.#byFrame.get(frame);
       if (inFrame) inFrame.push(block);
       else this.#byFrame.set(frame, [block]);
-      if (this.#isCode[frame] === 1) continue;
-      this.#isCode[frame] = 1;
+      if (this.isCode[frame] === 1) continue;
+      this.isCode[frame] = 1;
       this.protections++;
       this.changes.count++;
       this.#protect(frame);

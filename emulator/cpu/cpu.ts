@@ -26,6 +26,7 @@ import type {
   WalkStep,
 } from './interface.ts';
 import { R11, RCX } from './interface.ts';
+import { KnownPlaces } from './known_places.ts';
 import * as L from './layout.ts';
 import { Mmu } from './mmu.ts';
 import { ModeTracker } from './mode.ts';
@@ -76,6 +77,7 @@ export class CpuCore implements Cpu {
   readonly intercepts: Intercepts;
   readonly state: State;
   readonly mmu: Mmu;
+  readonly known: KnownPlaces;
   readonly #breakpoints = new Breakpoints();
   readonly gpr: BigUint64Array;
   readonly gprWords: Int32Array;
@@ -109,6 +111,7 @@ export class CpuCore implements Cpu {
     const { buffer, view, ram, code } = this.#engine;
     this.#view = view;
     this.#bytes = new Uint8Array(buffer);
+    this.known = new KnownPlaces(buffer);
     this.state = new State(buffer);
     this.gpr = this.state.gpr;
     this.gprWords = this.state.words.subarray(L.GPR >> 2, (L.GPR >> 2) + 32);
@@ -126,6 +129,7 @@ export class CpuCore implements Cpu {
       size: memorySize,
       bytes: ram,
       view: new DataView(buffer, L.RAM, memorySize),
+      isCode: code.isCode,
       copy: (to, from, size) => this.#engine.copy(L.RAM + to, L.RAM + from, size),
       // A maddr has 32 bits.
       written: (maddr, size) => {

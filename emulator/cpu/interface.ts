@@ -4,6 +4,7 @@
  */
 import type { EngineKind } from './engine.ts';
 import type { Exit } from './exit.ts';
+import type { KnownPlaces } from './known_places.ts';
 import type { CpuSnapshot } from './snapshot.ts';
 import type { EngineStatistics } from './statistics.ts';
 
@@ -15,6 +16,8 @@ export interface PhysicalMemory {
   readonly bytes: Uint8Array;
   /** The same bytes as `bytes`. */
   readonly view: DataView;
+  /** By frame: 0 where there is no decoded code. */
+  readonly isCode: Uint8Array;
   /** Moves bytes from elsewhere in RAM; `written` is still the caller's. */
   copy(to: number, from: number, size: number): void;
   /** Tell every CPU that the host changed `[maddr, maddr + size)`: decoded code there is dropped. Cheap when there is none. */
@@ -202,6 +205,8 @@ export interface Cpu {
    * as signed 32-bit halves; the TLB is used and filled, A and D are set, as if the guest had made the access.
    */
   place(low: number, high: number, access: Access, user: boolean): number;
+  /** The places in RAM that a program in ring 3 has of late written to. */
+  readonly known: KnownPlaces;
   /** As long as this is the same number, what `place` said may be used. */
   readonly flushes: number;
   /** The walk's entries from the top, as far as it gets. */

@@ -220,7 +220,7 @@ export class Tlb {
 }
 
 function entryOf(set: number, kind: number, low: number): number {
-  return (set + kind) / 4 + ((low >>> 12) & (L.TLB_ENTRIES - 1)) * WORDS;
+  return ((set + kind) >> 2) + ((low >>> 12) & (L.TLB_ENTRIES - 1)) * WORDS;
 }
 
 /** Numbers of the 4 MiB and 1 GiB that an address lies in. */

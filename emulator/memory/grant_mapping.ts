@@ -35,10 +35,11 @@ export function grantFlags(isReadonly: boolean, isForApplication: boolean, softw
 
 /** The entry at `maddr` shows the frame. */
 export function createGrantMapping(memory: MachineMemory, maddr: number, mfn: number, flags: number): void {
-  const { view } = memory;
-  const oldLow = view.getUint32(maddr, true);
-  const oldHigh = view.getUint32(maddr + 4, true);
-  pte.storeAdjusted(view, maddr, PGT_l1_page_table, (mfn << PAGE_SHIFT) | flags, (mfn >>> (32 - PAGE_SHIFT)) | pte.HIGH_NX);
+  const { words } = memory;
+  const at = maddr >>> 2;
+  const oldLow = words[at]!;
+  const oldHigh = words[at + 1]!;
+  pte.storeAdjusted(words, at, PGT_l1_page_table, (mfn << PAGE_SHIFT) | flags, (mfn >>> (32 - PAGE_SHIFT)) | pte.HIGH_NX);
   memory.written(maddr, ENTRY_SIZE);
   dropEntry(memory, PGT_l1_page_table, oldLow, oldHigh, maddr >>> PAGE_SHIFT);
 }
@@ -53,9 +54,9 @@ export function removeGrantMapping(memory: MachineMemory, maddr: number, mfn: nu
 /** The same, but what the entry at `from` (-1: there is none) says moves there. It is gone from its place even on failure. */
 export function replaceGrantMapping(memory: MachineMemory, maddr: number, mfn: number, isReadonly: boolean, from: number): boolean {
   if (from < 0) return false;
-  const { view } = memory;
-  const low = view.getUint32(from, true);
-  const high = view.getUint32(from + 4, true);
+  const { words } = memory;
+  const low = words[from >>> 2]!;
+  const high = words[(from >>> 2) + 1]!;
   store(memory, from, 0, 0);
   const isThere = maddr >= 0 && isGrantMapping(memory, maddr, mfn, isReadonly);
   if (isThere) store(memory, maddr, low, high);
@@ -63,14 +64,14 @@ export function replaceGrantMapping(memory: MachineMemory, maddr: number, mfn: n
   return isThere;
 }
 
-function isGrantMapping({ view }: MachineMemory, maddr: number, mfn: number, isReadonly: boolean): boolean {
-  const low = view.getUint32(maddr, true);
+function isGrantMapping({ words }: MachineMemory, maddr: number, mfn: number, isReadonly: boolean): boolean {
+  const low = words[maddr >>> 2]!;
   const wanted = isReadonly ? pte.FLAG_PRESENT : pte.FLAG_PRESENT | pte.FLAG_RW;
-  return (low & (pte.FLAG_PRESENT | pte.FLAG_RW)) === wanted && pte.mfnOfHalves(low, view.getUint32(maddr + 4, true)) === mfn;
+  return (low & (pte.FLAG_PRESENT | pte.FLAG_RW)) === wanted && pte.mfnOfHalves(low, words[(maddr >>> 2) + 1]!) === mfn;
 }
 
 function store(memory: MachineMemory, maddr: number, low: number, high: number): void {
-  memory.view.setUint32(maddr, low, true);
-  memory.view.setUint32(maddr + 4, high, true);
+  memory.words[maddr >>> 2] = low;
+  memory.words[(maddr >>> 2) + 1] = high;
   memory.written(maddr, ENTRY_SIZE);
 }

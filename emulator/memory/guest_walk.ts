@@ -39,17 +39,17 @@ export function findL1Entry(memory: MachineMemory, vcpu: MemoryVcpu, vaddr: bigi
 }
 
 /** Where the entry of a vaddr in halves is; -1: a level above has none. */
-export function findL1EntryAt({ view }: MachineMemory, vcpu: MemoryVcpu, low: number, high: number): number {
+export function findL1EntryAt({ words }: MachineMemory, vcpu: MemoryVcpu, low: number, high: number): number {
   if (high >= 0x8000 || high < HYPERVISOR_VIRT_END_HIGH) return NONE;
   const l4 = (pvCr3.of(vcpu).kernelMfn << PAGE_SHIFT) | (((high >>> 7) & 511) << 3);
-  const l3 = entryBehind(view, l4, (high << 2) | (low >>> 30));
-  const l2 = l3 === NONE ? NONE : entryBehind(view, l3, low >>> 21);
-  const l1 = l2 === NONE ? NONE : entryBehind(view, l2, low >>> 12);
+  const l3 = entryBehind(words, l4, (high << 2) | (low >>> 30));
+  const l2 = l3 === NONE ? NONE : entryBehind(words, l3, low >>> 21);
+  const l1 = l2 === NONE ? NONE : entryBehind(words, l2, low >>> 12);
   return l1 === NONE ? NONE : l1 >>> 0;
 }
 
 /** Maddr, in 32 bits as tables lie in RAM, of an entry in the table to which the one at a maddr leads; NONE: it leads to none. */
-function entryBehind(view: DataView, maddr: number, index: number): number {
-  const low = view.getInt32(maddr >>> 0, true);
+function entryBehind(words: Int32Array, maddr: number, index: number): number {
+  const low = words[maddr >>> 2]!;
   return (low & (FLAG_PRESENT | FLAG_PSE)) === FLAG_PRESENT ? (low & -PAGE_SIZE) | ((index & 511) << 3) : NONE;
 }

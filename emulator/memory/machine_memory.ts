@@ -50,6 +50,9 @@ export class MachineMemory implements Slots {
   readonly slots: unknown[] = [];
   readonly bytes: Uint8Array;
   readonly view: DataView;
+  /** The same bytes as words and half words: what lies at a multiple of its size is reached in half as many steps as through `view`. */
+  readonly words: Int32Array;
+  readonly halfwords: Uint16Array;
   readonly ram: PhysicalMemory;
   readonly frameCount: number;
 
@@ -77,6 +80,7 @@ export class MachineMemory implements Slots {
   /** The same of the translations that lead to one frame. */
   flushFrameInTlbs: (mfn: number) => void = () => {};
 
+  private readonly isCode: Uint8Array;
   private readonly ascending: boolean;
   /** Where the next frame is looked for: behind the last, so that a saved domain finds its own free for long. */
   private cursor: number;
@@ -85,6 +89,9 @@ export class MachineMemory implements Slots {
     this.ram = ram;
     this.bytes = ram.bytes;
     this.view = ram.view;
+    this.words = new Int32Array(ram.bytes.buffer, ram.bytes.byteOffset, ram.size >>> 2);
+    this.halfwords = new Uint16Array(ram.bytes.buffer, ram.bytes.byteOffset, ram.size >>> 1);
+    this.isCode = ram.isCode;
     const frames = ram.size >>> PAGE_SHIFT;
     this.frameCount = frames;
     this.owner = new Int32Array(frames).fill(OWNER_FREE);
@@ -108,7 +115,7 @@ export class MachineMemory implements Slots {
 
   /** Decoded code and caches over `[maddr, maddr + size)` are stale. */
   written(maddr: number, size: number): void {
-    this.ram.written(maddr, size);
+    if (this.isCode[maddr >>> PAGE_SHIFT] !== 0 || (maddr & (PAGE_SIZE - 1)) + size > PAGE_SIZE) this.ram.written(maddr, size);
   }
 
   isFrame(mfn: number): boolean {

@@ -23,12 +23,13 @@ export function updateEntry(
   preservesAd = false,
   isTakenAnew = false,
 ): Refusal | undefined {
-  const { view } = memory;
+  const { words } = memory;
+  const at = maddr >>> 2;
   const mfn = maddr >>> PAGE_SHIFT;
   const type = memory.typeOf(mfn) as PageTableType;
   if (type === PGT_l4_page_table && !pte.isGuestL4Slot((maddr & (PAGE_SIZE - 1)) / 8)) return 'EINVAL';
-  const oldLow = view.getUint32(maddr, true);
-  const oldHigh = view.getUint32(maddr + 4, true);
+  const oldLow = words[at]!;
+  const oldHigh = words[at + 1]!;
   let accepted = low;
   let isRefDropped = true;
   if (low & pte.FLAG_PRESENT) {
@@ -45,7 +46,7 @@ export function updateEntry(
     }
   }
   if (preservesAd) accepted |= oldLow & (pte.FLAG_ACCESSED | pte.FLAG_DIRTY);
-  pte.storeAdjusted(view, maddr, type, accepted, high);
+  pte.storeAdjusted(words, at, type, accepted, high);
   memory.written(maddr, 8);
   if (isRefDropped) dropEntry(memory, type, oldLow, oldHigh, mfn);
   return undefined;

@@ -107,20 +107,20 @@ function validate(memory: MachineMemory, mfn: number, type: PageType): Refusal |
   if (!isPageTable(type)) throw new Error(`bug: frames of type ${type} have no content to check`);
   const owner = memory.domains.get(memory.owner[mfn]!);
   if (owner === undefined) throw new Error(`bug: frame 0x${mfn.toString(16)} belongs to no registered domain`);
-  const { view } = memory;
+  const { words } = memory;
   const start = mfn * PAGE_SIZE;
   for (let slot = 0; slot < 512; slot++) {
     if (type === PGT_l4_page_table && !pte.isGuestL4Slot(slot)) continue;
-    const maddr = start + slot * 8;
-    const low = view.getUint32(maddr, true);
+    const at = start / 4 + slot * 2;
+    const low = words[at]!;
     if (!(low & pte.FLAG_PRESENT)) continue;
-    const high = view.getUint32(maddr + 4, true);
+    const high = words[at + 1]!;
     const flips = takeEntry(memory, type, low, high, mfn, owner.id, owner.id);
     if (typeof flips === 'string') {
       dropEntries(memory, mfn, type, slot - 1);
       return flips;
     }
-    pte.storeAdjusted(view, maddr, type, low ^ flips, high);
+    pte.storeAdjusted(words, at, type, low ^ flips, high);
   }
   if (type === PGT_l4_page_table) fillHypervisorSlots(memory, mfn, owner);
   memory.written(start, PAGE_SIZE);

@@ -65,10 +65,10 @@ export function isSameButHarmless(oldLow: number, oldHigh: number, low: number, 
 }
 
 /**
- * Writes an entry as it stands in memory once accepted in a table of this level. User mappings are global, so they survive a
- * switch to the kernel's tables.
+ * Writes an entry, whose first word is at `at`, as it stands in memory once accepted in a table of this level. User mappings
+ * are global, so they survive a switch to the kernel's tables.
  */
-export function storeAdjusted(view: DataView, maddr: number, level: 1 | 2 | 3 | 4, low: number, high: number): void {
+export function storeAdjusted(words: Int32Array, at: number, level: 1 | 2 | 3 | 4, low: number, high: number): void {
   let flags = low;
   let upper = high;
   if (low & FLAG_PRESENT) {
@@ -79,8 +79,8 @@ export function storeAdjusted(view: DataView, maddr: number, level: 1 | 2 | 3 | 
       if (!(upper & HIGH_GUEST_KERNEL)) flags |= FLAG_GLOBAL;
     }
   }
-  view.setUint32(maddr, flags, true);
-  view.setUint32(maddr + 4, upper, true);
+  words[at] = flags;
+  words[at + 1] = upper;
 }
 
 /** Slots 256-271 of an L4 are ring -1's. */

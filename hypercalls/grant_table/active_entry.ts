@@ -28,11 +28,12 @@ const WRITES = 0xff * (HOST_WRITE | DEVICE_WRITE);
 /** A counter that has come to two to this is not trusted with one more. */
 const MAX_PINS_SHIFT = 7;
 
-/** One use of each kind that is among these GNTMAP_ flags. */
-function usesOf(flags: number): number {
+/** One use of each kind that is among these GNTMAP_ flags; what they say beyond that does not count. */
+const USES = Int32Array.from({ length: 8 }, (_, flags) => {
   const writes = (flags & GNTMAP_host_map ? HOST_WRITE : 0) | (flags & GNTMAP_device_map ? DEVICE_WRITE : 0);
   return flags & GNTMAP_readonly ? writes << READ_SHIFT : writes;
-}
+});
+const usesOf = (flags: number): number => USES[flags & (GNTMAP_host_map | GNTMAP_device_map | GNTMAP_readonly)]!;
 
 /** How often an entry is used, by kinds. */
 export interface Pins {

@@ -31,10 +31,11 @@ const START_MASK = 0x7fff;
 const DOMID_SHIFT = 8 * V1.domid;
 
 function setStatusBits(memory: MachineMemory, maddr: number, set: number, clear: number): void {
-  const old = memory.view.getUint16(maddr, true);
+  const { halfwords } = memory;
+  const old = halfwords[maddr >>> 1]!;
   const bits = (old | set) & ~clear;
   if (bits === old) return;
-  memory.view.setUint16(maddr, bits, true);
+  halfwords[maddr >>> 1] = bits;
   memory.written(maddr, 2);
 }
 
@@ -50,7 +51,7 @@ export function admit(
   typeMask: number,
   type = GTF_permit_access,
 ): boolean {
-  const word = memory.view.getInt32(active.entry, true);
+  const word = memory.words[active.entry >>> 2]!;
   if (!active.isPinned && ((word & typeMask) !== type || word >>> DOMID_SHIFT !== domid)) return false;
   if (!isReadonly && word & GTF_readonly) return false;
   setStatusBits(memory, active.status, isReadonly ? GTF_reading : GTF_reading | GTF_writing, 0);
@@ -64,8 +65,8 @@ export function unmark(memory: MachineMemory, active: ActiveEntry, isReadonly: b
 }
 
 /** GTF_: whether the entry is one of these, now. */
-export function isOfType({ view }: MachineMemory, { entry }: ActiveEntry, type: number): boolean {
-  return (view.getUint16(entry, true) & GTF_type_mask) === type;
+export function isOfType({ words }: MachineMemory, { entry }: ActiveEntry, type: number): boolean {
+  return (words[entry >>> 2]! & GTF_type_mask) === type;
 }
 
 /** The gfn that an entry names, which is no transitive one. */

@@ -32,6 +32,8 @@ export class GrantTable {
   readonly frames: number[] = [];
   /** Mfns of version 2's status words; none in version 1. */
   readonly statusFrames: number[] = [];
+  /** Entries that the frames have room for. */
+  entryCount = 0;
   readonly #active: (ActiveEntry | undefined)[] = [];
 
   get version(): 1 | 2 {
@@ -45,10 +47,6 @@ export class GrantTable {
 
   get #entryShift(): number {
     return this.version === 1 ? V1_SHIFT : V2_SHIFT;
-  }
-
-  get entryCount(): number {
-    return this.frames.length << (PAGE_SHIFT - this.#entryShift);
   }
 
   /** Maddr of an entry below entryCount. */
@@ -82,6 +80,7 @@ export class GrantTable {
 
   /** After a change of frames or layout. */
   #placeAll(): void {
+    this.entryCount = this.frames.length << (PAGE_SHIFT - this.#entryShift);
     for (const [ref, active] of this.#active.entries()) if (active !== undefined) this.#place(active, ref);
   }
 
@@ -178,10 +177,10 @@ function saveTable(table: GrantTable, domain: Domain): SavedTable {
 
 function loadTable({ version, maxVersion, frames, statusFrames, active }: SavedTable): GrantTable {
   const table = new GrantTable();
-  table.version = version;
-  table.maxVersion = maxVersion;
   table.frames.push(...frames);
   table.statusFrames.push(...statusFrames);
+  table.version = version;
+  table.maxVersion = maxVersion;
   for (const { ref, domid, page, pins } of active) {
     const entry = table.active(ref);
     entry.usePage(domid, page);

@@ -30,7 +30,7 @@ const putBackOwn = (): void => copyWords(registerWords, 0, own, 0, own.length);
 
 /** Copies a part of entry `index`, which is in the struct, to the guest. */
 const writePart = (call: Call, index: number, start: number, end: number): boolean =>
-  writeStruct(call.host, own[0]!, own[1]!, index * size, start, end);
+  writeStruct(call, own[0]!, own[1]!, index * size, start, end);
 
 /** The entry asks for what is left to do; false: it cannot be written. */
 function writeLeft(call: Call, index: number): boolean {

@@ -47,7 +47,7 @@ const sched = implement(sched_op, {
     const timeout = structWords[TIMEOUT] === 0 && structWords[TIMEOUT + 1] === 0 ? 0n : args.timeout;
     let number = 0;
     for (let i = 0; i < count; i++) {
-      if (!readStruct(host, portsLow, portsHigh, 4 * i, 4)) return 'EFAULT';
+      if (!readStruct(call, portsLow, portsHigh, 4 * i, 4)) return 'EFAULT';
       number = structView.getUint32(0, true);
       const port = portsOf.of(domain).get(number);
       if (port === undefined || !isUsable(port)) return 'EINVAL';

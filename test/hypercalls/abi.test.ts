@@ -48,7 +48,7 @@ t.test('what every row gets for free', (t) => {
   );
   const guest = new FakeHost();
   const pvh = new FakeHost();
-  (pvh.domain as { isPv: boolean }).isPv = false;
+  Object.assign(pvh.domain, { type: 'pvh', isPv: false });
   for (const row of implemented) {
     const argument = Object.values(row.params).findIndex((type) => isArgumentPointer(type));
     const cmd = Object.keys(row.params).indexOf('cmd');

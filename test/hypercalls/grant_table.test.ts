@@ -335,7 +335,7 @@ t.test('limits', async (t) => {
 t.test('a PVH guest has the operations that are no PV affair', async (t) => {
   const [mine, yours] = makeGuests(2) as [GrantGuest, GrantGuest];
   mine.enter();
-  (mine.domain as { isPv: boolean }).isPv = false;
+  Object.assign(mine.domain, { type: 'pvh', isPv: false });
   for (const cmd of [3, 4, 7, 9, 12, 13, 0x100c]) t.equal(mine.call(20, cmd, mine.vaddrOf(0x200), 1), -38, `operation ${cmd}`);
   for (const cmd of [0, 1, 5, 11]) t.equal(mine.call(20, cmd, mine.vaddrOf(0x200), 0), 0, `operation ${cmd}`);
   yours.grant(8, mine.id, yours.page(0).mfn);

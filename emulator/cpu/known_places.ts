@@ -1,0 +1,37 @@
+/**
+ * Where the TLB knows that a program in ring 3 may write, as one array of words with the RAM behind it: an access of the
+ * host on its behalf that needs no walk costs a comparison. As in generated code (tlb.ts) no store that goes there has to be
+ * told of, as a page with decoded code is never among them.
+ */
+import * as L from './layout.ts';
+import { EMPTY } from './tlb.ts';
+
+/** Of an entry: its words, and the first ones: the page's linear address, and how much must be added to one of them. */
+const ENTRY_WORDS = L.TLB_ENTRY_SIZE / 4;
+const FIRST = (L.TLB_USER + L.TLB_WRITE) / 4;
+/** Of an address in a word, moved where it is neither part of a page's address nor the mark of an empty entry. */
+const offsetInWord = (low: number): number => (low & 3) << 1;
+
+export class KnownPlaces {
+  /** What `find` gives is an index of these, and twice that one of the half words. */
+  readonly words: Int32Array;
+  readonly halfwords: Uint16Array;
+
+  constructor(buffer: ArrayBuffer) {
+    this.words = new Int32Array(buffer);
+    this.halfwords = new Uint16Array(buffer);
+  }
+
+  /** The word at a linear address in halves where `size` bytes follow in its page; -1: it is none, or the TLB does not know. */
+  find(low: number, high: number, size: number): number {
+    const { words } = this;
+    const entry = FIRST + ((low >>> 12) & (L.TLB_ENTRIES - 1)) * ENTRY_WORDS;
+    const pageOfLast = (low + size - 1) & -L.PAGE_SIZE;
+    if (words[entry] !== (pageOfLast | offsetInWord(low)) || words[entry + 1] !== high) return -1;
+    return (low + words[entry + 2]!) >>> 2;
+  }
+}
+
+/** Knows none. */
+export const NOWHERE = new KnownPlaces(new ArrayBuffer(L.TLB_END));
+NOWHERE.words.fill(EMPTY);
