@@ -137,9 +137,9 @@ export class CallRing {
 
 export const callRing = defineSlot<Vcpu, CallRing>(() => new CallRing(), { name: 'call_ring', isTransient: true });
 
-/** Result of a call that the guest will make again (see AGAIN). */
+/** Result of a call that the guest will make again (see AGAIN). Null, as V8 takes a constant that is undefined for one to come. */
+export const MADE_AGAIN = null;
 export type Outcome = number | bigint | typeof MADE_AGAIN;
-export const MADE_AGAIN = undefined;
 
 /** One for each vCPU: the handlers' view of the call that runs now. Valid until the handler returns. */
 export abstract class Call {

@@ -1,6 +1,6 @@
 /**
- * Number -> row -> decoded arguments -> handler -> RAX. The trap layer calls `dispatch` on a PV64 guest kernel's SYSCALL
- * (and on VMCALL of a PVH guest); which families there are is all.ts's business.
+ * Number -> row -> decoded arguments -> handler -> RAX. The trap layer has a `Caller` do a PV64 guest kernel's SYSCALL
+ * (or a PVH guest's VMCALL); which families there are is all.ts's business.
  */
 import { R8, R9, R10, RAX, RDI, RDX, RSI } from '../emulator/cpu/interface.ts';
 import type { Host } from '../emulator/host.ts';
@@ -12,6 +12,7 @@ import { implementations } from './all.ts';
 import { Call, type CallRecord, type CallRing, callRing, MADE_AGAIN, type Outcome, registerWords } from './call.ts';
 import type { Implementation } from './implement.ts';
 import type { Observer } from './observer.ts';
+import { type PvVcpu, pvVcpu } from './pv_cpu/state.ts';
 import { formatCall, nameOfCall } from './trace.ts';
 
 const MAX_ARGUMENTS = 6;
@@ -69,7 +70,9 @@ const forPv = implementations.map((one) => (one?.isForPv ? one : undefined));
 const forPvh = implementations.map((one) => (one?.isForPvh ? one : undefined));
 
 /** A vCPU's calls. */
-class Caller extends Call {
+export class Caller extends Call {
+  /** Of a PV domain's. */
+  readonly pv: PvVcpu | undefined;
   readonly ring: CallRing;
   private readonly watchers: Watchers;
   /** By their numbers, those that are for guests of its type. */
@@ -77,9 +80,34 @@ class Caller extends Call {
 
   constructor(host: Host, vcpu: Vcpu) {
     super(host, vcpu);
+    const { isPv } = vcpu.domain;
+    this.pv = isPv ? pvVcpu.of(vcpu) : undefined;
     this.ring = callRing.of(vcpu);
     this.watchers = watchersOf(host);
-    this.implementations = vcpu.domain.isPv ? forPv : forPvh;
+    this.implementations = isPv ? forPv : forPvh;
+  }
+
+  /** Performs the hypercall in the core's registers, which are its vCPU's. RAX is set; RIP, RCX and R11 are the trap layer's. */
+  call(): Outcome {
+    const { cpu } = this.host;
+    const words = cpu.gprWords;
+    const low = words[RAX * 2]!;
+    const nr = words[RAX * 2 + 1] === 0 && low >= 0 ? low : Number(cpu.gpr[RAX]!);
+    const implementation = this.implementations[nr];
+    const count = implementation === undefined ? MAX_ARGUMENTS : implementation.paramCount;
+    const record = this.ring.take();
+    record.begin(nr, words[2 * RDI]!, words[2 * RDI + 1]!, words[2 * RSI]!, words[2 * RSI + 1]!);
+    if (count > 2) addFromRegisters(words, record, count);
+    const outcome = this.run(record, implementation, count);
+    if (typeof outcome === 'number' && outcome === (outcome | 0)) {
+      words[RAX * 2] = outcome;
+      words[RAX * 2 + 1] = outcome >> 31;
+    } else if (outcome === MADE_AGAIN) {
+      giveBack(words, count);
+    } else {
+      cpu.gpr[RAX] = BigInt(outcome);
+    }
+    return outcome;
   }
 
   /** Does the call whose `count` arguments `record` and the registers have. */
@@ -135,7 +163,11 @@ const callers = defineSlot<Vcpu, { caller: Caller | undefined }>(() => ({ caller
 /** Who called last. */
 let last: Caller | undefined;
 
-function callerOf(host: Host, vcpu: Vcpu): Caller {
+export function callerOf(host: Host, vcpu: Vcpu): Caller {
+  return last !== undefined && last.vcpu === vcpu ? last : findCaller(host, vcpu);
+}
+
+function findCaller(host: Host, vcpu: Vcpu): Caller {
   const slot = callers.of(vcpu);
   slot.caller ??= new Caller(host, vcpu);
   last = slot.caller;
@@ -145,27 +177,7 @@ function callerOf(host: Host, vcpu: Vcpu): Caller {
 /** Whether the call is over, or the guest shall make it again: then leave RIP at the SYSCALL (the registers say what is left). */
 export type Dispatched = 'done' | 'again';
 
-/** Performs the hypercall in `vcpu`'s registers, which are on the core. RAX is set; RIP, RCX and R11 are the trap layer's. */
+/** Performs the hypercall in `vcpu`'s registers, which are on the core. */
 export function dispatch(host: Host, vcpu: Vcpu): Dispatched {
-  const caller = last !== undefined && last.vcpu === vcpu ? last : callerOf(host, vcpu);
-  const words = host.cpu.gprWords;
-  const low = words[RAX * 2]!;
-  const nr = words[RAX * 2 + 1] === 0 && low >= 0 ? low : Number(host.cpu.gpr[RAX]!);
-  const implementation = caller.implementations[nr];
-  const count = implementation === undefined ? MAX_ARGUMENTS : implementation.paramCount;
-  const record = caller.ring.take();
-  record.begin(nr, words[2 * RDI]!, words[2 * RDI + 1]!, words[2 * RSI]!, words[2 * RSI + 1]!);
-  if (count > 2) addFromRegisters(words, record, count);
-  const outcome = caller.run(record, implementation, count);
-  if (outcome === MADE_AGAIN) {
-    giveBack(words, count);
-    return 'again';
-  }
-  if (typeof outcome === 'number' && outcome === (outcome | 0)) {
-    words[RAX * 2] = outcome;
-    words[RAX * 2 + 1] = outcome >> 31;
-  } else {
-    host.cpu.gpr[RAX] = BigInt(outcome);
-  }
-  return 'done';
+  return callerOf(host, vcpu).call() === MADE_AGAIN ? 'again' : 'done';
 }

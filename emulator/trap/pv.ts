@@ -2,7 +2,8 @@
  * What each Exit means for a PV64 guest, which runs at CPL 3 with everything intercepted: system calls are hypercalls or
  * go to its own kernel, exceptions are fixed up, emulated or bounced (xen:arch/x86/traps.c, pv/traps.c).
  */
-import { dispatch } from '../../hypercalls/dispatch.ts';
+import { MADE_AGAIN } from '../../hypercalls/call.ts';
+import { type Caller, callerOf } from '../../hypercalls/dispatch.ts';
 import { copyFromGuest } from '../../hypercalls/guest_memory.ts';
 import { FLAT_KERNEL_SS, FLAT_RING3_CS32, FLAT_RING3_CS64, flatSegment } from '../../hypercalls/pv_cpu/selectors.ts';
 import { type PvVcpu, pvVcpu, TI_DPL_MASK } from '../../hypercalls/pv_cpu/state.ts';
@@ -41,7 +42,7 @@ export function handlePvExit(host: TrapHost, vcpu: Vcpu, exit: Exit): void {
       if (exit.opcode === 'syscall') {
         host.cpu.advance(exit.length);
         host.cpu.saveReturn();
-        handleSyscall(host, vcpu, pvVcpu.of(vcpu), exit.length);
+        handleSyscall(host, callerOf(host, vcpu), exit.length);
       } else {
         raiseFault(host, vcpu, VECTOR_UD);
       }
@@ -72,32 +73,33 @@ function raiseFault(host: TrapHost, vcpu: Vcpu, vector: number, errorCode?: numb
 
 /**
  * A SYSCALL within a run of the core, without a way through the loop (CpuHost.syscall): the guest goes on at once unless
- * the call gave the loop something to do.
+ * the call gave the loop something to do. On this way booleans are compared: V8 knows no type of a field, and takes 13
+ * instructions to find that what is in it is true.
  */
 export function performSyscall(host: RunHost, length: number): void {
-  const vcpu = host.current;
-  const pv = pvVcpu.of(vcpu);
-  handleSyscall(host, vcpu, pv, length);
+  const caller = callerOf(host, host.current);
+  handleSyscall(host, caller, length);
   // What stops a vCPU ends the turn, too.
-  if (--host.exitsLeft <= 0 || !host.isTurnValid || !returnPlainly(host, vcpu, pv)) finishSyscall(host, vcpu, pv);
+  if (--host.exitsLeft <= 0 || !host.isTurnValid || !returnPlainly(host, caller.vcpu, caller.pv!)) finishSyscall(host, caller);
 }
 
-function finishSyscall(host: RunHost, vcpu: Vcpu, pv: PvVcpu): void {
+function finishSyscall(host: RunHost, { vcpu, pv }: Caller): void {
   if (host.isTurnValid) returnToGuest(host, vcpu, pv);
   if (host.exitsLeft <= 0) host.cpu.requestStop();
   else if (!host.isTurnValid) host.turnWithinRun();
 }
 
 /** RIP is behind the SYSCALL, RCX and R11 say how to return. */
-function handleSyscall(host: TrapHost, vcpu: Vcpu, pv: PvVcpu, length: number): void {
+function handleSyscall(host: TrapHost, caller: Caller, length: number): void {
   const { cpu } = host;
+  const pv = caller.pv!;
   pv.returnsBySysret = true;
   pv.hasReturnSaved = true;
   const is64 = cpu.codeSize === 64;
   if (!is64 || cpu.cs !== FLAT_RING3_CS64 || cpu.ss !== FLAT_KERNEL_SS) setFlatSegments(cpu, is64);
   // From 32-bit code it is no hypercall in either mode.
-  if (!pv.inKernelMode || !is64) bounceSyscall(host, vcpu, pv, !is64);
-  else if (dispatch(host, vcpu) === 'again') makeAgain(cpu, pv, length);
+  if (pv.inKernelMode !== true || !is64) bounceSyscall(host, caller.vcpu, pv, !is64);
+  else if (caller.call() === MADE_AGAIN) makeAgain(cpu, pv, length);
 }
 
 function setFlatSegments(cpu: Cpu, is64: boolean): void {

@@ -59,8 +59,8 @@ function performThere(host: TrapHost, vcpu: Vcpu, { returnSelectors }: PvVcpu, {
  * False: nothing is done.
  */
 export function returnPlainly(host: TrapHost, vcpu: Vcpu, pv: PvVcpu): boolean {
-  const isPlain = pv.returnsBySysret && pv.hasReturnSaved && pv.returnSelectors === undefined && !pv.nmiPending;
-  if (!isPlain || isUpcallDue(host, vcpu) || !host.cpu.hasCanonicalRip) return false;
+  if (pv.returnsBySysret !== true || pv.hasReturnSaved !== true || pv.nmiPending !== false) return false;
+  if (pv.returnSelectors !== undefined || isUpcallDue(host, vcpu) || !host.cpu.hasCanonicalRip) return false;
   pv.returnsBySysret = false;
   return true;
 }

@@ -7,7 +7,7 @@ import { errno } from '../abi/errno.ts';
 import { event_channel_op } from '../abi/event_channel.ts';
 import { physdev_op } from '../abi/physdev.ts';
 import { event_channel_op_compat, physdev_op_compat } from '../abi/xen_calls.ts';
-import type { Call } from '../call.ts';
+import { type Call, MADE_AGAIN } from '../call.ts';
 import { copyFromGuest } from '../guest_memory.ts';
 import { implement } from '../implement.ts';
 
@@ -27,7 +27,7 @@ function perform(call: Call, nr: number, cmd: number, pointer: bigint): number |
   args[0] = BigInt(cmd);
   args[1] = BigInt.asUintN(64, pointer);
   const outcome = call.perform(nr, argView, 0);
-  if (outcome === undefined) throw new Error(`bug: hypercall ${nr} of an old guest wants to be continued`);
+  if (outcome === MADE_AGAIN) throw new Error(`bug: hypercall ${nr} of an old guest wants to be continued`);
   return outcome;
 }
 
