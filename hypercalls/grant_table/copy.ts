@@ -5,34 +5,43 @@
 import type { Domain } from '../../emulator/domain.ts';
 import { type MachineMemory, PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
 import { PGT_writable_page } from '../../emulator/memory/page_type.ts';
-import { getPageType, putPageAndType } from '../../emulator/memory/page_types.ts';
+import { getPageType, putPageType } from '../../emulator/memory/page_types.ts';
 import { GNTCOPY_dest_gref, GNTCOPY_source_gref, GNTST, gnttab_copy, gnttab_copy_ptr } from '../abi/grant_table.ts';
 import { DOMID_SELF } from '../abi/xen.ts';
-import { type Call, structView } from '../call.ts';
-import { acquireGrant, releaseGrant } from './acquire.ts';
+import { type Call, structHalfwords, structWords } from '../call.ts';
+import { acquireGrant, type CopyFlags, releaseGrant, TO_READ, TO_WRITE } from './acquire.ts';
 import type { ActiveEntry } from './active_entry.ts';
 import { takeFrame } from './entry_access.ts';
 
-const { source: SOURCE, dest: DEST, len: LEN, flags: FLAGS } = gnttab_copy.offset;
-const { u: U, domid: DOMID, offset: OFFSET } = gnttab_copy_ptr.offset;
+/** Where a source or destination is in the struct, in words and half words. */
+const placesFrom = (at: number) => ({
+  name: (at + gnttab_copy_ptr.offset.u) >> 2,
+  domid: (at + gnttab_copy_ptr.offset.domid) >> 1,
+  offset: (at + gnttab_copy_ptr.offset.offset) >> 1,
+});
+const SOURCE = placesFrom(gnttab_copy.offset.source);
+const DEST = placesFrom(gnttab_copy.offset.dest);
+const LEN = gnttab_copy.offset.len >> 1;
+const FLAGS = gnttab_copy.offset.flags >> 1;
+
 /** A source or destination of the running batch. */
 class Buffer {
-  readonly isReadonly: boolean;
+  readonly flags: CopyFlags;
   domain: Domain | undefined;
   /** As the guest wrote it. */
   domid = -1;
-  /** The claimed page; -1: none. */
+  /** The claimed page, of which `[start, end)` may be used; -1: none. */
   mfn = -1;
   start = 0;
-  length = 0;
+  end = 0;
   /** Through which it is granted, if it is. */
   active: ActiveEntry | undefined;
-  isGrant = false;
-  /** A grant reference (32 bits) or a frame. */
+  /** A grant reference, or a frame if this is 0. */
+  isGrant = 0;
   name = 0;
 
-  constructor(isReadonly: boolean) {
-    this.isReadonly = isReadonly;
+  constructor(flags: CopyFlags) {
+    this.flags = flags;
   }
 
   /** Who is meant; or a status. */
@@ -44,57 +53,62 @@ class Buffer {
     return GNTST.okay;
   }
 
-  /** Has the page `name` of its domain; or says a status. */
-  claim(call: Call, name: number, isGrant: boolean): number {
+  /** Has the page that is named at `at` of the struct; or says a status. */
+  claim(call: Call, at: number, isGrant: number): number {
+    const name = isGrant !== 0 ? structWords[at]! : frameAt(at);
     if (this.mfn >= 0 && this.isGrant === isGrant && this.name === name) return GNTST.okay;
     this.release(call);
-    if (this.domid !== DOMID_SELF && !isGrant) return GNTST.permission_denied;
     const { memory } = call.host;
-    const domain = this.domain!;
-    if (isGrant) {
-      const active = acquireGrant(call.host, domain, name, call.domain.id, this.isReadonly);
+    if (isGrant !== 0) {
+      const active = acquireGrant(call.host, this.domain!, name, call.domain.id, this.flags);
       if (typeof active === 'number') return active;
       this.active = active;
       this.mfn = active.mfn;
       this.start = active.start;
-      this.length = active.length;
+      this.end = active.start + active.length;
     } else {
-      this.mfn = takeFrame(memory, domain, name);
+      if (this.domid !== DOMID_SELF) return GNTST.permission_denied;
+      this.mfn = takeFrame(memory, this.domain!, name);
       this.start = 0;
-      this.length = PAGE_SIZE;
+      this.end = PAGE_SIZE;
       if (this.mfn < 0) return GNTST.bad_page;
     }
     this.isGrant = isGrant;
     this.name = name;
-    if (this.isReadonly || getPageType(memory, this.mfn, PGT_writable_page) === undefined) return GNTST.okay;
+    return this.flags === TO_READ || getPageType(memory, this.mfn, PGT_writable_page) === undefined ? GNTST.okay : this.#refuse(call);
+  }
+
+  /** The page is none to be written. */
+  #refuse(call: Call): number {
     this.#releasePin(call);
-    memory.putPage(this.mfn);
+    call.host.memory.putPage(this.mfn);
     this.mfn = -1;
     return GNTST.general_error;
   }
 
   contains(offset: number, size: number): boolean {
-    return offset >= this.start && offset + size <= this.start + this.length;
+    return offset >= this.start && offset + size <= this.end;
   }
 
   release(call: Call): void {
     if (this.mfn < 0) return;
+    const { memory } = call.host;
     this.#releasePin(call);
-    if (this.isReadonly) call.host.memory.putPage(this.mfn);
-    else putPageAndType(call.host.memory, this.mfn);
+    if (this.flags === TO_WRITE) putPageType(memory, this.mfn);
+    memory.putPage(this.mfn);
     this.mfn = -1;
   }
 
   #releasePin(call: Call): void {
     if (this.active === undefined) return;
-    releaseGrant(call.host, this.active, this.isReadonly);
+    releaseGrant(call.host, this.active, this.flags);
     this.active = undefined;
   }
 }
 
 /** Nothing in here calls back, and a batch leaves nothing behind (`endCopies`): all share these. */
-const source = new Buffer(true);
-const dest = new Buffer(false);
+const source = new Buffer(TO_READ);
+const dest = new Buffer(TO_WRITE);
 
 /** One element of a batch, in the struct; the status, or RESTART. */
 export function copy(call: Call): number {
@@ -115,16 +129,11 @@ function releasePages(call: Call): void {
   dest.release(call);
 }
 
-const half = (offset: number): number => structView.getUint16(offset, true);
-
-function nameAt(offset: number, isGrant: boolean): number {
-  const low = structView.getUint32(offset, true);
-  return isGrant ? low : structView.getUint32(offset + 4, true) * 2 ** 32 + low;
-}
+const frameAt = (at: number): number => (structWords[at + 1]! >>> 0) * 2 ** 32 + (structWords[at]! >>> 0);
 
 function copyOne(call: Call): number {
-  const sourceDomid = half(SOURCE + DOMID);
-  const destDomid = half(DEST + DOMID);
+  const sourceDomid = structHalfwords[SOURCE.domid]!;
+  const destDomid = structHalfwords[DEST.domid]!;
   if (source.domain === undefined || dest.domain === undefined || source.domid !== sourceDomid || dest.domid !== destDomid) {
     releasePages(call);
     source.domain = undefined;
@@ -135,14 +144,12 @@ function copyOne(call: Call): number {
       return status;
     }
   }
-  const flags = half(FLAGS);
-  const fromGrant = (flags & GNTCOPY_source_gref) !== 0;
-  const toGrant = (flags & GNTCOPY_dest_gref) !== 0;
-  const status = source.claim(call, nameAt(SOURCE + U, fromGrant), fromGrant) || dest.claim(call, nameAt(DEST + U, toGrant), toGrant);
+  const flags = structHalfwords[FLAGS]!;
+  const status = source.claim(call, SOURCE.name, flags & GNTCOPY_source_gref) || dest.claim(call, DEST.name, flags & GNTCOPY_dest_gref);
   if (status !== GNTST.okay) return status;
-  const start = half(SOURCE + OFFSET);
-  const target = half(DEST + OFFSET);
-  const size = half(LEN);
+  const start = structHalfwords[SOURCE.offset]!;
+  const target = structHalfwords[DEST.offset]!;
+  const size = structHalfwords[LEN]!;
   if (start + size > PAGE_SIZE || target + size > PAGE_SIZE) return GNTST.bad_copy_arg;
   if (!source.contains(start, size) || !dest.contains(target, size)) return GNTST.general_error;
   const { memory } = call.host;

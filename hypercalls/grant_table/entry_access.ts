@@ -7,6 +7,7 @@ import type { Domain } from '../../emulator/domain.ts';
 import type { MachineMemory } from '../../emulator/memory/machine_memory.ts';
 import { frameOf } from '../../emulator/memory/p2m.ts';
 import {
+  GNTMAP_readonly,
   GTF_permit_access,
   GTF_reading,
   GTF_readonly,
@@ -40,27 +41,28 @@ function setStatusBits(memory: MachineMemory, maddr: number, set: number, clear:
 }
 
 /**
- * Whether the domain may read or write what the entry grants, if its type is `type`, of the bits in `typeMask`; then it is
- * marked as read or written. One in use has been checked: only its being read-only counts.
+ * Whether the domain may read or write what the entry grants, as GNTMAP_ `flags` say, if its type is `type`, of the bits in
+ * `typeMask`; then it is marked as read or written. One in use has been checked: only its being read-only counts.
  */
 export function admit(
   memory: MachineMemory,
   active: ActiveEntry,
   domid: number,
-  isReadonly: boolean,
+  flags: number,
   typeMask: number,
   type = GTF_permit_access,
 ): boolean {
   const word = memory.words[active.entry >>> 2]!;
   if (!active.isPinned && ((word & typeMask) !== type || word >>> DOMID_SHIFT !== domid)) return false;
+  const isReadonly = (flags & GNTMAP_readonly) !== 0;
   if (!isReadonly && word & GTF_readonly) return false;
   setStatusBits(memory, active.status, isReadonly ? GTF_reading : GTF_reading | GTF_writing, 0);
   return true;
 }
 
 /** Takes back the marks that nobody needs any more, after a use of this kind has ended or failed. */
-export function unmark(memory: MachineMemory, active: ActiveEntry, isReadonly: boolean): void {
-  const clear = (isReadonly || active.isWritePinned ? 0 : GTF_writing) | (active.isPinned ? 0 : GTF_reading);
+export function unmark(memory: MachineMemory, active: ActiveEntry, flags: number): void {
+  const clear = (flags & GNTMAP_readonly || active.isWritePinned ? 0 : GTF_writing) | (active.isPinned ? 0 : GTF_reading);
   if (clear !== 0 && active.status >= 0) setStatusBits(memory, active.status, 0, clear);
 }
 
@@ -70,14 +72,17 @@ export function isOfType({ words }: MachineMemory, { entry }: ActiveEntry, type:
 }
 
 /** The gfn that an entry names, which is no transitive one. */
-export function namedFrame({ view }: MachineMemory, { version }: GrantTable, { entry }: ActiveEntry): number {
-  return version === 1 ? view.getUint32(entry + V1.frame, true) : readFrame(view, entry + FULL.frame);
+export function namedFrame({ words }: MachineMemory, { version }: GrantTable, { entry }: ActiveEntry): number {
+  return version === 1 ? words[(entry + V1.frame) >>> 2]! >>> 0 : readFrame(words, (entry + FULL.frame) >>> 2);
 }
 
-/** The part of the page that it grants, in version 2; undefined: all of it. */
-export function namedPart({ view }: MachineMemory, { entry }: ActiveEntry): { start: number; length: number } | undefined {
-  if (!(view.getUint16(entry + FULL.flags, true) & GTF_sub_page)) return undefined;
-  return { start: view.getUint16(entry + SUB.page_off, true) & START_MASK, length: view.getUint16(entry + SUB.length, true) };
+/** Where an entry of version 2 grants a part of the page only, that is what its user has. */
+export function useNamedPart({ view }: MachineMemory, active: ActiveEntry): void {
+  const { entry } = active;
+  if (!(view.getUint16(entry + FULL.flags, true) & GTF_sub_page)) return;
+  active.start = view.getUint16(entry + SUB.page_off, true) & START_MASK;
+  active.length = view.getUint16(entry + SUB.length, true);
+  active.isSubPage = true;
 }
 
 export function namedGrant({ view }: MachineMemory, { entry }: ActiveEntry): { domid: number; ref: number } {
@@ -85,13 +90,21 @@ export function namedGrant({ view }: MachineMemory, { entry }: ActiveEntry): { d
 }
 
 /** A u64 of which only what can be a frame counts. */
-function readFrame(view: DataView, maddr: number): number {
-  return view.getUint32(maddr, true) + view.getUint32(maddr + 4, true) * 2 ** 32;
+function readFrame(words: Int32Array, at: number): number {
+  return (words[at]! >>> 0) + (words[at + 1]! >>> 0) * 2 ** 32;
 }
 
 /** The frame of the domain's own that it means by the gfn, with one more reference; -1: it has none such. */
 export function takeFrame(memory: MachineMemory, domain: Domain, gfn: number): number {
   const mfn = domain.type === 'pvh' ? frameOf(memory, domain, gfn) : gfn;
+  return memory.getPage(mfn, domain.id) ? mfn : -1;
+}
+
+/** The same of the one that an entry of its table names. */
+export function takeNamedFrame(memory: MachineMemory, domain: Domain, table: GrantTable, active: ActiveEntry): number {
+  if (table.version !== 1 || domain.type === 'pvh') return takeFrame(memory, domain, namedFrame(memory, table, active));
+  // With its sign, as a frame below 2 ** 31 is the same and others are none.
+  const mfn = memory.words[(active.entry + V1.frame) >>> 2]!;
   return memory.getPage(mfn, domain.id) ? mfn : -1;
 }
 

@@ -18,7 +18,7 @@ import {
   GTF_type_mask,
 } from '../abi/grant_table.ts';
 import type { Call } from '../call.ts';
-import { admit, namedFrame, takeFrame, unmark } from './entry_access.ts';
+import { admit, takeNamedFrame, unmark } from './entry_access.ts';
 import { maptrack } from './maptrack.ts';
 import { grantTable } from './table.ts';
 
@@ -63,17 +63,17 @@ function pinAndMap(call: Mapper, granter: Domain, ref: number, flags: number, lo
   const { memory } = host;
   const isReadonly = (flags & GNTMAP_readonly) !== 0;
   const table = grantTable(host, granter);
-  if (ref >= table.entryCount) return GNTST.bad_gntref;
+  if (!table.has(ref)) return GNTST.bad_gntref;
   const active = table.active(ref);
   if (active.isPinned && (active.domid !== domain.id || active.isSubPage || !active.hasRoomFor(flags))) return GNTST.general_error;
 
   let isHeld = false;
   if (!active.isPinned || (!isReadonly && !active.isWritePinned)) {
-    if (!admit(memory, active, domain.id, isReadonly, GTF_type_mask | GTF_sub_page)) return GNTST.general_error;
+    if (!admit(memory, active, domain.id, flags, GTF_type_mask | GTF_sub_page)) return GNTST.general_error;
     if (!active.isPinned) {
-      const mfn = takeFrame(memory, granter, namedFrame(memory, table, active));
+      const mfn = takeNamedFrame(memory, granter, table, active);
       if (mfn < 0) {
-        unmark(memory, active, isReadonly);
+        unmark(memory, active, flags);
         return GNTST.bad_page;
       }
       active.use(domain.id, mfn);
@@ -84,7 +84,7 @@ function pinAndMap(call: Mapper, granter: Domain, ref: number, flags: number, lo
   mapped.mfn = active.mfn;
   if (mapPinned(call, granter, active.mfn, flags, low, high, isHeld)) return GNTST.okay;
   active.unpin(flags);
-  unmark(memory, active, isReadonly);
+  unmark(memory, active, flags);
   return GNTST.general_error;
 }
 

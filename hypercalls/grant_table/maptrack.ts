@@ -59,8 +59,9 @@ export class Maptrack {
 
   /** undefined: the handle stands for nothing. */
   get(handle: number): Mapping | undefined {
-    const entry = this.#entries[handle];
-    return entry !== undefined && entry.flags !== 0 ? entry : undefined;
+    if (handle < 0 || handle >= this.#entries.length) return undefined;
+    const entry = this.#entries[handle]!;
+    return entry.flags !== 0 ? entry : undefined;
   }
 
   /** What the handle stands for from now on: something with `flags`. */

@@ -16,7 +16,7 @@ import {
 } from '../abi/grant_table.ts';
 import { AGAIN } from '../abi/hypercall.ts';
 import { DOMID_SELF } from '../abi/xen.ts';
-import { type Call, registerWords, structView } from '../call.ts';
+import { type Call, registerWords, structHalfwords, structWords } from '../call.ts';
 import { isGuestArray, readU32, writeU32, writeU64 } from '../guest_memory.ts';
 import { implement, WRITTEN } from '../implement.ts';
 import { RESTART } from './acquire.ts';
@@ -73,9 +73,15 @@ const MAP = gnttab_map_grant_ref.offset;
 const UNMAP = gnttab_unmap_grant_ref.offset;
 const REPLACE = gnttab_unmap_and_replace.offset;
 
-/** A word of the struct; unsigned, if it names something. */
-const word = (offset: number): number => structView.getInt32(offset, true);
-const nameAt = (offset: number): number => structView.getUint32(offset, true);
+/** A word of the struct, with its sign; a reference or handle that is negative is none. */
+const word = (offset: number): number => structWords[offset >> 2]!;
+const setWord = (offset: number, value: number): void => {
+  structWords[offset >> 2] = value;
+};
+const setStatus = (offset: number, status: number): typeof WRITTEN => {
+  structHalfwords[offset >> 1] = status;
+  return WRITTEN;
+};
 
 /** What took a grant's place was taken from elsewhere. */
 function flushAll(call: Call): void {
@@ -91,36 +97,25 @@ const grantTableOp = implement(
   {
     map_grant_ref: {
       each(call) {
-        const status = mapGrantRef(
-          call,
-          structView.getUint16(MAP.dom, true),
-          nameAt(MAP.ref),
-          word(MAP.flags),
-          word(MAP.host_addr),
-          word(MAP.host_addr + 4),
-        );
-        structView.setInt16(MAP.status, status, true);
-        if (status !== GNTST.okay) return WRITTEN;
+        const dom = structHalfwords[MAP.dom >> 1]!;
+        const status = mapGrantRef(call, dom, word(MAP.ref), word(MAP.flags), word(MAP.host_addr), word(MAP.host_addr + 4));
+        if (status !== GNTST.okay) return setStatus(MAP.status, status);
         const { handle, mfn } = mapped;
-        structView.setUint32(MAP.handle, handle, true);
-        structView.setUint32(MAP.dev_bus_addr, (mfn << PAGE_SHIFT) >>> 0, true);
-        structView.setUint32(MAP.dev_bus_addr + 4, mfn >>> (32 - PAGE_SHIFT), true);
-        return WRITTEN;
+        setWord(MAP.handle, handle);
+        setWord(MAP.dev_bus_addr, mfn << PAGE_SHIFT);
+        setWord(MAP.dev_bus_addr + 4, mfn >>> (32 - PAGE_SHIFT));
+        return setStatus(MAP.status, status);
       },
     },
 
     unmap_grant_ref: {
       each(call) {
-        const status = unmap(
-          call,
-          nameAt(UNMAP.handle),
-          word(UNMAP.host_addr),
-          word(UNMAP.host_addr + 4),
-          word(UNMAP.dev_bus_addr),
-          word(UNMAP.dev_bus_addr + 4),
+        const { host_addr, dev_bus_addr } = UNMAP;
+        const handle = word(UNMAP.handle);
+        return setStatus(
+          UNMAP.status,
+          unmap(call, handle, word(host_addr), word(host_addr + 4), word(dev_bus_addr), word(dev_bus_addr + 4), 0, 0),
         );
-        structView.setInt16(UNMAP.status, status, true);
-        return WRITTEN;
       },
       end: flushUnmapped,
     },
@@ -146,9 +141,7 @@ const grantTableOp = implement(
     copy: {
       each(call) {
         const status = copy(call);
-        if (status === RESTART) return AGAIN;
-        structView.setInt16(gnttab_copy.offset.status, status, true);
-        return WRITTEN;
+        return status === RESTART ? AGAIN : setStatus(gnttab_copy.offset.status, status);
       },
       end: endCopies,
     },

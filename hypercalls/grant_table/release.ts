@@ -15,10 +15,9 @@ export function releaseGrants(host: Host, domain: Domain): void {
   const mappings = maptrack.of(domain);
   for (const [handle, { granter, ref, flags }] of mappings) {
     const active = grantTable(host, granter).active(ref);
-    const isReadonly = (flags & GNTMAP_readonly) !== 0;
-    if (flags & GNTMAP_device_map) letGo(host.memory, domain, active.mfn, !isReadonly);
+    if (flags & GNTMAP_device_map) letGo(host.memory, domain, active.mfn, !(flags & GNTMAP_readonly));
     active.unpin(flags);
-    unmark(host.memory, active, isReadonly);
+    unmark(host.memory, active, flags);
     mappings.put(handle);
   }
   grantTable(host, domain).forgetFrames();

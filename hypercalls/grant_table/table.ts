@@ -49,7 +49,12 @@ export class GrantTable {
     return this.version === 1 ? V1_SHIFT : V2_SHIFT;
   }
 
-  /** Maddr of an entry below entryCount. */
+  /** Whether there is such an entry; one that is negative has come from words with a sign. */
+  has(ref: number): boolean {
+    return ref >= 0 && ref < this.entryCount;
+  }
+
+  /** Maddr of an entry that there is. */
   entry(ref: number): number {
     const offset = ref << this.#entryShift;
     return this.frames[offset >>> PAGE_SHIFT]! * PAGE_SIZE + (offset & (PAGE_SIZE - 1));
@@ -74,8 +79,8 @@ export class GrantTable {
   }
 
   #place(active: ActiveEntry, ref: number): void {
-    active.entry = ref < this.entryCount ? this.entry(ref) : -1;
-    active.status = ref < this.entryCount ? this.status(ref) : -1;
+    active.entry = this.has(ref) ? this.entry(ref) : -1;
+    active.status = this.has(ref) ? this.status(ref) : -1;
   }
 
   /** After a change of frames or layout. */

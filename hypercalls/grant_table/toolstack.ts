@@ -17,7 +17,7 @@ import {
   GTF_type_mask,
   grant_entry_v1,
 } from '../abi/grant_table.ts';
-import { acquireGrant, RESTART, releaseGrant } from './acquire.ts';
+import { acquireGrant, type CopyFlags, RESTART, releaseGrant, TO_READ, TO_WRITE } from './acquire.ts';
 import { admit } from './entry_access.ts';
 import { type Mapper, mapGrantRef, mapped } from './map.ts';
 import { type Mapping, maptrack } from './maptrack.ts';
@@ -32,7 +32,8 @@ export function seedGrant(host: Host, domain: Domain, ref: number, mapper: Domai
   const maddr = table.entry(ref);
   grant_entry_v1.write(memory.view, maddr, { flags: GTF_permit_access, domid: mapper.id, frame: mfn });
   memory.written(maddr, grant_entry_v1.size);
-  const isMapped = admit(memory, active, mapper.id, false, GTF_type_mask | GTF_sub_page) && holdOwnFrame(memory, domain, mfn) === undefined;
+  const isMapped =
+    admit(memory, active, mapper.id, GNTMAP_host_map, GTF_type_mask | GTF_sub_page) && holdOwnFrame(memory, domain, mfn) === undefined;
   if (!isMapped) throw new Error(`bug: frame 0x${mfn.toString(16)} cannot be granted to domain ${mapper.id}`);
   active.use(mapper.id, mfn);
   active.pin(GNTMAP_host_map);
@@ -63,7 +64,7 @@ function hostMapping(mapper: Mapper, handle: number, mfn: number): HostMapping {
   return {
     maddr,
     unmap() {
-      if (unmap(mapper, handle, 0, 0, maddr >>> 0, Math.floor(maddr / 2 ** 32)) !== GNTST.okay)
+      if (unmap(mapper, handle, 0, 0, maddr | 0, Math.floor(maddr / 2 ** 32), 0, 0) !== GNTST.okay)
         throw new Error('bug: the host lost a mapping');
     },
   };
@@ -71,7 +72,7 @@ function hostMapping(mapper: Mapper, handle: number, mfn: number): HostMapping {
 
 /** Bytes out of what a guest grants to domain 0, as GNTTABOP_copy does it; the status. */
 export function copyFromGrant(host: Host, granter: Domain, ref: number, offset: number, into: Uint8Array): number {
-  return withGranted(host, granter, ref, true, offset, into.length, (maddr) => {
+  return withGranted(host, granter, ref, TO_READ, offset, into.length, (maddr) => {
     into.set(host.memory.bytes.subarray(maddr, maddr + into.length));
     return GNTST.okay;
   });
@@ -80,7 +81,7 @@ export function copyFromGrant(host: Host, granter: Domain, ref: number, offset: 
 /** Bytes into what a guest grants to domain 0; the status. */
 export function copyToGrant(host: Host, granter: Domain, ref: number, offset: number, from: Uint8Array): number {
   const { memory } = host;
-  return withGranted(host, granter, ref, false, offset, from.length, (maddr) => {
+  return withGranted(host, granter, ref, TO_WRITE, offset, from.length, (maddr) => {
     const mfn = Math.floor(maddr / PAGE_SIZE);
     if (getPageType(memory, mfn, PGT_writable_page) !== undefined) return GNTST.general_error;
     memory.bytes.set(from, maddr);
@@ -94,17 +95,17 @@ function withGranted(
   host: Host,
   granter: Domain,
   ref: number,
-  isReadonly: boolean,
+  flags: CopyFlags,
   offset: number,
   size: number,
   act: (maddr: number) => number,
 ): number {
   if (offset + size > PAGE_SIZE) return GNTST.bad_copy_arg;
-  const page = acquireGrant(host, granter, ref, 0, isReadonly);
+  const page = acquireGrant(host, granter, ref, 0, flags);
   if (typeof page === 'number') return page === RESTART ? GNTST.eagain : page;
   const { mfn, start, length } = page;
   const status = offset >= start && offset + size <= start + length ? act(mfn * PAGE_SIZE + offset) : GNTST.general_error;
-  releaseGrant(host, page, isReadonly);
+  releaseGrant(host, page, flags);
   host.memory.putPage(mfn);
   return status;
 }

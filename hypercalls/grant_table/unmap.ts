@@ -35,8 +35,8 @@ export function unmap(
   high: number,
   busLow: number,
   busHigh: number,
-  newLow = 0,
-  newHigh = 0,
+  newLow: number,
+  newHigh: number,
 ): number {
   const { host, domain, vcpu } = call;
   const { memory } = host;
@@ -77,7 +77,7 @@ export function unmap(
   if (done === 0) return GNTST.okay;
 
   active.unpin(done | (flags & GNTMAP_readonly));
-  unmark(memory, active, isReadonly);
+  unmark(memory, active, flags);
   mappings.remove(handle, done);
   return GNTST.okay;
 }
