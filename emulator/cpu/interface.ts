@@ -139,6 +139,8 @@ export interface Cpu {
   getSelector(name: SegmentName): number;
   readonly cs: number;
   readonly ss: number;
+  /** One of DS, ES, FS and GS has a selector that is not null. */
+  readonly hasDataSegments: boolean;
   /** Bits of the code that runs. */
   readonly codeSize: 16 | 32 | 64;
   /** A segment register with its hidden part, as a copy. */

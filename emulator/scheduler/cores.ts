@@ -33,9 +33,9 @@ export class Core<T> {
     this.id = id;
   }
 
-  /** When it can go on; Infinity: it idles until somebody wakes. */
-  get readyAt(): number {
-    return this.running === undefined && this.decideAt > this.ns ? this.decideAt : this.ns;
+  /** When it, which nobody is on, can go on; Infinity: when somebody wakes. */
+  get idleUntil(): number {
+    return Math.max(this.ns, this.decideAt);
   }
 }
 
@@ -129,7 +129,7 @@ export class Cores<T extends Schedulable> {
       let second = Number.POSITIVE_INFINITY;
       for (let i = 0; i < list.length; i++) {
         const one = list[i]!;
-        const at = one.readyAt;
+        const at = one.running === undefined ? one.idleUntil : one.ns;
         if (at < least) {
           core = one;
           second = least;

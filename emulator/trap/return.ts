@@ -71,8 +71,7 @@ export function returnPlainly(host: TrapHost, vcpu: Vcpu, pv: PvVcpu): boolean {
  */
 export function reloadSegments(host: TrapHost, vcpu: Vcpu): void {
   const { cpu } = host;
-  const isNull = cpu.getSelector('ds') <= 3 && cpu.getSelector('es') <= 3 && cpu.getSelector('fs') <= 3 && cpu.getSelector('gs') <= 3;
-  if (isNull) return;
+  if (!cpu.hasDataSegments) return;
   const lost = DATA_SEGMENTS.filter((name) => {
     const selector = cpu.getSelector(name);
     return selector > 3 && loadDataSegment(host, vcpu, selector) === undefined;

@@ -14,7 +14,7 @@ import { shutDown } from '../sched/shutdown.ts';
 import { guestContextBytes, initialise } from './guest_context.ts';
 import { moveVcpuInfo } from './info.ts';
 import { readRunstate, setRunstateArea } from './runstate.ts';
-import { setTimeArea, updateTimeInfo } from './time.ts';
+import { setTimeArea, writeTimeInfo } from './time.ts';
 import { setPeriodicTimer, setSingleshotTimer, stopSingleshotTimer } from './timers.ts';
 
 const MIN_PERIOD = 1_000_000n;
@@ -89,7 +89,7 @@ const vcpu = implement(
     register_vcpu_info(call, { vcpuid, mfn, offset }) {
       const target = targetOf(call, vcpuid);
       const refusal = moveVcpuInfo(call.host, target, mfn, offset);
-      updateTimeInfo(call.host, target, true);
+      writeTimeInfo(call.host, target);
       return refusal;
     },
 

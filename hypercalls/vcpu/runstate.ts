@@ -34,14 +34,15 @@ const runstateOf = defineSlot<Vcpu, Runstate, Host>(() => ({ state: RUNSTATE_off
   },
 });
 
-function change(host: Host, vcpu: Vcpu, state: number): void {
+/** `ns`: of the domain's time. */
+function change(host: Host, vcpu: Vcpu, runstate: Runstate, state: number, ns: number): void {
   host.timeline?.runstateChanged(vcpu, state);
-  const runstate = runstateOf.of(vcpu);
-  // The core on which it ran last may be ahead of the one that acts.
-  const now = Math.max(guestNs(host, vcpu.domain), runstate.entryTime);
-  runstate.time[runstate.state]! += now - runstate.entryTime;
-  runstate.entryTime = now;
+  const { state: old, entryTime } = runstate;
   runstate.state = state;
+  // The core on which it ran last may be ahead of the one that acts.
+  if (ns <= entryTime) return;
+  runstate.time[old]! += ns - entryTime;
+  runstate.entryTime = ns;
 }
 
 /** The vCPU has come into being: its times count from here. */
@@ -54,32 +55,36 @@ export const currentRunstate = (vcpu: Vcpu): number => runstateOf.of(vcpu).state
 
 /** The run loop puts the vCPU on a core: its registers are loaded and it runs next. */
 export function enterCore(host: Host, vcpu: Vcpu): void {
-  change(host, vcpu, RUNSTATE_running);
-  updateRunstateArea(host, vcpu);
-  updateTimeInfo(host, vcpu);
-  startTicking(host, vcpu);
+  const runstate = runstateOf.of(vcpu);
+  const ns = guestNs(host, vcpu.domain);
+  change(host, vcpu, runstate, RUNSTATE_running, ns);
+  if (runstate.area !== 0n) updateRunstateArea(host, vcpu, runstate);
+  updateTimeInfo(host, vcpu, ns);
+  startTicking(host, vcpu, ns);
 }
 
 /** The run loop takes it off: preempted, blocked, paused or down. Its siblings see so in its area. */
 export function leaveCore(host: Host, vcpu: Vcpu): void {
   leaveCoreTimers(vcpu);
-  change(host, vcpu, vcpu.isUp && vcpu.isBlocked ? RUNSTATE_blocked : vcpu.isRunnable ? RUNSTATE_runnable : RUNSTATE_offline);
-  updateRunstateArea(host, vcpu);
+  const runstate = runstateOf.of(vcpu);
+  const state = vcpu.isRunnable ? RUNSTATE_runnable : vcpu.isUp && vcpu.isBlocked ? RUNSTATE_blocked : RUNSTATE_offline;
+  change(host, vcpu, runstate, state, guestNs(host, vcpu.domain));
+  if (runstate.area !== 0n) updateRunstateArea(host, vcpu, runstate);
 }
 
 /** It may have begun to wait for a core: it came up, was woken or unpaused. One that is down or paused is no longer blocked then, just offline. */
 export function becomeRunnable(host: Host, vcpu: Vcpu): void {
-  const { state } = runstateOf.of(vcpu);
-  if (vcpu.isRunnable) {
-    if (state === RUNSTATE_blocked || state === RUNSTATE_offline) change(host, vcpu, RUNSTATE_runnable);
-  } else if (!vcpu.isBlocked && state === RUNSTATE_blocked) {
-    change(host, vcpu, RUNSTATE_offline);
-  }
+  const runstate = runstateOf.of(vcpu);
+  const { state } = runstate;
+  if (state === RUNSTATE_running || state === RUNSTATE_runnable) return;
+  if (vcpu.isRunnable) change(host, vcpu, runstate, RUNSTATE_runnable, guestNs(host, vcpu.domain));
+  else if (!vcpu.isBlocked && state === RUNSTATE_blocked) change(host, vcpu, runstate, RUNSTATE_offline, guestNs(host, vcpu.domain));
 }
 
 /** It was taken down, or its domain was paused, while it waited for a core. */
 export function goOffline(host: Host, vcpu: Vcpu): void {
-  if (runstateOf.of(vcpu).state === RUNSTATE_runnable) change(host, vcpu, RUNSTATE_offline);
+  const runstate = runstateOf.of(vcpu);
+  if (runstate.state === RUNSTATE_runnable) change(host, vcpu, runstate, RUNSTATE_offline, guestNs(host, vcpu.domain));
 }
 
 interface RunstateInfo {
@@ -124,9 +129,7 @@ export function setRunstateArea(host: Host, vcpu: Vcpu, vaddr: bigint): void {
  * As its vCPU goes on a core or off it. All vCPUs share one CPU engine with ring -1, so that none can see the record half
  * written, and XEN_RUNSTATE_UPDATE (the assist runstate_update_flag) never shows.
  */
-function updateRunstateArea(host: Host, vcpu: Vcpu): void {
-  const runstate = runstateOf.of(vcpu);
-  if (runstate.area === 0n) return;
+function updateRunstateArea(host: Host, vcpu: Vcpu, runstate: Runstate): void {
   vcpu_runstate_info.write(scratchView, 0, asOfEntry(runstate));
   writeArea(host, vcpu, runstate.area, scratch);
 }

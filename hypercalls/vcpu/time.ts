@@ -45,12 +45,15 @@ export function tscScale(tscKhz: number): { mul: number; shift: number } {
   return { mul: Number((1_000_000_000n << 32n) / hz), shift };
 }
 
-/** Renews the vCPU's time record when it has grown old (or with `force`). The run loop calls it as the vCPU goes on a core. */
-export function updateTimeInfo(host: Host, vcpu: Vcpu, force = false): void {
-  const state = timeState.of(vcpu);
-  if (!force && guestNs(host, vcpu.domain) - state.writtenAt < RECORD_LIFETIME) return;
+/** As the vCPU goes on a core, `ns` into its domain's time: renews its time record when that has grown old. */
+export function updateTimeInfo(host: Host, vcpu: Vcpu, ns: number): void {
+  if (ns - timeState.of(vcpu).writtenAt >= RECORD_LIFETIME) writeTimeInfo(host, vcpu);
+}
+
+/** Renews the vCPU's time record. */
+export function writeTimeInfo(host: Host, vcpu: Vcpu): void {
   const now = guestNs(host, vcpu.domain);
-  state.writtenAt = now;
+  timeState.of(vcpu).writtenAt = now;
   const { mul, shift } = tscScale(host.clock.tscKhz);
   const { view } = host.memory;
   const maddr = vcpu.vcpuInfoMaddr + vcpu_info.offset.time;
@@ -69,7 +72,7 @@ export function updateTimeInfo(host: Host, vcpu: Vcpu, force = false): void {
 /** Where the guest wants a copy of the record from now on. */
 export function setTimeArea(host: Host, vcpu: Vcpu, vaddr: bigint): void {
   timeState.of(vcpu).area = vaddr;
-  updateTimeInfo(host, vcpu, true);
+  writeTimeInfo(host, vcpu);
 }
 
 /** Of another vCPU than the caller through the caller's page tables, which are those that are loaded. */

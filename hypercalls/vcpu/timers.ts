@@ -59,19 +59,18 @@ export function setPeriodicTimer(host: Host, vcpu: Vcpu, period: number): void {
   stopTicking(host, vcpu);
   const timers = timersOf.of(vcpu);
   timers.period = period;
-  if (timers.isOnCore) startTicking(host, vcpu);
+  if (timers.isOnCore) startTicking(host, vcpu, guestNs(host, vcpu.domain));
 }
 
 /** Nanoseconds; 0: it has none. */
 export const periodOf = (vcpu: Vcpu): number => timersOf.of(vcpu).period;
 
-/** The vCPU goes on a core. */
-export function startTicking(host: Host, vcpu: Vcpu): void {
+/** The vCPU goes on a core, or is there, `now` of its domain's time. */
+export function startTicking(host: Host, vcpu: Vcpu, now: number): void {
   const timers = timersOf.of(vcpu);
   timers.isOnCore = true;
   if (timers.period === 0) return;
   let next = timers.lastTick + timers.period;
-  const now = guestNs(host, vcpu.domain);
   if (now >= next) {
     stopTicking(host, vcpu);
     timers.lastTick = now;
@@ -80,7 +79,7 @@ export function startTicking(host: Host, vcpu: Vcpu): void {
   }
   timers.periodic ??= setGuestTimer(host, vcpu.domain, next, () => {
     timers.periodic = undefined;
-    if (timers.isOnCore) startTicking(host, vcpu);
+    if (timers.isOnCore) startTicking(host, vcpu, guestNs(host, vcpu.domain));
   });
 }
 

@@ -6,7 +6,7 @@ import * as sched from '../../hypercalls/abi/sched.ts';
 import * as vcpu from '../../hypercalls/abi/vcpu.ts';
 import { shared_info, vcpu_time_info } from '../../hypercalls/abi/xen.ts';
 import { enterCore, leaveCore } from '../../hypercalls/vcpu/runstate.ts';
-import { updateTimeInfo, writeWallClock } from '../../hypercalls/vcpu/time.ts';
+import { updateTimeInfo, writeTimeInfo, writeWallClock } from '../../hypercalls/vcpu/time.ts';
 import { check, MS, makeDomU, name } from '../support/dom_u.ts';
 import { ARG, DATA, DOMID_SELF, type FakeHost, IN_XEN, LIST } from '../support/fake_host.ts';
 
@@ -213,7 +213,7 @@ t.test('vcpu_op', (t) => {
 
   t.test('time records tell the TSC in nanoseconds', (t) => {
     const guest = makeDomU();
-    updateTimeInfo(guest.host, guest.vcpu, true);
+    writeTimeInfo(guest.host, guest.vcpu);
     writeWallClock(guest.host, guest.domain);
     const at = guest.vcpu.vcpuInfoMaddr + 32;
     const first = vcpu_time_info.read(guest.memory.view, at);
@@ -222,10 +222,10 @@ t.test('vcpu_op', (t) => {
     const shifted = first.tsc_shift < 0 ? tsc >> BigInt(-first.tsc_shift) : tsc << BigInt(first.tsc_shift);
     const ns = (shifted * BigInt(first.tsc_to_system_mul)) >> 32n;
     t.ok(ns > 500n * MS - 10n && ns <= 500n * MS, String(ns));
-    updateTimeInfo(guest.host, guest.vcpu);
+    updateTimeInfo(guest.host, guest.vcpu, Number(guest.now));
     t.equal(vcpu_time_info.read(guest.memory.view, at).version, 2, 'a record serves for a second');
     guest.advance(1000n * MS);
-    updateTimeInfo(guest.host, guest.vcpu);
+    updateTimeInfo(guest.host, guest.vcpu, Number(guest.now));
     t.equal(vcpu_time_info.read(guest.memory.view, at).version, 4);
     guest.call(24, 13, 0, guest.argument(vcpu.vcpu_register_time_memory_area, { addr: guest.vaddrOf(DATA) }));
     t.same(guest.result(vcpu_time_info, DATA), vcpu_time_info.read(guest.memory.view, at));

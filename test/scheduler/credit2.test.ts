@@ -4,7 +4,7 @@ import t from 'tap';
 import { arrangeRunqueues } from '../../emulator/scheduler/credit2/arrangement.ts';
 import { CpuMask } from '../../emulator/scheduler/credit2/cpu_mask.ts';
 import { burnCredits } from '../../emulator/scheduler/credit2/credit.ts';
-import { updateRunqueueLoad, updateUnitLoad } from '../../emulator/scheduler/credit2/load.ts';
+import { loadTime, updateRunqueueLoad, updateUnitLoad } from '../../emulator/scheduler/credit2/load.ts';
 import { completeParameters } from '../../emulator/scheduler/credit2/parameters.ts';
 import type { Runqueue } from '../../emulator/scheduler/credit2/runqueue.ts';
 import { createState } from '../../emulator/scheduler/credit2/state.ts';
@@ -325,7 +325,7 @@ t.test('loads, against the same in unlimited integers', (t) => {
         const time = BigInt(now) >> 10n;
         expected = average(expected, BigInt(runqueue.load) << 18n, time - last);
         last = time;
-        updateRunqueueLoad(state, runqueue, load - runqueue.load, now);
+        updateRunqueueLoad(state, runqueue, load - runqueue.load, loadTime(now));
         if (BigInt(runqueue.avgload) !== expected || BigInt(runqueue.balanceAvgload) !== expected) return false;
       }
       return true;
@@ -333,11 +333,11 @@ t.test('loads, against the same in unlimited integers', (t) => {
   );
   unit.avgload = 2 ** 17;
   unit.loadLastUpdate = 0;
-  updateUnitLoad(state, unit, -1, 2 ** 29);
+  updateUnitLoad(state, unit, -1, loadTime(2 ** 29));
   t.equal(unit.avgload, 2 ** 17 + 2 ** 16, 'half a window of running: half way up to 100 %');
-  updateUnitLoad(state, unit, 1, 2 ** 30);
+  updateUnitLoad(state, unit, 1, loadTime(2 ** 30));
   t.equal(unit.avgload, (2 ** 17 + 2 ** 16) / 2, 'half a window asleep: half of it');
-  updateUnitLoad(state, unit, -1, 2 ** 32);
+  updateUnitLoad(state, unit, -1, loadTime(2 ** 32));
   t.equal(unit.avgload, 2 ** 18, 'more than a window: only that counts');
   t.end();
 });

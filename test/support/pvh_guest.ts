@@ -26,7 +26,7 @@ import {
 } from '../../hypercalls/hvm/params.ts';
 import { memoryMap } from '../../hypercalls/memory/op.ts';
 import { enterCore } from '../../hypercalls/vcpu/runstate.ts';
-import { updateTimeInfo } from '../../hypercalls/vcpu/time.ts';
+import { writeTimeInfo } from '../../hypercalls/vcpu/time.ts';
 
 const PAGES = 32768;
 const CONSOLE_GFN = 0xfefff;
@@ -78,7 +78,7 @@ export class PvhGuest {
       vcpu.vcpuInfoMaddr = domain.sharedInfoMfn * PAGE_SIZE + vcpu.id * vcpu_info.size;
       vcpu.hasVcpuInfo = true;
       vcpu.context = this.#cpu.saveContext();
-      updateTimeInfo(this.#host, vcpu);
+      writeTimeInfo(this.#host, vcpu);
     }
     memoryMap.of(domain).entries = Array.from({ length: 5 }, (_, i) => ({ address: BigInt(i) << 32n, size: 4096n, type: 1 }));
     enterCore(this.#host, domain.vcpus[0]!);

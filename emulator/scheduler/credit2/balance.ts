@@ -2,7 +2,7 @@
  * Moving units between runqueues: at each end of an epoch a runqueue compares itself with the one whose load is farthest
  * from its own, and gives it a unit, takes one, or swaps two, whatever makes the loads most alike.
  */
-import { updateLoad, updateRunqueueLoad, updateUnitLoad } from './load.ts';
+import { loadTime, updateLoad, updateRunqueueLoad, updateUnitLoad } from './load.ts';
 import { nextCpuOf } from './placement.ts';
 import type { Runqueue } from './runqueue.ts';
 import type { State } from './state.ts';
@@ -10,13 +10,14 @@ import { tickleCpu, tickleFor } from './tickle.ts';
 import { CSFLAG_runq_migrate_request, CSFLAG_scheduled, type Unit } from './unit.ts';
 
 export function balanceLoad(state: State, own: Runqueue, now: number): void {
-  updateRunqueueLoad(state, own, 0, now);
+  const time = loadTime(now);
+  updateRunqueueLoad(state, own, 0, time);
   const { runqueues } = state;
   let other: Runqueue | undefined;
   let difference = 0;
   for (const runqueue of runqueues) {
     if (runqueue === own) continue;
-    updateRunqueueLoad(state, runqueue, 0, now);
+    updateRunqueueLoad(state, runqueue, 0, time);
     const distance = Math.abs(own.balanceAvgload - runqueue.balanceAvgload);
     if (distance > difference) {
       difference = distance;
@@ -24,7 +25,7 @@ export function balanceLoad(state: State, own: Runqueue, now: number): void {
     }
   }
   if (other === undefined || difference < tolerance(state, own, runqueues[runqueues.length - 1]!)) return;
-  const { push, pull } = bestSwap(state, own, other, difference, now);
+  const { push, pull } = bestSwap(state, own, other, difference, time);
   if (push !== undefined) migrate(state, push, other, now);
   if (pull !== undefined) migrate(state, pull, own, now);
 }
@@ -38,7 +39,7 @@ function tolerance({ parameters, loadOne }: State, own: Runqueue, last: Runqueue
 }
 
 /** The first of those that leave the smallest difference, which is below `difference`. */
-function bestSwap(state: State, own: Runqueue, other: Runqueue, difference: number, now: number) {
+function bestSwap(state: State, own: Runqueue, other: Runqueue, difference: number, time: number) {
   let push: Unit | undefined;
   let pull: Unit | undefined;
   let least = difference;
@@ -52,10 +53,10 @@ function bestSwap(state: State, own: Runqueue, other: Runqueue, difference: numb
   };
   let areOthersUpdated = false;
   for (const given of own.units) {
-    updateUnitLoad(state, given, 0, now);
+    updateUnitLoad(state, given, 0, time);
     if (!canMigrate(given, other)) continue;
     for (const taken of other.units) {
-      if (!areOthersUpdated) updateUnitLoad(state, taken, 0, now);
+      if (!areOthersUpdated) updateUnitLoad(state, taken, 0, time);
       if (canMigrate(taken, own)) consider(given, taken);
     }
     areOthersUpdated = true;

@@ -16,13 +16,18 @@ export function burnCredits(runqueue: Runqueue, unit: Unit, now: number): void {
   const span = now - unit.startTime;
   if (unit.isIdle || span <= 0) return;
   const { weight } = unit;
+  const { maxWeight } = runqueue;
   if (span < EXACT_SPAN) {
-    const value = span * runqueue.maxWeight + unit.residual;
-    const burnt = Math.floor(value / weight);
-    unit.residual = value - burnt * weight;
+    let burnt = span;
+    // Of the greatest weight it burns as many as nanoseconds, and leaves the residual as it is.
+    if (weight !== maxWeight || unit.residual >= weight) {
+      const value = span * maxWeight + unit.residual;
+      burnt = Math.floor(value / weight);
+      unit.residual = value - burnt * weight;
+    }
     unit.credit = Math.max(unit.credit - burnt, CSCHED2_CREDIT_MIN);
   } else {
-    unit.residual = ((span % weight) * runqueue.maxWeight + unit.residual) % weight;
+    unit.residual = ((span % weight) * maxWeight + unit.residual) % weight;
     unit.credit = CSCHED2_CREDIT_MIN;
   }
   unit.budget -= span;
@@ -50,12 +55,16 @@ export function resetCredit(state: State, runqueue: Runqueue, next: Unit, now: n
  */
 export function runtime({ ratelimitNs }: State, runqueue: Runqueue, next: Unit, inflightCredit: number, now: number): number {
   if (next.isIdle) return -1;
-  let least = CSCHED2_MIN_TIMER;
-  if (ratelimitNs > 0) least = Math.max(least, next.isRunning ? next.stateEntryTime + ratelimitNs - now : ratelimitNs);
-  const waiting = Math.max(runqueue.first === undefined ? 0 : runqueue.first.credit, inflightCredit, 0);
+  const { first, maxWeight } = runqueue;
+  const limit = next.isRunning ? next.stateEntryTime + ratelimitNs - now : ratelimitNs;
+  const least = ratelimitNs > 0 && limit > CSCHED2_MIN_TIMER ? limit : CSCHED2_MIN_TIMER;
+  let waiting = inflightCredit > 0 ? inflightCredit : 0;
+  if (first !== undefined && first.credit > waiting) waiting = first.credit;
   const credit = next.credit - waiting;
-  const span = credit > 0 ? Math.floor((credit * next.weight) / runqueue.maxWeight) : 0;
+  const { weight, budget } = next;
+  const span = credit <= 0 ? 0 : weight === maxWeight ? credit : Math.floor((credit * weight) / maxWeight);
   // As Xen does it: a rate limit above the longest time is not cut down to that.
-  const affordable = Math.min(span, next.budget);
-  return affordable < least ? least : Math.min(affordable, CSCHED2_MAX_TIMER);
+  const affordable = span < budget ? span : budget;
+  if (affordable < least) return least;
+  return affordable < CSCHED2_MAX_TIMER ? affordable : CSCHED2_MAX_TIMER;
 }

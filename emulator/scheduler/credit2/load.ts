@@ -15,12 +15,15 @@ export const initialLoad = ({ loadOne }: State): number => loadOne / 2;
 
 /** Before the unit's load changes by `change`: 1 when it begins to want a cpu, -1 when it ceases to, 0 for an account in between. */
 export function updateLoad(state: State, runqueue: Runqueue, unit: Unit | undefined, change: number, now: number): void {
-  updateRunqueueLoad(state, runqueue, change, now);
-  if (unit !== undefined) updateUnitLoad(state, unit, change, now);
+  const time = loadTime(now);
+  // Mostly none has passed.
+  if (time === runqueue.loadLastUpdate) runqueue.load += change;
+  else updateRunqueueLoad(state, runqueue, change, time);
+  if (unit !== undefined && time !== unit.loadLastUpdate) updateUnitLoad(state, unit, change, time);
 }
 
-export function updateRunqueueLoad({ loadOne, loadWindow }: State, runqueue: Runqueue, change: number, now: number): void {
-  const time = loadTime(now);
+/** `time`: as loads are sampled. */
+export function updateRunqueueLoad({ loadOne, loadWindow }: State, runqueue: Runqueue, change: number, time: number): void {
   const sample = runqueue.load * loadOne;
   const span = time - runqueue.loadLastUpdate;
   runqueue.avgload = average(runqueue.avgload, sample, span, loadWindow);
@@ -29,8 +32,7 @@ export function updateRunqueueLoad({ loadOne, loadWindow }: State, runqueue: Run
   runqueue.loadLastUpdate = time;
 }
 
-export function updateUnitLoad({ loadOne, loadWindow }: State, unit: Unit, change: number, now: number): void {
-  const time = loadTime(now);
+export function updateUnitLoad({ loadOne, loadWindow }: State, unit: Unit, change: number, time: number): void {
   const wanted = change < 0 || (change === 0 && unit.isRunnable);
   unit.avgload = average(unit.avgload, wanted ? loadOne : 0, time - unit.loadLastUpdate, loadWindow);
   unit.loadLastUpdate = time;

@@ -13,6 +13,11 @@ export const CSFLAG_runq_migrate_request = 1 << 3;
 export const CSFLAG_unit_yield = 1 << 4;
 export const CSFLAG_pinned = 1 << 5;
 
+/** Bits of what keeps a unit from running. */
+const NOT_READY = 1,
+  PARKED = 2,
+  MIGRATING = 4;
+
 /** Of a domain without a cap, Xen's STIME_MAX. */
 export const NO_BUDGET_LIMIT = Number.POSITIVE_INFINITY;
 
@@ -41,11 +46,7 @@ export class Unit<Owner = unknown> {
   readonly owner: Owner;
   readonly domain: CreditDomain;
   readonly id: number;
-  /** As far as guest and toolstack go it may run: up, not blocked, not paused. Changed by wake, sleep and block only. */
-  isReady = false;
-  /** It waits for its domain's budget, or to be moved to another runqueue: not runnable either, so `offline` when switched out. */
-  isParked = false;
-  isMigrating = false;
+  #obstacles = NOT_READY;
   /** On a cpu, from the decision for it until contextSaved. */
   isRunning = false;
   /** Where it runs, ran last or is to run first. */
@@ -89,7 +90,33 @@ export class Unit<Owner = unknown> {
   }
 
   get isRunnable(): boolean {
-    return this.isReady && !this.isParked && !this.isMigrating;
+    return this.#obstacles === 0;
+  }
+
+  /** As far as guest and toolstack go it may run: up, not blocked, not paused. Changed by wake, sleep and block only. */
+  get isReady(): boolean {
+    return (this.#obstacles & NOT_READY) === 0;
+  }
+  set isReady(value: boolean) {
+    this.#set(NOT_READY, !value);
+  }
+
+  /** It waits for its domain's budget, or to be moved to another runqueue: not runnable either, so `offline` when switched out. */
+  get isParked(): boolean {
+    return (this.#obstacles & PARKED) !== 0;
+  }
+  set isParked(value: boolean) {
+    this.#set(PARKED, value);
+  }
+  get isMigrating(): boolean {
+    return (this.#obstacles & MIGRATING) !== 0;
+  }
+  set isMigrating(value: boolean) {
+    this.#set(MIGRATING, value);
+  }
+
+  #set(obstacle: number, isThere: boolean): void {
+    this.#obstacles = isThere ? this.#obstacles | obstacle : this.#obstacles & ~obstacle;
   }
 
   get isIdle(): boolean {
