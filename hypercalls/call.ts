@@ -102,10 +102,10 @@ export class CallRecord {
     this.hasStruct = true;
   }
 
-  /** Its bytes `[start, end)`, and perhaps some behind. */
+  /** Its words with the bytes `[start, end)`. */
   keepStruct(start: number, end: number): void {
-    const first = start >> 2;
-    copyWords(this.#structWords, first, structWords, first, ((end + 3) >> 2) - first);
+    const to = this.#structWords;
+    for (let i = start >> 2; i << 2 < end; i++) to[i] = structWords[i]!;
     this.hasStruct = true;
   }
 }

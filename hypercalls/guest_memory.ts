@@ -132,39 +132,59 @@ export function placeStruct(host: Host, vaddrLow: number, vaddrHigh: number, dis
   return placeInPage(host, vaddrLow, vaddrHigh, displacement, size, 'write');
 }
 
-/** Fills the struct of call.ts from a vaddr in halves and `displacement`, and perhaps some of what is behind it. */
-export function readStruct(call: Call, vaddrLow: number, vaddrHigh: number, displacement: number, size: number): boolean {
+/** What `readStruct` answers if it could not. */
+export const UNREADABLE = -2;
+/** A struct lies where no KnownPlaces has said. */
+export const ANYWHERE = -1;
+
+/**
+ * Fills the struct of call.ts from a vaddr in halves and `displacement`, and perhaps some of what is behind it. Says where it
+ * lies among the known places, ANYWHERE or UNREADABLE.
+ */
+export function readStruct(call: Call, vaddrLow: number, vaddrHigh: number, displacement: number, size: number): number {
   const { known } = call;
   const low = (vaddrLow + displacement) | 0;
-  const at = size & 3 ? -1 : known.find(low, highAt(low, vaddrLow, vaddrHigh), size);
-  if (at < 0) return seekHalves(call.host, vaddrLow, vaddrHigh, displacement) && copy(call.host, 'read', structBytes, 0, size);
+  const at = size & 3 ? ANYWHERE : known.find(low, highAt(low, vaddrLow, vaddrHigh), size);
+  if (at < 0) return readStructAnywhere(call, vaddrLow, vaddrHigh, displacement, size);
   copyWords(structWords, 0, known.words, at, size >> 2);
-  return true;
+  return at;
+}
+
+function readStructAnywhere({ host }: Call, vaddrLow: number, vaddrHigh: number, displacement: number, size: number): number {
+  return seekHalves(host, vaddrLow, vaddrHigh, displacement) && copy(host, 'read', structBytes, 0, size) ? ANYWHERE : UNREADABLE;
 }
 
 /** The same of a call's own struct, which its record keeps. */
-export function takeStruct(call: Call, record: CallRecord, vaddrLow: number, vaddrHigh: number, size: number): boolean {
+export function takeStruct(call: Call, record: CallRecord, vaddrLow: number, vaddrHigh: number, size: number): number {
   const { known } = call;
-  const at = size & 3 ? -1 : known.find(vaddrLow, vaddrHigh, size);
-  if (at >= 0) {
-    record.takeStruct(known.words, at, size >> 2);
-    return true;
+  const at = size & 3 ? ANYWHERE : known.find(vaddrLow, vaddrHigh, size);
+  if (at < 0) {
+    const answer = readStructAnywhere(call, vaddrLow, vaddrHigh, 0, size);
+    if (answer === ANYWHERE) record.keepStruct(0, size);
+    return answer;
   }
-  if (!readStruct(call, vaddrLow, vaddrHigh, 0, size)) return false;
-  record.keepStruct(0, size);
-  return true;
+  record.takeStruct(known.words, at, size >> 2);
+  return at;
 }
 
-/** Copies the struct's bytes `[start, end)` to where they belong in the guest's at a vaddr in halves and `displacement`. */
-export function writeStruct(call: Call, vaddrLow: number, vaddrHigh: number, displacement: number, start: number, end: number): boolean {
-  const { known } = call;
-  const low = (vaddrLow + displacement) | 0;
-  const at = (start | end) & 1 ? -1 : known.find(low, highAt(low, vaddrLow, vaddrHigh), end);
-  if (at < 0) {
+/**
+ * Copies the struct's bytes `[start, end)` to where they belong in the guest's at a vaddr in halves and `displacement`. `at` is
+ * where that is still known to lie, or ANYWHERE.
+ */
+export function writeStruct(
+  call: Call,
+  at: number,
+  vaddrLow: number,
+  vaddrHigh: number,
+  displacement: number,
+  start: number,
+  end: number,
+): boolean {
+  if (at < 0 || (start | end) & 1) {
     const { host } = call;
     return seekHalves(host, vaddrLow, vaddrHigh, displacement + start) && copy(host, 'write', structBytes, start, end - start);
   }
-  const { words, halfwords } = known;
+  const { words, halfwords } = call.known;
   let word = (start + 3) >> 2;
   if (start & 2) halfwords[2 * (at + word) - 1] = structHalfwords[2 * word - 1]!;
   for (; word < end >> 2; word++) words[at + word] = structWords[word]!;

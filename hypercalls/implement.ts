@@ -32,7 +32,7 @@ import {
   structBytes,
   structView,
 } from './call.ts';
-import { isGuestArrayAt, readStruct, takeStruct, writeStruct } from './guest_memory.ts';
+import { ANYWHERE, isGuestArrayAt, readStruct, takeStruct, UNREADABLE, writeStruct } from './guest_memory.ts';
 
 /** How many elements of a batch are done before timers and other vCPUs get their turn. */
 const BATCH_SLICE = 512;
@@ -115,8 +115,10 @@ export class CompiledOp {
   /** What handlers get: getters of the call's raw numbers, made once for all calls. */
   private readonly args: AnyArgs;
   private readonly element: AnyArgs;
-  private readonly pointerIndex: number;
-  private readonly countIndex: number;
+  /** Where these have their lower halves among the registers' words. */
+  private readonly pointerWord: number;
+  private readonly countWord: number;
+  /** With its sign, as words have theirs. */
   private readonly continuedBit: number;
 
   constructor(name: string, row: AnyOp | Refused, handler: unknown, { names, pointerIndex, readers }: RegisterLayout) {
@@ -130,17 +132,16 @@ export class CompiledOp {
     const fields = this.struct?.inReaders(structView, 0) ?? [];
     this.args = liveObject(isBatch ? readers : [...readers, ...fields]);
     this.element = liveObject(fields);
-    this.pointerIndex = pointerIndex;
-    this.countIndex = isBatch ? names.indexOf(row.count) : -1;
-    this.continuedBit = row.kind === 'op' ? row.continuedBit : 0;
-    if (isBatch && this.countIndex < 0) throw new Error(`bug: ${name} counts by '${row.count}', which is no parameter`);
+    this.pointerWord = 2 * pointerIndex;
+    this.countWord = isBatch ? 2 * names.indexOf(row.count) : -1;
+    this.continuedBit = row.kind === 'op' ? row.continuedBit | 0 : 0;
+    if (isBatch && this.countWord < 0) throw new Error(`bug: ${name} counts by '${row.count}', which is no parameter`);
     if (this.struct !== null && this.struct.size > STRUCT_SIZE) throw new Error(`bug: ${this.struct.name} is too big`);
   }
 
   /** Of a batch: how many elements `words` say are left. */
   countOf(words: Int32Array): number {
-    const count = words[this.countIndex * 2]! >>> 0;
-    return count >= this.continuedBit ? count - this.continuedBit : count;
+    return (words[this.countWord]! & ~this.continuedBit) >>> 0;
   }
 
   run(call: Call, record: CallRecord): Outcome {
@@ -152,31 +153,38 @@ export class CompiledOp {
 
   private runOnStruct(call: Call, record: CallRecord, handler: AnyHandler, struct: AnyStruct): Outcome {
     const { size } = struct;
-    const words = registerWords;
-    const at = this.pointerIndex * 2;
-    const low = words[at]!;
-    const high = words[at + 1]!;
-    if (!struct.hasIn) {
+    const { known } = call;
+    const { flushes } = known;
+    const low = registerWords[this.pointerWord]!;
+    const high = registerWords[this.pointerWord + 1]!;
+    let at = ANYWHERE;
+    if (struct.hasIn) {
+      at = takeStruct(call, record, low, high, size);
+      if (at === UNREADABLE) return EFAULT;
+    } else {
       structBytes.fill(0, 0, size);
       record.keepStruct(0, size);
-    } else if (!takeStruct(call, record, low, high, size)) {
-      return EFAULT;
     }
     const answer = handler(call, this.args);
-    return typeof answer === 'object' ? giveStruct(call, record, struct, answer, low, high) : outcomeOf(answer);
+    if (typeof answer !== 'object') return outcomeOf(answer);
+    struct.encode(structView, 0, answer);
+    record.keepStruct(struct.outStart, struct.outEnd);
+    return writeStruct(call, known.flushes === flushes ? at : ANYWHERE, low, high, 0, 0, size) ? 0 : EFAULT;
   }
 
   private refuse(call: Call): Outcome {
     const { errno, reads } = this.row as Refused;
-    const at = this.pointerIndex * 2;
-    return reads === 0 || readStruct(call, registerWords[at]!, registerWords[at + 1]!, 0, reads) ? errnoValue(errno) : EFAULT;
+    const { pointerWord } = this;
+    const isRead = reads === 0 || readStruct(call, registerWords[pointerWord]!, registerWords[pointerWord + 1]!, 0, reads) !== UNREADABLE;
+    return isRead ? errnoValue(errno) : EFAULT;
   }
 
   private runBatch(call: Call, record: CallRecord, batch: AnyBatchHandler): Outcome {
     const struct = this.struct!;
+    const { known } = call;
     const { size, outStart, outEnd } = struct;
-    const low = registerWords[this.pointerIndex * 2]!;
-    const high = registerWords[this.pointerIndex * 2 + 1]!;
+    const low = registerWords[this.pointerWord]!;
+    const high = registerWords[this.pointerWord + 1]!;
     const count = this.countOf(registerWords);
     if (!isGuestArrayAt(call.host, high)) return EFAULT;
     const refusal = batch.begin?.(call, this.args);
@@ -190,8 +198,9 @@ export class CompiledOp {
         done = batch.inPlace(call, done, slice);
         if (done === slice) break;
       }
-      const isRead = done === 0 ? takeStruct(call, record, low, high, size) : readStruct(call, low, high, done * size, size);
-      if (!isRead) {
+      const { flushes } = known;
+      const at = done === 0 ? takeStruct(call, record, low, high, size) : readStruct(call, low, high, done * size, size);
+      if (at === UNREADABLE) {
         outcome = EFAULT;
         break;
       }
@@ -199,7 +208,8 @@ export class CompiledOp {
       if (result === WRITTEN || typeof result === 'object') {
         if (result !== WRITTEN) struct.encode(structView, 0, result);
         if (done === 0) record.keepStruct(outStart, outEnd);
-        if (!writeStruct(call, low, high, done * size, outStart, outEnd)) outcome = EFAULT;
+        const isThere = known.flushes === flushes;
+        if (!writeStruct(call, isThere ? at : ANYWHERE, low, high, done * size, outStart, outEnd)) outcome = EFAULT;
       } else if (result !== undefined) {
         outcome = outcomeOf(result);
       }
@@ -207,8 +217,9 @@ export class CompiledOp {
     }
     batch.end?.(call, this.args, done);
     if ((outcome !== 0 && outcome !== MADE_AGAIN) || done === count) return outcome;
-    registers[this.pointerIndex] = registers[this.pointerIndex]! + BigInt(done * size);
-    registers[this.countIndex] = BigInt(count - done + this.continuedBit);
+    const pointer = this.pointerWord >> 1;
+    registers[pointer] = registers[pointer]! + BigInt(done * size);
+    registers[this.countWord >> 1] = BigInt(((count - done) | this.continuedBit) >>> 0);
     return MADE_AGAIN;
   }
 }
@@ -222,7 +233,7 @@ export class Implementation {
   readonly isForPvh: boolean;
   /** Of the register that says which operation is meant: where its lower half is. */
   private readonly cmdWord: number;
-  private readonly single: CompiledOp | undefined;
+  /** By number; a family without any has its only one at 0. */
   private readonly ops: (CompiledOp | undefined)[] = [];
   private readonly cmdMask: number;
 
@@ -238,22 +249,22 @@ export class Implementation {
     this.paramCount = names.length;
     this.isForPv = row.guests.pv64 === true;
     this.isForPvh = row.guests.pvh === true;
-    this.cmdWord = 2 * names.indexOf('cmd');
+    this.cmdWord = hasOps(row.body) ? 2 * names.indexOf('cmd') : 0;
     this.registers = liveObject(readers);
     // As a number of 32 bits with a sign, as V8 has them.
-    this.cmdMask = row.cmdMask | 0;
+    this.cmdMask = hasOps(row.body) ? row.cmdMask | 0 : 0;
     if (hasOps(row.body)) {
       for (const [name, op] of Object.entries(row.body)) {
         this.ops[op.cmd] = new CompiledOp(`${row.name}.${name}`, op, (handlers as Record<string, unknown>)[name], layout);
       }
     } else {
-      this.single = new CompiledOp(row.name, row.body, handlers, layout);
+      this.ops[0] = new CompiledOp(row.name, row.body, handlers, layout);
     }
   }
 
   /** The op that the registers in `words` name, for the call that runs and for the trace. */
   opOf(words: Int32Array): CompiledOp | undefined {
-    return this.single ?? this.ops[words[this.cmdWord]! & this.cmdMask];
+    return this.ops[words[this.cmdWord]! & this.cmdMask];
   }
 
   /** Does the call. */
@@ -276,13 +287,6 @@ class GuardedImplementation extends Implementation {
     const refusal = this.before(call, this.registers);
     return refusal === undefined ? super.run(call, record) : errnoValue(refusal);
   }
-}
-
-/** Writes the struct with the out fields of `answer` back to where it came from. */
-function giveStruct(call: Call, record: CallRecord, struct: AnyStruct, answer: object, low: number, high: number): Outcome {
-  struct.encode(structView, 0, answer);
-  record.keepStruct(struct.outStart, struct.outEnd);
-  return writeStruct(call, low, high, 0, 0, struct.size) ? 0 : EFAULT;
 }
 
 type Answer = object | string | number | bigint | undefined;

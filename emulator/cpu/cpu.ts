@@ -26,7 +26,7 @@ import type {
   WalkStep,
 } from './interface.ts';
 import { R11, RCX } from './interface.ts';
-import { KnownPlaces } from './known_places.ts';
+import type { KnownPlaces } from './known_places.ts';
 import * as L from './layout.ts';
 import { Mmu } from './mmu.ts';
 import { ModeTracker } from './mode.ts';
@@ -126,13 +126,13 @@ export class CpuCore implements Cpu {
     const { buffer, view, ram, code } = this.#engine;
     this.#view = view;
     this.#bytes = new Uint8Array(buffer);
-    this.known = new KnownPlaces(buffer);
     this.state = new State(buffer);
     this.gpr = this.state.gpr;
     this.gprWords = this.state.words.subarray(L.GPR >> 2, (L.GPR >> 2) + 32);
     this.#modes = new ModeTracker(this.state);
     const nested = options.nested && { paging: options.nested, onAccess: options.onAccess };
     this.mmu = new Mmu(buffer, memorySize, code, this.#breakpoints, this.#engine.home, nested);
+    this.known = this.mmu.known;
     this.#contexts = new Contexts(this.#engine, this.mmu, this.#modes, this.#breakpoints, {
       configureBreakpoints: () => this.#configureBreakpoints(),
       configureMmu: () => this.#configureMmu(),
@@ -374,7 +374,7 @@ export class CpuCore implements Cpu {
     return this.mmu.place(low, high, access, user);
   }
   get flushes(): number {
-    return this.mmu.flushes;
+    return this.known.flushes;
   }
   walk(vaddr: bigint): WalkStep[] {
     return this.mmu.walk(vaddr);

@@ -16,6 +16,8 @@ export class KnownPlaces {
   /** What `find` gives is an index of these, and twice that one of the half words. */
   readonly words: Int32Array;
   readonly halfwords: Uint16Array;
+  /** As long as this is the same number, what was found may be used. */
+  flushes = 0;
 
   constructor(buffer: ArrayBuffer) {
     this.words = new Int32Array(buffer);

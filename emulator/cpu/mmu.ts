@@ -8,6 +8,7 @@ import { CR0_WP } from './control_registers.ts';
 import { ACCESS_ALIGN_CHECK, ACCESS_ALIGN_SHIFT, ACCESS_READ, ACCESS_STACK, ACCESS_WRITE } from './emitter.ts';
 import { AC_VECTOR, Fault, GP, PF_VECTOR, SS } from './fault.ts';
 import type { Access, Translation, WalkStep } from './interface.ts';
+import { KnownPlaces } from './known_places.ts';
 import * as L from './layout.ts';
 import { PAGE_SIZE } from './layout.ts';
 import { type AccessListener, type MemoryAccess, NestedFault, type NestedPaging, WATCHED } from './nested.ts';
@@ -47,8 +48,8 @@ export class Mmu {
   #isWatched = false;
   /** The watched store that waits in SCRATCH_WRITE for the end of its instruction. */
   #watchedStore: { vaddr: bigint; gpa: bigint; size: number; isDone: boolean } | undefined;
-  /** Counts flushes: a listener may have changed the nested tables. */
-  #flushes = 0;
+  /** Their count of flushes says when a listener may have changed the nested tables. */
+  readonly known: KnownPlaces;
 
   constructor(
     buffer: ArrayBuffer,
@@ -66,6 +67,7 @@ export class Mmu {
     this.#code = code;
     this.#breakpoints = breakpoints;
     this.#walker = new PageWalk(buffer, ramSize, code, this.#nested);
+    this.known = new KnownPlaces(buffer);
     this.#tlb = new Tlb(new Int32Array(buffer), home, ramSize / PAGE_SIZE);
   }
 
@@ -107,10 +109,6 @@ export class Mmu {
     return { ok: true, maddr, writable: (walker.entryFlags & PTE_RW) !== 0, user: (walker.entryFlags & PTE_US) !== 0 };
   }
 
-  get flushes(): number {
-    return this.#flushes;
-  }
-
   /** Where the host's own access at a linear address in halves goes, through the TLB as the guest's would; -1: it faults. */
   place(low: number, high: number, access: Access, isUser: boolean): number {
     const found = this.#tlb.find(low, high, this.#setOf(isUser), access);
@@ -141,13 +139,13 @@ export class Mmu {
   // The TLB
 
   flush(isGlobalToo: boolean): void {
-    this.#flushes++;
+    this.known.flushes++;
     this.#walker.forget();
     this.#tlb.flush(isGlobalToo);
   }
 
   flushPage(vaddr: bigint): void {
-    this.#flushes++;
+    this.known.flushes++;
     this.#walker.forget();
     this.#tlb.flushPage(Number(BigInt.asIntN(32, vaddr)), Number(BigInt.asIntN(32, vaddr >> 32n)));
   }
@@ -159,7 +157,7 @@ export class Mmu {
 
   /** Forgets translations that lead to a frame; false where that is more work than to flush all. */
   flushFrame(frame: number): boolean {
-    this.#flushes++;
+    this.known.flushes++;
     return this.#tlb.flushFrame(frame);
   }
 
@@ -170,7 +168,7 @@ export class Mmu {
 
   /** The processor that is on leaves; another one is on; and what it has is looked through (tlb.ts). */
   leave(): void {
-    this.#flushes++;
+    this.known.flushes++;
     this.#walker.forget();
     this.#tlb.leave();
   }
@@ -265,9 +263,9 @@ export class Mmu {
     const watched = this.#isWatched ? this.#watchedAt(toLinear(low, high), size, access) : undefined;
     const isRead = (descriptor & ACCESS_WRITE) === 0 || (descriptor & ACCESS_READ) !== 0;
     if (watched && isRead && !isReported) {
-      const flushes = this.#flushes;
+      const flushes = this.known.flushes;
       this.#report('read', watched);
-      if (this.#flushes !== flushes) return this.miss(low, high, descriptor, isStack, true);
+      if (this.known.flushes !== flushes) return this.miss(low, high, descriptor, isStack, true);
     }
     if (second < 0 && first < this.#ramSize && !watched) {
       if (access === 'write' && this.#code.isCodePage(first / PAGE_SIZE)) this.#code.invalidate(first + offset, size);

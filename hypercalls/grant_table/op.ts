@@ -53,7 +53,8 @@ const pvhCmds = new Set(
   [query_size, setup_table, set_version, get_version, copyRow, map_grant_ref, unmap_grant_ref, swap_grant_ref].map(({ cmd }) => cmd),
 );
 
-const INT_MAX = 0x7fff_ffff;
+/** Of the registers' words. */
+const COUNT = 2 * Object.keys(grant_table_op.params).indexOf('count');
 const commandOf = (): number => registerWords[0]! >>> 0;
 
 /** What the domain calls a frame of its table; a translated one that has not placed it, all ones. */
@@ -203,10 +204,12 @@ const grantTableOp = implement(
       return { version: grantTable(call.host, domain).version };
     },
   },
-  (call, { count }) => {
+  (call) => {
     const command = commandOf();
+    const count = registerWords[COUNT]!;
     if (call.domain.type === 'pvh' && !pvhCmds.has(command)) return 'ENOSYS';
-    if (count > INT_MAX) return 'EINVAL';
+    // Above INT_MAX.
+    if (count < 0) return 'EINVAL';
     const cmd = command & GNTTABOP_CMD_MASK;
     const isContinuation = command !== cmd && cmd !== grant_table_op.body.cache_flush.cmd;
     return isContinuation || (count !== 1 && singleCmds.has(cmd)) ? 'EINVAL' : undefined;

@@ -5,7 +5,7 @@ import { type Call, structView, structWords } from '../call.ts';
 import { ANY_PORT, startPolling, stopPolling } from '../event_channel/poll.ts';
 import { isPortPending, isUsable, portsOf } from '../event_channel/ports.ts';
 import { unmaskUpcalls } from '../event_channel/upcall.ts';
-import { isGuestArrayAt, readStruct, readU32 } from '../guest_memory.ts';
+import { isGuestArrayAt, readStruct, readU32, UNREADABLE } from '../guest_memory.ts';
 import { implement } from '../implement.ts';
 import { isUpcallDue } from '../pv_cpu/vcpu_info.ts';
 import { setSingleshotTimer, stopSingleshotTimer } from '../vcpu/timers.ts';
@@ -47,7 +47,7 @@ const sched = implement(sched_op, {
     const timeout = structWords[TIMEOUT] === 0 && structWords[TIMEOUT + 1] === 0 ? 0n : args.timeout;
     let number = 0;
     for (let i = 0; i < count; i++) {
-      if (!readStruct(call, portsLow, portsHigh, 4 * i, 4)) return 'EFAULT';
+      if (readStruct(call, portsLow, portsHigh, 4 * i, 4) === UNREADABLE) return 'EFAULT';
       number = structView.getUint32(0, true);
       const port = portsOf.of(domain).get(number);
       if (port === undefined || !isUsable(port)) return 'EINVAL';
