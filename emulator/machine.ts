@@ -8,7 +8,7 @@ import { buildPvDomain, loadBootRegisters, loadUnbornRegisters } from '../firmwa
 import { GNTTAB_RESERVED_CONSOLE, GNTTAB_RESERVED_XENSTORE } from '../hypercalls/abi/grant_table.ts';
 import { SHUTDOWN_crash } from '../hypercalls/abi/sched.ts';
 import { virqs } from '../hypercalls/abi/xen.ts';
-import { observeHypercalls, recordHypercalls, traceHypercalls } from '../hypercalls/dispatch.ts';
+import { type Caller, callerOf, observeHypercalls, recordHypercalls, traceHypercalls } from '../hypercalls/dispatch.ts';
 import { releaseDomain } from '../hypercalls/domain_release.ts';
 import { raiseVirq } from '../hypercalls/event_channel/ports.ts';
 import { seedGrant } from '../hypercalls/grant_table/toolstack.ts';
@@ -35,7 +35,7 @@ import { TimerQueue } from './scheduler/timers.ts';
 import type { Turn } from './scheduler/turn.ts';
 import type { Timeline } from './timeline/timeline.ts';
 import { type CpuidLeaf, cpuid } from './trap/cpuid.ts';
-import { performSyscall } from './trap/pv.ts';
+import { syscallPerformer } from './trap/pv.ts';
 import { reloadSegments } from './trap/return.ts';
 import type { RunHost } from './trap/trap_host.ts';
 import { Vcpu } from './vcpu.ts';
@@ -122,6 +122,7 @@ export class Machine implements RunHost {
   readonly #nobody: Vcpu;
   /** Whose registers are in the CPU. */
   current: Vcpu;
+  caller: Caller;
   /** With the scheduler of all vCPUs. */
   readonly cores: Cores<Vcpu>;
   /** At which instruction the active core's turn is over. */
@@ -158,7 +159,7 @@ export class Machine implements RunHost {
         cpuid: this.cpuid,
         readTsc: (instructions) => this.clock.tscAt(guestTimeAt(this.current.domain, this.clock.nowAt(instructions))),
         // Who looks at exits or at what a vCPU does next wants each of them.
-        ...(!watchesExits && { syscall: (length: number) => performSyscall(this, length) }),
+        ...(!watchesExits && { syscall: syscallPerformer(this) }),
       },
       intercepts: { exceptions: 0xffff_ffff, softwareInterrupts: true, syscall: true, instructions: new Set() },
       engine: options.engine ?? 'translate',
@@ -196,6 +197,7 @@ export class Machine implements RunHost {
     this.domains.set(0, host);
     this.#nobody = new Vcpu(host, 0);
     this.current = this.#nobody;
+    this.caller = callerOf(this, this.#nobody);
   }
 
   get timeline(): Timeline | undefined {

@@ -39,6 +39,7 @@ export function copyWords(to: Int32Array, at: number, from: Int32Array, start: n
 const RING_SIZE = 16;
 
 export class CallRecord {
+  /** -1: it was never used. */
   nr = -1;
   /** The registers as they were at the call, or what is left to do when it will be made again. */
   readonly args = new BigUint64Array(6);
@@ -50,9 +51,8 @@ export class CallRecord {
   readonly #structWords = new Int32Array(this.bytes.buffer);
   /** The struct could be read, or needs no reading. */
   hasStruct = false;
-  /** RAX, signed. */
-  result: number | bigint = 0;
-  state: 'unused' | 'running' | 'done' | 'again' = 'unused';
+  /** RAX, signed; undefined until the call is over. */
+  result: Outcome | undefined;
   /** In its ring. */
   following!: CallRecord;
 
@@ -61,7 +61,7 @@ export class CallRecord {
     const to = registerWords;
     const { words } = this;
     this.nr = nr;
-    this.state = 'running';
+    this.result = undefined;
     this.hasStruct = false;
     to[0] = words[0] = rdiLow;
     to[1] = words[1] = rdiHigh;
@@ -79,14 +79,8 @@ export class CallRecord {
     to[2 * first + 3] = words[2 * first + 3] = nextHigh;
   }
 
-  end(result: number | bigint): void {
-    this.state = 'done';
-    this.result = result;
-  }
-
   /** The guest will make it again with what is in the first `count` registers. */
-  endForNow(count: number): void {
-    this.state = 'again';
+  leave(count: number): void {
     copyWords(this.words, 0, registerWords, 0, 2 * count);
   }
 
@@ -131,7 +125,7 @@ export class CallRing {
   /** Oldest first. */
   *[Symbol.iterator](): Iterator<CallRecord> {
     let record = this.next;
-    for (let i = 0; i < RING_SIZE; i++, record = record.following) if (record.state !== 'unused') yield record;
+    for (let i = 0; i < RING_SIZE; i++, record = record.following) if (record.nr >= 0) yield record;
   }
 }
 

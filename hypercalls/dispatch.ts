@@ -15,9 +15,6 @@ import type { Observer } from './observer.ts';
 import { type PvVcpu, pvVcpu } from './pv_cpu/state.ts';
 import { formatCall, nameOfCall } from './trace.ts';
 
-const MAX_ARGUMENTS = 6;
-const ENOSYS = -errno.ENOSYS;
-
 /** What is left to do goes where the call has its arguments. */
 function giveBack(words: Int32Array, count: number): void {
   [RDI, RSI, RDX, R10, R8, R9].slice(0, count).forEach((register, i) => {
@@ -66,6 +63,11 @@ export function recordHypercalls(host: Host, timeline: Timeline | undefined): vo
   setWatcher(host, { timeline });
 }
 
+type Performer = Pick<Implementation, 'paramCount' | 'run'>;
+
+/** What a number means that stands for no call, or for none of this guest's. */
+const NO_CALL: Performer = { paramCount: 6, run: () => -errno.ENOSYS };
+
 const forPv = implementations.map((one) => (one?.isForPv ? one : undefined));
 const forPvh = implementations.map((one) => (one?.isForPvh ? one : undefined));
 
@@ -74,6 +76,7 @@ export class Caller extends Call {
   /** Of a PV domain's. */
   readonly pv: PvVcpu | undefined;
   readonly ring: CallRing;
+  private readonly words: Int32Array;
   private readonly watchers: Watchers;
   /** By their numbers, those that are for guests of its type. */
   readonly implementations: readonly (Implementation | undefined)[];
@@ -83,18 +86,18 @@ export class Caller extends Call {
     const { isPv } = vcpu.domain;
     this.pv = isPv ? pvVcpu.of(vcpu) : undefined;
     this.ring = callRing.of(vcpu);
+    this.words = host.cpu.gprWords;
     this.watchers = watchersOf(host);
     this.implementations = isPv ? forPv : forPvh;
   }
 
   /** Performs the hypercall in the core's registers, which are its vCPU's. RAX is set; RIP, RCX and R11 are the trap layer's. */
   call(): Outcome {
-    const { cpu } = this.host;
-    const words = cpu.gprWords;
+    const { words } = this;
     const low = words[RAX * 2]!;
-    const nr = words[RAX * 2 + 1] === 0 && low >= 0 ? low : Number(cpu.gpr[RAX]!);
-    const implementation = this.implementations[nr];
-    const count = implementation === undefined ? MAX_ARGUMENTS : implementation.paramCount;
+    const nr = words[RAX * 2 + 1] === 0 && low >= 0 ? low : Number(this.host.cpu.gpr[RAX]!);
+    const implementation = this.implementations[nr] ?? NO_CALL;
+    const count = implementation.paramCount;
     const record = this.ring.take();
     record.begin(nr, words[2 * RDI]!, words[2 * RDI + 1]!, words[2 * RSI]!, words[2 * RSI + 1]!);
     if (count > 2) addFromRegisters(words, record, count);
@@ -105,25 +108,25 @@ export class Caller extends Call {
     } else if (outcome === MADE_AGAIN) {
       giveBack(words, count);
     } else {
-      cpu.gpr[RAX] = BigInt(outcome);
+      this.host.cpu.gpr[RAX] = BigInt(outcome);
     }
     return outcome;
   }
 
   /** Does the call whose `count` arguments `record` and the registers have. */
-  run(record: CallRecord, implementation: Implementation | undefined, count: number): Outcome {
+  run(record: CallRecord, implementation: Performer, count: number): Outcome {
     const { isAny } = this.watchers;
     if (isAny) this.announce(record);
-    const outcome = implementation === undefined ? ENOSYS : implementation.run(this, record);
-    if (outcome !== MADE_AGAIN) record.end(outcome);
-    else record.endForNow(count);
+    const outcome = implementation.run(this, record);
+    if (outcome === MADE_AGAIN) record.leave(count);
+    record.result = outcome;
     if (isAny) this.tell(record);
     return outcome;
   }
 
   perform(nr: number, view: DataView, at: number): Outcome {
-    const implementation = this.implementations[nr];
-    const count = implementation === undefined ? MAX_ARGUMENTS : implementation.paramCount;
+    const implementation = this.implementations[nr] ?? NO_CALL;
+    const count = implementation.paramCount;
     const record = this.ring.take();
     record.begin(nr, view.getInt32(at, true), view.getInt32(at + 4, true), view.getInt32(at + 8, true), view.getInt32(at + 12, true));
     if (count > 2) addFrom(view, at, record, count);
@@ -141,7 +144,7 @@ export class Caller extends Call {
     const { observer, timeline, trace } = this.watchers;
     const implementation = implementations[record.nr];
     observer?.called(this.host, this.vcpu, record);
-    timeline?.hypercallEnds(this.vcpu, nameOfCall(record, implementation), record.state === 'again' ? undefined : record.result);
+    timeline?.hypercallEnds(this.vcpu, nameOfCall(record, implementation), record.result ?? undefined);
     trace?.(`${this.vcpu.name} ${formatCall(record, implementation)}`);
   }
 }
@@ -160,18 +163,11 @@ function addFromRegisters(words: Int32Array, record: CallRecord, count: number):
 }
 
 const callers = defineSlot<Vcpu, { caller: Caller | undefined }>(() => ({ caller: undefined }), { name: 'caller', isTransient: true });
-/** Who called last. */
-let last: Caller | undefined;
 
 export function callerOf(host: Host, vcpu: Vcpu): Caller {
-  return last !== undefined && last.vcpu === vcpu ? last : findCaller(host, vcpu);
-}
-
-function findCaller(host: Host, vcpu: Vcpu): Caller {
   const slot = callers.of(vcpu);
   slot.caller ??= new Caller(host, vcpu);
-  last = slot.caller;
-  return last;
+  return slot.caller;
 }
 
 /** Whether the call is over, or the guest shall make it again: then leave RIP at the SYSCALL (the registers say what is left). */

@@ -9,7 +9,7 @@ import type { Vcpu } from '../emulator/vcpu.ts';
 import { errnoName } from './abi/errno.ts';
 import { hex, isArgumentPointer } from './abi/types.ts';
 import { implementations } from './all.ts';
-import { type CallRecord, callRing } from './call.ts';
+import { type CallRecord, callRing, MADE_AGAIN } from './call.ts';
 import type { Implementation } from './implement.ts';
 
 /** Of its hypercall and operation. */
@@ -34,7 +34,7 @@ export function formatCall(record: CallRecord, implementation: Implementation | 
       shown.push(formatFirst(struct.formatIn(struct.read(record.view, 0)), isBatch ? op.countOf(record.words) : undefined));
     else if (op === undefined || op.struct?.hasIn || op.follows) shown.push(type.format(value));
   });
-  const isDone = record.state === 'done' && typeof record.result === 'number' && record.result >= 0;
+  const isDone = typeof record.result === 'number' && record.result >= 0;
   const out =
     struct?.hasOut && isDone && !(isBatch && op.countOf(record.words) === 0) ? ` ${struct.formatOut(struct.read(record.view, 0))}` : '';
   return `${op?.name ?? row.name}(${shown.join(', ')})${resultOf(record, out)}`;
@@ -47,9 +47,11 @@ function formatFirst(first: string, count: number | undefined): string {
 }
 
 function resultOf(record: CallRecord, out: string): string {
-  if (record.state !== 'done') return record.state === 'again' ? ' = (again)' : ' = ?';
-  const name = typeof record.result === 'number' && record.result < 0 ? errnoName(-record.result) : undefined;
-  return ` = ${record.result}${name === undefined ? '' : ` (${name})`}${out}`;
+  const { result } = record;
+  if (result === MADE_AGAIN) return ' = (again)';
+  if (result === undefined) return ' = ?';
+  const name = typeof result === 'number' && result < 0 ? errnoName(-result) : undefined;
+  return ` = ${result}${name === undefined ? '' : ` (${name})`}${out}`;
 }
 
 /** A vCPU's last hypercalls, oldest first, for its crash report. */

@@ -6,7 +6,7 @@
 import { errno, errnoName } from '../../hypercalls/abi/errno.ts';
 import { SHUTDOWN_poweroff, SHUTDOWN_reboot } from '../../hypercalls/abi/sched.ts';
 import { implementations } from '../../hypercalls/all.ts';
-import type { CallRecord } from '../../hypercalls/call.ts';
+import { type CallRecord, MADE_AGAIN } from '../../hypercalls/call.ts';
 import type { Observer } from '../../hypercalls/observer.ts';
 import { pvVcpu } from '../../hypercalls/pv_cpu/state.ts';
 import type { Domain } from '../domain.ts';
@@ -72,7 +72,7 @@ export class Checker implements Observer {
   called(host: Host, vcpu: Vcpu, record: CallRecord): void {
     this.#depth--;
     const rip = this.#lastCall.get(vcpu)!;
-    if (record.state === 'again') return;
+    if (record.result === MADE_AGAIN) return;
     const unusual = unusualCall(vcpu, record);
     if (unusual !== undefined) this.#findings.add(rip, unusual);
     const op = nameOf(record);

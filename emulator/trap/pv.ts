@@ -72,15 +72,18 @@ function raiseFault(host: TrapHost, vcpu: Vcpu, vector: number, errorCode?: numb
 }
 
 /**
- * A SYSCALL within a run of the core, without a way through the loop (CpuHost.syscall): the guest goes on at once unless
- * the call gave the loop something to do. On this way booleans are compared: V8 knows no type of a field, and takes 13
- * instructions to find that what is in it is true.
+ * What performs a SYSCALL within a run of the core, without a way through the loop (CpuHost.syscall): the guest goes on at once
+ * unless the call gave the loop something to do. To V8 the host of this one function is a constant. On this way booleans are
+ * compared: V8 knows no type of a field, and takes 13 instructions to find that what is in it is true.
  */
-export function performSyscall(host: RunHost, length: number): void {
-  const caller = callerOf(host, host.current);
-  handleSyscall(host, caller, length);
-  // What stops a vCPU ends the turn, too.
-  if (--host.exitsLeft <= 0 || !host.isTurnValid || !returnPlainly(host, caller.vcpu, caller.pv!)) finishSyscall(host, caller);
+export function syscallPerformer(host: RunHost): (length: number) => void {
+  return (length) => {
+    if (host.caller.vcpu !== host.current) host.caller = callerOf(host, host.current);
+    handleSyscall(host, host.caller, length);
+    const { caller } = host;
+    // What stops a vCPU ends the turn, too.
+    if (--host.exitsLeft <= 0 || !host.isTurnValid || !returnPlainly(host, caller.vcpu, caller.pv!)) finishSyscall(host, caller);
+  };
 }
 
 function finishSyscall(host: RunHost, { vcpu, pv }: Caller): void {
@@ -95,11 +98,10 @@ function handleSyscall(host: TrapHost, caller: Caller, length: number): void {
   const pv = caller.pv!;
   pv.returnsBySysret = true;
   pv.hasReturnSaved = true;
-  const is64 = cpu.codeSize === 64;
-  if (!is64 || cpu.cs !== FLAT_RING3_CS64 || cpu.ss !== FLAT_KERNEL_SS) setFlatSegments(cpu, is64);
   // From 32-bit code it is no hypercall in either mode.
-  if (pv.inKernelMode !== true || !is64) bounceSyscall(host, caller.vcpu, pv, !is64);
-  else if (caller.call() === MADE_AGAIN) makeAgain(cpu, pv, length);
+  if (pv.inKernelMode !== true || cpu.codeSize !== 64) return bounceSyscall(host, caller.vcpu, pv);
+  if (cpu.cs !== FLAT_RING3_CS64 || cpu.ss !== FLAT_KERNEL_SS) setFlatSegments(cpu, true);
+  if (caller.call() === MADE_AGAIN) makeAgain(cpu, pv, length);
 }
 
 function setFlatSegments(cpu: Cpu, is64: boolean): void {
@@ -113,8 +115,10 @@ function makeAgain(cpu: Cpu, pv: PvVcpu, length: number): void {
   pv.hasReturnSaved = false;
 }
 
-function bounceSyscall(host: TrapHost, vcpu: Vcpu, pv: PvVcpu, is32: boolean): void {
+function bounceSyscall(host: TrapHost, vcpu: Vcpu, pv: PvVcpu): void {
   const { cpu } = host;
+  const is32 = cpu.codeSize !== 64;
+  setFlatSegments(cpu, !is32);
   host.observer?.userSyscall(host, vcpu);
   const { address } = is32 ? pv.syscall32 : pv.syscall;
   if (address === 0n) {

@@ -1,4 +1,5 @@
 /** What the trap layer asks of the machine beyond what hypercalls ask. */
+import type { Caller } from '../../hypercalls/dispatch.ts';
 import type { Observer } from '../../hypercalls/observer.ts';
 import type { Host } from '../host.ts';
 import type { Vcpu } from '../vcpu.ts';
@@ -21,6 +22,8 @@ export interface RunHost extends TrapHost {
   readonly isTurnValid: boolean;
   /** How many more exits, and system calls within runs, until the slice ends. */
   exitsLeft: number;
+  /** Who made the last system call within a run. */
+  caller: Caller;
   /** The turn is over: who has the next one goes on in this run if that is possible; else it stops. */
   turnWithinRun(): void;
 }
