@@ -68,14 +68,14 @@ function numberAt(blockAt: BlockNumbers, offset: number): number {
   return offset < 0 || offset >= blockAt.length ? -1 : blockAt[offset]!;
 }
 
-/** Loops are nested: one that crosses another is widened to hold it. */
+/** Loops are nested: one that crosses another is widened to hold it. A call back is none: what it calls returns, past all heads. */
 function findLoops(blocks: readonly RegionBlock[]): void {
   let heads = 0;
   for (let i = 0; i < blocks.length; i++) {
-    const { nextBlock, targetBlock, toSelf } = blocks[i]!;
+    const { nextBlock, targetBlock, toSelf, isCall } = blocks[i]!;
     if (toSelf) heads += closeLoop(blocks, i, i);
     if (nextBlock >= 0 && nextBlock <= i) heads += closeLoop(blocks, nextBlock, i);
-    if (targetBlock >= 0 && targetBlock <= i) heads += closeLoop(blocks, targetBlock, i);
+    if (!isCall && targetBlock >= 0 && targetBlock <= i) heads += closeLoop(blocks, targetBlock, i);
   }
   for (let isStable = heads < 2; !isStable; ) {
     isStable = true;
@@ -110,9 +110,10 @@ function findEntries(blocks: readonly RegionBlock[]): void {
     block.entry = block.isEntry || block.loopEnd >= 0 ? 0 : NOT_REACHED;
   }
   for (let i = 0; i < length; i++) {
-    const { nextBlock, targetBlock } = blocks[i]!;
+    const { nextBlock, targetBlock, isCall } = blocks[i]!;
     if (nextBlock >= 0 && nextBlock !== i) reach(blocks, i, nextBlock);
-    if (targetBlock >= 0 && targetBlock !== i) reach(blocks, i, targetBlock);
+    if (isCall && targetBlock >= 0 && targetBlock <= i) blocks[targetBlock]!.entry = 0;
+    else if (targetBlock >= 0 && targetBlock !== i) reach(blocks, i, targetBlock);
   }
   let count = 0;
   for (let i = 0; i < length; i++) {
