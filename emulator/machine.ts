@@ -395,9 +395,10 @@ export class Machine implements RunHost {
   #settle(vcpu: Vcpu): void {
     const { scheduler } = this.cores;
     const unit = vcpu.unit!;
-    if (vcpu.isReady === unit.isReady) {
+    const { isReady } = vcpu;
+    if (isReady === unit.isReady) {
       becomeRunnable(this, vcpu);
-    } else if (vcpu.isReady) {
+    } else if (isReady) {
       vcpu.runnableSince = Math.max(vcpu.runnableSince, this.clock.ns);
       becomeRunnable(this, vcpu);
       scheduler.wake(unit);

@@ -4,16 +4,17 @@ import type { Domain } from './domain.ts';
 import type { Unit } from './scheduler/credit2/unit.ts';
 import type { Slots } from './slot.ts';
 
+/** Bits of what holds a vCPU, as debug key `q` prints them (xen:include/xen/sched.h). */
+const VPF_blocked = 1 << 0,
+  VPF_down = 1 << 1;
+
 export class Vcpu implements Slots {
   readonly slots: unknown[] = [];
   readonly domain: Domain;
   readonly id: number;
   /** It has had its first registers: the domain builder's, or VCPUOP_initialise's. */
   isInitialised = false;
-  /** Not down (VCPUOP_up, VCPUOP_down). */
-  isUp = false;
-  /** Waits in SCHEDOP_block, SCHEDOP_poll or HLT; an event wakes it. */
-  isBlocked = false;
+  pauseFlags = VPF_down;
   /** What the scheduler knows it as. */
   unit: Unit<Vcpu> | undefined;
   /** Virtual time in nanoseconds since when it could run, or left a core. */
@@ -32,9 +33,25 @@ export class Vcpu implements Slots {
     this.id = id;
   }
 
+  /** Not down (VCPUOP_up, VCPUOP_down). */
+  get isUp(): boolean {
+    return (this.pauseFlags & VPF_down) === 0;
+  }
+  set isUp(isUp: boolean) {
+    this.pauseFlags = isUp ? this.pauseFlags & ~VPF_down : this.pauseFlags | VPF_down;
+  }
+
+  /** Waits in SCHEDOP_block, SCHEDOP_poll or HLT; an event wakes it. */
+  get isBlocked(): boolean {
+    return (this.pauseFlags & VPF_blocked) !== 0;
+  }
+  set isBlocked(isBlocked: boolean) {
+    this.pauseFlags = isBlocked ? this.pauseFlags | VPF_blocked : this.pauseFlags & ~VPF_blocked;
+  }
+
   /** As far as guest and toolstack go it may have a core. */
   get isReady(): boolean {
-    return this.isUp && !this.isBlocked && this.domain.isRunnable;
+    return this.pauseFlags === 0 && this.domain.isRunnable;
   }
 
   /** The scheduler may give it a core: its domain's cap is not used up, either. */

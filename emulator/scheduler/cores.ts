@@ -111,16 +111,16 @@ export class Cores<T extends Schedulable> {
   takeTurn(ns: number): number {
     const timers = this.#timers;
     this.active.ns = ns;
-    if (this.#hasNews || ns >= this.#turnEnd || ns >= timers.next()) {
-      if (!this.#chooseCore()) return -1;
+    if (this.#hasNews === true || ns >= this.#turnEnd || ns >= timers.next()) {
+      if (this.#chooseCore() === undefined) return -1;
       this.#hasNews = false;
     }
     this.#turn.isValid = true;
     return Math.min(timers.next(), this.#turnEnd);
   }
 
-  /** The core that is furthest behind, of those that are not idle: acts next, once it has decided and timers have fired. */
-  #chooseCore(): boolean {
+  /** The core that is furthest behind, of those that are not idle, acts next, once it has decided and timers have fired. */
+  #chooseCore(): Core<T> | undefined {
     const { list } = this;
     const timers = this.#timers;
     for (;;) {
@@ -138,7 +138,7 @@ export class Cores<T extends Schedulable> {
           second = at;
         }
       }
-      if (core === undefined) return false;
+      if (core === undefined) return undefined;
       this.#act(core, least);
       const { ns } = core;
       if (timers.next() <= ns) {
@@ -147,7 +147,7 @@ export class Cores<T extends Schedulable> {
         this.#decide(core);
       } else {
         this.#turnEnd = Math.min(core.decideAt, second + STRIDE_NS);
-        return true;
+        return core;
       }
     }
   }

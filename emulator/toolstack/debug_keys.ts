@@ -151,7 +151,7 @@ function dumpVcpu({ machine, scheduling }: Toolstack, vcpu: Vcpu): string[] {
   return [
     `  UNIT${id} affinities: hard={${rangesOf(hard)}} soft={${rangesOf(soft)}}`,
     `    VCPU${id}: CPU${cpu} [has=${has}] poll=${polledPort(vcpu)} upcall_pend=0${pending} upcall_mask=0${mask} ${dirty}`,
-    `    pause_count=0 pause_flags=${(vcpu.isBlocked ? 1 : 0) | (vcpu.isUp ? 0 : 2)}`,
+    `    pause_count=0 pause_flags=${vcpu.pauseFlags}`,
     period === 0 ? 'No periodic timer' : `${Math.floor(1e9 / period)} Hz periodic timer (period ${Math.floor(period / 1e6)} ms)`,
   ];
 }

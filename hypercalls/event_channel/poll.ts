@@ -25,17 +25,18 @@ const polling = defineSlot<Vcpu, Polling, Host>(() => ({ port: NOT_POLLING, time
 
 const kickAt = (host: Host, vcpu: Vcpu, deadline: bigint): GuestTimer => setGuestTimer(host, vcpu.domain, deadline, () => kick(host, vcpu));
 
-/** Blocks `vcpu` until `port` (or ANY_PORT) is pending, or until `deadline` unless that is 0. */
-export function startPolling(host: Host, vcpu: Vcpu, port: number, deadline: bigint): void {
-  stopPolling(host, vcpu);
+/** Blocks `vcpu` until `port` (or ANY_PORT) is pending, or until `deadline`, if there is one. */
+export function startPolling(host: Host, vcpu: Vcpu, port: number, deadline: bigint | undefined): void {
   const state = polling.of(vcpu);
+  stop(host, vcpu, state);
   state.port = port;
-  if (deadline !== 0n) state.timer = kickAt(host, vcpu, deadline);
+  if (deadline !== undefined) state.timer = kickAt(host, vcpu, deadline);
   host.block(vcpu);
 }
 
-export function stopPolling(host: Host, vcpu: Vcpu): void {
-  const state = polling.of(vcpu);
+export const stopPolling = (host: Host, vcpu: Vcpu): void => stop(host, vcpu, polling.of(vcpu));
+
+function stop(host: Host, vcpu: Vcpu, state: Polling): void {
   state.port = NOT_POLLING;
   if (state.timer === undefined) return;
   cancelGuestTimer(host, vcpu.domain, state.timer);
@@ -47,11 +48,11 @@ export const polledPort = (vcpu: Vcpu): number => polling.of(vcpu).port;
 
 /** Wakes `vcpu`, whatever it waits for. One that polls is blocked, too. */
 export function kick(host: Host, vcpu: Vcpu): void {
-  if (vcpu.isBlocked) endWait(host, vcpu);
+  if (vcpu.isBlocked) endWait(host, vcpu, polling.of(vcpu));
 }
 
-function endWait(host: Host, vcpu: Vcpu): void {
-  stopPolling(host, vcpu);
+function endWait(host: Host, vcpu: Vcpu, state: Polling): void {
+  stop(host, vcpu, state);
   host.wake(vcpu);
 }
 
@@ -64,6 +65,6 @@ export function wakePollers(host: Host, { vcpus }: Domain, port: number): void {
 }
 
 function endPoll(host: Host, vcpu: Vcpu, port: number): void {
-  const waitsFor = polling.of(vcpu).port;
-  if (waitsFor === ANY_PORT || waitsFor === port) kick(host, vcpu);
+  const state = polling.of(vcpu);
+  if (state.port === ANY_PORT || state.port === port) endWait(host, vcpu, state);
 }

@@ -1,7 +1,7 @@
 /** SCHEDOP_*, the old sched_op and set_timer_op. */
 import { guestNow } from '../../emulator/guest_time.ts';
 import { sched_op, sched_op_compat, sched_poll, set_timer_op } from '../abi/sched.ts';
-import { type Call, structView, structWords } from '../call.ts';
+import { type Call, structWords } from '../call.ts';
 import { ANY_PORT, startPolling, stopPolling } from '../event_channel/poll.ts';
 import { isPortPending, isUsable, portsOf } from '../event_channel/ports.ts';
 import { unmaskUpcalls } from '../event_channel/upcall.ts';
@@ -44,11 +44,11 @@ const sched = implement(sched_op, {
     const portsHigh = structWords[PORTS + 1]!;
     if (!isGuestArrayAt(host, portsHigh)) return 'EFAULT';
     if (isUpcallDue(host, vcpu)) return;
-    const timeout = structWords[TIMEOUT] === 0 && structWords[TIMEOUT + 1] === 0 ? 0n : args.timeout;
+    const timeout = structWords[TIMEOUT] === 0 && structWords[TIMEOUT + 1] === 0 ? undefined : args.timeout;
     let number = 0;
     for (let i = 0; i < count; i++) {
       if (readStruct(call, portsLow, portsHigh, 4 * i, 4) === UNREADABLE) return 'EFAULT';
-      number = structView.getUint32(0, true);
+      number = structWords[0]!;
       const port = portsOf.of(domain).get(number);
       if (port === undefined || !isUsable(port)) return 'EINVAL';
       if (isPortPending(host, domain, port)) return;

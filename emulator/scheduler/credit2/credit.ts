@@ -58,13 +58,12 @@ export function runtime({ ratelimitNs }: State, runqueue: Runqueue, next: Unit, 
   const { first, maxWeight } = runqueue;
   const limit = next.isRunning ? next.stateEntryTime + ratelimitNs - now : ratelimitNs;
   const least = ratelimitNs > 0 && limit > CSCHED2_MIN_TIMER ? limit : CSCHED2_MIN_TIMER;
-  let waiting = inflightCredit > 0 ? inflightCredit : 0;
+  let waiting = Math.max(inflightCredit, 0);
   if (first !== undefined && first.credit > waiting) waiting = first.credit;
   const credit = next.credit - waiting;
   const { weight, budget } = next;
   const span = credit <= 0 ? 0 : weight === maxWeight ? credit : Math.floor((credit * weight) / maxWeight);
   // As Xen does it: a rate limit above the longest time is not cut down to that.
-  const affordable = span < budget ? span : budget;
-  if (affordable < least) return least;
-  return affordable < CSCHED2_MAX_TIMER ? affordable : CSCHED2_MAX_TIMER;
+  const affordable = Math.min(span, budget);
+  return affordable < least ? least : Math.min(affordable, CSCHED2_MAX_TIMER);
 }
