@@ -158,38 +158,36 @@ function readStructAnywhere({ host }: Call, vaddrLow: number, vaddrHigh: number,
 export function takeStruct(call: Call, record: CallRecord, vaddrLow: number, vaddrHigh: number, size: number): number {
   const { known } = call;
   const at = size & 3 ? ANYWHERE : known.find(vaddrLow, vaddrHigh, size);
-  if (at < 0) {
-    const answer = readStructAnywhere(call, vaddrLow, vaddrHigh, 0, size);
-    if (answer === ANYWHERE) record.keepStruct(0, size);
-    return answer;
-  }
+  if (at < 0) return takeStructAnywhere(call, record, vaddrLow, vaddrHigh, size);
   record.takeStruct(known.words, at, size >> 2);
   return at;
 }
 
-/**
- * Copies the struct's bytes `[start, end)` to where they belong in the guest's at a vaddr in halves and `displacement`. `at` is
- * where that is still known to lie, or ANYWHERE.
- */
+function takeStructAnywhere(call: Call, record: CallRecord, vaddrLow: number, vaddrHigh: number, size: number): number {
+  const at = readStructAnywhere(call, vaddrLow, vaddrHigh, 0, size);
+  if (at === ANYWHERE) record.keepStruct(0, size);
+  return at;
+}
+
+/** Copies the struct's bytes `[start, end)` to where they belong in the guest's at a vaddr in halves and `displacement`. */
 export function writeStruct(
-  call: Call,
-  at: number,
+  { host }: Call,
   vaddrLow: number,
   vaddrHigh: number,
   displacement: number,
   start: number,
   end: number,
 ): boolean {
-  if (at < 0 || (start | end) & 1) {
-    const { host } = call;
-    return seekHalves(host, vaddrLow, vaddrHigh, displacement + start) && copy(host, 'write', structBytes, start, end - start);
-  }
-  const { words, halfwords } = call.known;
+  return seekHalves(host, vaddrLow, vaddrHigh, displacement + start) && copy(host, 'write', structBytes, start, end - start);
+}
+
+/** The same to a place where it is known to lie; of half words. */
+export function putStruct({ known }: Call, at: number, start: number, end: number): void {
+  const { words, halfwords } = known;
   let word = (start + 3) >> 2;
   if (start & 2) halfwords[2 * (at + word) - 1] = structHalfwords[2 * word - 1]!;
   for (; word < end >> 2; word++) words[at + word] = structWords[word]!;
   if (end & 2) halfwords[2 * (at + word)] = structHalfwords[2 * word]!;
-  return true;
 }
 
 const scalarBytes = new Uint8Array(8);

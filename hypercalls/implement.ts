@@ -32,7 +32,7 @@ import {
   structBytes,
   structView,
 } from './call.ts';
-import { ANYWHERE, isGuestArrayAt, readStruct, takeStruct, UNREADABLE, writeStruct } from './guest_memory.ts';
+import { ANYWHERE, isGuestArrayAt, putStruct, readStruct, takeStruct, UNREADABLE, writeStruct } from './guest_memory.ts';
 
 /** How many elements of a batch are done before timers and other vCPUs get their turn. */
 const BATCH_SLICE = 512;
@@ -169,7 +169,9 @@ export class CompiledOp {
     if (typeof answer !== 'object') return outcomeOf(answer);
     struct.encode(structView, 0, answer);
     record.keepStruct(struct.outStart, struct.outEnd);
-    return writeStruct(call, known.flushes === flushes ? at : ANYWHERE, low, high, 0, 0, size) ? 0 : EFAULT;
+    if (at < 0 || known.flushes !== flushes || size & 1) return writeStruct(call, low, high, 0, 0, size) ? 0 : EFAULT;
+    putStruct(call, at, 0, size);
+    return 0;
   }
 
   private refuse(call: Call): Outcome {
@@ -208,8 +210,8 @@ export class CompiledOp {
       if (result === WRITTEN || typeof result === 'object') {
         if (result !== WRITTEN) struct.encode(structView, 0, result);
         if (done === 0) record.keepStruct(outStart, outEnd);
-        const isThere = known.flushes === flushes;
-        if (!writeStruct(call, isThere ? at : ANYWHERE, low, high, done * size, outStart, outEnd)) outcome = EFAULT;
+        if (at >= 0 && known.flushes === flushes && ((outStart | outEnd) & 1) === 0) putStruct(call, at, outStart, outEnd);
+        else if (!writeStruct(call, low, high, done * size, outStart, outEnd)) outcome = EFAULT;
       } else if (result !== undefined) {
         outcome = outcomeOf(result);
       }

@@ -14,9 +14,9 @@ const ENTRY_SIZE = 8;
 const AVAIL_SHIFT = 9;
 const AVAIL_MASK = 7;
 
-/** The L1 entry at a maddr, or the one that a vaddr goes through, in halves, in a live table of the vCPU's domain; -1: there is none. */
-export function findGrantEntry(memory: MachineMemory, vcpu: MemoryVcpu, low: number, high: number, isMaddr: boolean): number {
-  const maddr = isMaddr ? entryAt(memory, low, high) : findL1EntryAt(memory, vcpu, low, high);
+/** The L1 entry that a vaddr in halves goes through, or if `isMaddr` is not 0 the one at a maddr, in a live table of the vCPU's domain; -1: there is none. */
+export function findGrantEntry(memory: MachineMemory, vcpu: MemoryVcpu, low: number, high: number, isMaddr: number): number {
+  const maddr = isMaddr !== 0 ? entryAt(memory, low, high) : findL1EntryAt(memory, vcpu, low, high);
   if (maddr < 0) return -1;
   const table = maddr >>> PAGE_SHIFT;
   return memory.owner[table] === vcpu.domain.id && isLiveAs(memory, table, PGT_l1_page_table) ? maddr : -1;
@@ -40,7 +40,7 @@ export function createGrantMapping(memory: MachineMemory, maddr: number, mfn: nu
   const oldLow = words[at]!;
   const oldHigh = words[at + 1]!;
   pte.storeAdjusted(words, at, PGT_l1_page_table, (mfn << PAGE_SHIFT) | flags, (mfn >>> (32 - PAGE_SHIFT)) | pte.HIGH_NX);
-  memory.written(maddr, ENTRY_SIZE);
+  memory.writtenInPage(maddr, ENTRY_SIZE);
   dropEntry(memory, PGT_l1_page_table, oldLow, oldHigh, maddr >>> PAGE_SHIFT);
 }
 
@@ -73,5 +73,5 @@ function isGrantMapping({ words }: MachineMemory, maddr: number, mfn: number, is
 function store(memory: MachineMemory, maddr: number, low: number, high: number): void {
   memory.words[maddr >>> 2] = low;
   memory.words[(maddr >>> 2) + 1] = high;
-  memory.written(maddr, ENTRY_SIZE);
+  memory.writtenInPage(maddr, ENTRY_SIZE);
 }

@@ -118,6 +118,11 @@ export class MachineMemory implements Slots {
     if (this.isCode[maddr >>> PAGE_SHIFT] !== 0 || (maddr & (PAGE_SIZE - 1)) + size > PAGE_SIZE) this.ram.written(maddr, size);
   }
 
+  /** The same where they are in one page. */
+  writtenInPage(maddr: number, size: number): void {
+    if (this.isCode[maddr >>> PAGE_SHIFT] !== 0) this.ram.written(maddr, size);
+  }
+
   isFrame(mfn: number): boolean {
     return mfn >= 0 && mfn < this.frameCount;
   }

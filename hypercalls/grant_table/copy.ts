@@ -58,24 +58,30 @@ class Buffer {
     const name = isGrant !== 0 ? structWords[at]! : frameAt(at);
     if (this.mfn >= 0 && this.isGrant === isGrant && this.name === name) return GNTST.okay;
     this.release(call);
-    const { memory } = call.host;
-    if (isGrant !== 0) {
-      const active = acquireGrant(call.host, this.domain!, name, call.domain.id, this.flags);
-      if (typeof active === 'number') return active;
-      this.active = active;
-      this.mfn = active.mfn;
-      this.start = active.start;
-      this.end = active.start + active.length;
-    } else {
-      if (this.domid !== DOMID_SELF) return GNTST.permission_denied;
-      this.mfn = takeFrame(memory, this.domain!, name);
-      this.start = 0;
-      this.end = PAGE_SIZE;
-      if (this.mfn < 0) return GNTST.bad_page;
-    }
+    const status = isGrant !== 0 ? this.#claimGrant(call, name) : this.#claimFrame(call, name);
+    if (status !== GNTST.okay) return status;
     this.isGrant = isGrant;
     this.name = name;
-    return this.flags === TO_READ || getPageType(memory, this.mfn, PGT_writable_page) === undefined ? GNTST.okay : this.#refuse(call);
+    const isUsable = this.flags === TO_READ || getPageType(call.host.memory, this.mfn, PGT_writable_page) === undefined;
+    return isUsable ? GNTST.okay : this.#refuse(call);
+  }
+
+  #claimGrant(call: Call, ref: number): number {
+    const active = acquireGrant(call.host, this.domain!, ref, call.domain.id, this.flags);
+    if (typeof active === 'number') return active;
+    this.active = active;
+    this.mfn = active.mfn;
+    this.start = active.start;
+    this.end = active.start + active.length;
+    return GNTST.okay;
+  }
+
+  #claimFrame({ host }: Call, name: number): number {
+    if (this.domid !== DOMID_SELF) return GNTST.permission_denied;
+    this.mfn = takeFrame(host.memory, this.domain!, name);
+    this.start = 0;
+    this.end = PAGE_SIZE;
+    return this.mfn < 0 ? GNTST.bad_page : GNTST.okay;
   }
 
   /** The page is none to be written. */
@@ -131,18 +137,22 @@ function releasePages(call: Call): void {
 
 const frameAt = (at: number): number => (structWords[at + 1]! >>> 0) * 2 ** 32 + (structWords[at]! >>> 0);
 
+/** The status. */
+function findDomains(call: Call, sourceDomid: number, destDomid: number): number {
+  releasePages(call);
+  source.domain = undefined;
+  dest.domain = undefined;
+  const status = source.findDomain(call, sourceDomid) || dest.findDomain(call, destDomid);
+  if (status !== GNTST.okay) source.domain = undefined;
+  return status;
+}
+
 function copyOne(call: Call): number {
   const sourceDomid = structHalfwords[SOURCE.domid]!;
   const destDomid = structHalfwords[DEST.domid]!;
   if (source.domain === undefined || dest.domain === undefined || source.domid !== sourceDomid || dest.domid !== destDomid) {
-    releasePages(call);
-    source.domain = undefined;
-    dest.domain = undefined;
-    const status = source.findDomain(call, sourceDomid) || dest.findDomain(call, destDomid);
-    if (status !== GNTST.okay) {
-      source.domain = undefined;
-      return status;
-    }
+    const status = findDomains(call, sourceDomid, destDomid);
+    if (status !== GNTST.okay) return status;
   }
   const flags = structHalfwords[FLAGS]!;
   const status = source.claim(call, SOURCE.name, flags & GNTCOPY_source_gref) || dest.claim(call, DEST.name, flags & GNTCOPY_dest_gref);
@@ -157,7 +167,7 @@ function copyOne(call: Call): number {
   const to = dest.mfn * PAGE_SIZE + target;
   if (to <= from || to >= from + size) memory.ram.copy(to, from, size);
   else copyOverlapping(memory, from, to, size);
-  memory.written(to, size);
+  memory.writtenInPage(to, size);
   return GNTST.okay;
 }
 

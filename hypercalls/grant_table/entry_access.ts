@@ -37,7 +37,7 @@ function setStatusBits(memory: MachineMemory, maddr: number, set: number, clear:
   const bits = (old | set) & ~clear;
   if (bits === old) return;
   halfwords[maddr >>> 1] = bits;
-  memory.written(maddr, 2);
+  memory.writtenInPage(maddr, 2);
 }
 
 /**

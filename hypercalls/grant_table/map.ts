@@ -18,10 +18,12 @@ import {
   GTF_type_mask,
 } from '../abi/grant_table.ts';
 import type { Call } from '../call.ts';
+import type { ActiveEntry } from './active_entry.ts';
 import { admit, takeNamedFrame, unmark } from './entry_access.ts';
 import { maptrack } from './maptrack.ts';
-import { grantTable } from './table.ts';
+import { type GrantTable, grantTable } from './table.ts';
 
+const KINDS = GNTMAP_device_map | GNTMAP_host_map;
 /** Bits of `flags` that a mapping remembers. */
 const MAPPING_FLAGS = 0xffff;
 
@@ -37,19 +39,20 @@ export const mapped = { handle: -1, mfn: -1 };
  */
 export function mapGrantRef(call: Mapper, dom: number, ref: number, flags: number, low: number, high: number): number {
   const { domain } = call;
-  if (!(flags & (GNTMAP_device_map | GNTMAP_host_map))) return GNTST.bad_gntref;
-  if (domain.type === 'pvh' && flags & (GNTMAP_device_map | GNTMAP_application_map | GNTMAP_contains_pte)) return GNTST.general_error;
+  if (!(flags & KINDS)) return GNTST.bad_gntref;
+  if (flags & (GNTMAP_device_map | GNTMAP_application_map | GNTMAP_contains_pte) && domain.type === 'pvh') return GNTST.general_error;
   const granter = call.host.domains.get(dom);
   if (granter === undefined) return GNTST.bad_domain;
   const mappings = maptrack.of(domain);
   const handle = mappings.take(call.vcpu.id);
   if (handle < 0) return GNTST.no_space;
-  const status = pinAndMap(call, granter, ref, flags, low, high);
+  const table = grantTable(call.host, granter);
+  const status = table.has(ref) ? pinAndMap(call, granter, table, table.active(ref), flags, low, high) : GNTST.bad_gntref;
   if (status !== GNTST.okay) {
     mappings.put(handle);
     return status;
   }
-  mappings.set(handle, granter, ref, flags & MAPPING_FLAGS);
+  mappings.set(handle, granter, ref, flags & MAPPING_FLAGS, table.active(ref));
   mapped.handle = handle;
   return GNTST.okay;
 }
@@ -58,74 +61,82 @@ export function mapGrantRef(call: Mapper, dom: number, ref: number, flags: numbe
 export const gfnAt = (low: number, high: number): number => (high >>> 0) * 2 ** 20 + (low >>> 12);
 
 /** The status. */
-function pinAndMap(call: Mapper, granter: Domain, ref: number, flags: number, low: number, high: number): number {
+function pinAndMap(
+  call: Mapper,
+  granter: Domain,
+  table: GrantTable,
+  active: ActiveEntry,
+  flags: number,
+  low: number,
+  high: number,
+): number {
   const { host, domain } = call;
   const { memory } = host;
-  const isReadonly = (flags & GNTMAP_readonly) !== 0;
-  const table = grantTable(host, granter);
-  if (!table.has(ref)) return GNTST.bad_gntref;
-  const active = table.active(ref);
-  if (active.isPinned && (active.domid !== domain.id || active.isSubPage || !active.hasRoomFor(flags))) return GNTST.general_error;
-
-  let isHeld = false;
-  if (!active.isPinned || (!isReadonly && !active.isWritePinned)) {
+  const isUsed = active.isPinned;
+  if (isUsed && (active.domid !== domain.id || active.isSubPage || !active.hasRoomFor(flags))) return GNTST.general_error;
+  if (!isUsed || (!(flags & GNTMAP_readonly) && !active.isWritePinned)) {
     if (!admit(memory, active, domain.id, flags, GTF_type_mask | GTF_sub_page)) return GNTST.general_error;
-    if (!active.isPinned) {
+    if (!isUsed) {
       const mfn = takeNamedFrame(memory, granter, table, active);
       if (mfn < 0) {
         unmark(memory, active, flags);
         return GNTST.bad_page;
       }
       active.use(domain.id, mfn);
-      isHeld = true;
     }
   }
   active.pin(flags);
-  mapped.mfn = active.mfn;
-  if (mapPinned(call, granter, active.mfn, flags, low, high, isHeld)) return GNTST.okay;
+  const { mfn } = active;
+  mapped.mfn = mfn;
+  // The entry may be in use and its frame gone: a mapping was taken away behind ring -1's back, and then the page.
+  const isHeld = !isUsed || memory.getPage(mfn, granter.id);
+  if (isHeld && mapHeld(call, mfn, flags, low, high)) return GNTST.okay;
   active.unpin(flags);
   unmark(memory, active, flags);
   return GNTST.general_error;
 }
 
-/** Takes what the mappings need and makes them, all or none. `isHeld`: there is a reference for the first. */
-function mapPinned(call: Mapper, granter: Domain, mfn: number, flags: number, low: number, high: number, isHeld: boolean): boolean {
+/** Makes the mappings, all or none; there is a reference to the frame for the first of them, which goes where they are not made. */
+function mapHeld(call: Mapper, mfn: number, flags: number, low: number, high: number): boolean {
   const { memory } = call.host;
-  const isWritable = !(flags & GNTMAP_readonly);
-  const isForDevice = (flags & GNTMAP_device_map) !== 0;
-  const isForHost = (flags & GNTMAP_host_map) !== 0;
-  // The entry may be in use and its frame gone: a mapping was taken away behind ring -1's back, and then the page.
-  if (!takeUse(memory, mfn, granter.id, isWritable, isHeld)) return false;
-  const areBoth = isForDevice && isForHost && takeUse(memory, mfn, granter.id, isWritable, false);
-  if (isForHost && (areBoth !== isForDevice || !mapForHost(call, mfn, flags, low, high))) {
-    putUse(memory, mfn, isWritable);
-    if (areBoth) putUse(memory, mfn, isWritable);
+  if (!takeType(memory, mfn, flags)) return false;
+  const isNoted = flags & GNTMAP_device_map || call.domain.type === 'pvh';
+  const areMade = isNoted ? mapAndNote(call, mfn, flags, low, high) : mapForHost(call, mfn, flags, low, high);
+  if (!areMade) putUse(memory, mfn, flags);
+  return areMade;
+}
+
+/** The same for a device or a translated guest, whose place holds nothing: what is there may be taken away while the mapping lives on. */
+function mapAndNote(call: Mapper, mfn: number, flags: number, low: number, high: number): boolean {
+  const { memory } = call.host;
+  const areBoth = (flags & KINDS) === KINDS;
+  if (areBoth && !(memory.getPage(mfn, memory.owner[mfn]!) && takeType(memory, mfn, flags))) return false;
+  if (flags & GNTMAP_host_map && !mapForHost(call, mfn, flags, low, high)) {
+    if (areBoth) putUse(memory, mfn, flags);
     return false;
   }
-  // A translated guest's place holds nothing: what is there may be taken away while the mapping lives on.
-  if (isForDevice || call.domain.type === 'pvh') noteHold(memory, call.domain, mfn, isWritable);
+  noteHold(memory, call.domain, mfn, !(flags & GNTMAP_readonly));
   return true;
 }
 
 function mapForHost({ host: { memory }, domain, vcpu }: Mapper, mfn: number, flags: number, low: number, high: number): boolean {
   const isReadonly = (flags & GNTMAP_readonly) !== 0;
   if (domain.type === 'pvh') return placeGrant(memory, domain, gfnAt(low, high), mfn, isReadonly);
-  const maddr = findGrantEntry(memory, vcpu, low, high, (flags & GNTMAP_contains_pte) !== 0);
+  const maddr = findGrantEntry(memory, vcpu, low, high, flags & GNTMAP_contains_pte);
   if (maddr < 0) return false;
   const entryFlags = grantFlags(isReadonly, (flags & GNTMAP_application_map) !== 0, flags >>> GNTMAP_guest_avail_shift);
   createGrantMapping(memory, maddr, mfn, entryFlags);
   return true;
 }
 
-/** A reference to the frame, but one that `isHeld`, and if it `isWritable` one to its type; or neither. */
-function takeUse(memory: MachineMemory, mfn: number, owner: number, isWritable: boolean, isHeld: boolean): boolean {
-  if (!isHeld && !memory.getPage(mfn, owner)) return false;
-  if (!isWritable || getPageType(memory, mfn, PGT_writable_page) === undefined) return true;
+/** A reference to the frame's type, if it is to be written; where it is no such frame, the one to the frame goes. */
+function takeType(memory: MachineMemory, mfn: number, flags: number): boolean {
+  if (flags & GNTMAP_readonly || getPageType(memory, mfn, PGT_writable_page) === undefined) return true;
   memory.putPage(mfn);
   return false;
 }
 
-function putUse(memory: MachineMemory, mfn: number, isWritable: boolean): void {
-  if (isWritable) putPageAndType(memory, mfn);
-  else memory.putPage(mfn);
+function putUse(memory: MachineMemory, mfn: number, flags: number): void {
+  if (flags & GNTMAP_readonly) memory.putPage(mfn);
+  else putPageAndType(memory, mfn);
 }

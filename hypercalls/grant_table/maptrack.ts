@@ -5,17 +5,20 @@
 import type { Domain } from '../../emulator/domain.ts';
 import { defineSlot, NotSavable } from '../../emulator/slot.ts';
 import { GNTMAP_device_map, GNTMAP_host_map } from '../abi/grant_table.ts';
+import type { ActiveEntry } from './active_entry.ts';
 
 /** xl's and Xen's default. */
 const MAX_MAPTRACK_FRAMES = 1024;
 const HANDLES_PER_FRAME = 256;
 const NONE = -1;
-const NOTHING = { ref: 0, flags: 0 };
+const NOTHING = { ref: 0, active: undefined, flags: 0 };
 
 /** What a handle stands for, as long as it does. */
 export interface Mapping {
   readonly granter: Domain;
   readonly ref: number;
+  /** The entry that `ref` names, if whoever made the mapping had it at hand. */
+  readonly active: ActiveEntry | undefined;
   /** GNTMAP_: which of the mappings are still there, and how they were made. */
   readonly flags: number;
 }
@@ -24,6 +27,7 @@ export interface Mapping {
 interface Entry extends Mapping {
   granter: Domain;
   ref: number;
+  active: ActiveEntry | undefined;
   flags: number;
   /** The next free handle behind this one, if it is free. */
   next: number;
@@ -65,10 +69,11 @@ export class Maptrack {
   }
 
   /** What the handle stands for from now on: something with `flags`. */
-  set(handle: number, granter: Domain, ref: number, flags: number): void {
+  set(handle: number, granter: Domain, ref: number, flags: number, active?: ActiveEntry): void {
     const entry = this.#entries[handle]!;
     entry.granter = granter;
     entry.ref = ref;
+    entry.active = active;
     entry.flags = flags;
   }
 
@@ -102,7 +107,7 @@ export class Maptrack {
   load({ mappings, next, vcpus, heads, tails }: SavedMaptrack): void {
     for (const [handle, vcpuId] of vcpus.entries()) {
       const { ref, flags } = mappings[handle] ?? NOTHING;
-      this.#entries.push({ granter: this.#domain, ref, flags, next: next[handle]!, vcpuId });
+      this.#entries.push({ granter: this.#domain, ref, active: undefined, flags, next: next[handle]!, vcpuId });
     }
     this.#heads.push(...heads);
     this.#tails.push(...tails);
@@ -126,6 +131,7 @@ export class Maptrack {
   put(handle: number): void {
     const entry = this.#entries[handle]!;
     entry.granter = this.#domain;
+    entry.active = undefined;
     entry.flags = 0;
     entry.next = NONE;
     this.#entries[this.#tails[entry.vcpuId]!]!.next = handle;

@@ -18,7 +18,7 @@ const stale = new Int32Array(MAX_FLUSHED);
 
 /** No stale translation of what `call` unmapped remains. */
 export function flushUnmapped({ domain, host: { memory } }: Mapper): void {
-  if (!domain.isPv || staleCount > MAX_FLUSHED) memory.flushTlbs();
+  if (staleCount > MAX_FLUSHED || domain.type === 'pvh') memory.flushTlbs();
   else for (let i = 0; i < staleCount; i++) memory.flushFrame(stale[i]!);
   staleCount = 0;
 }
@@ -43,8 +43,8 @@ export function unmap(
   const mappings = maptrack.of(domain);
   const mapping = mappings.get(handle);
   if (mapping === undefined) return GNTST.bad_handle;
-  const { ref, flags } = mapping;
-  const active = grantTable(host, mapping.granter).active(ref);
+  const { flags } = mapping;
+  const active = mapping.active ?? grantTable(host, mapping.granter).active(mapping.ref);
   const { mfn } = active;
   const isReadonly = (flags & GNTMAP_readonly) !== 0;
   let done = 0;
@@ -52,16 +52,16 @@ export function unmap(
   const isForDevice = (busLow | busHigh) !== 0 && (flags & GNTMAP_device_map) !== 0;
   if (isForDevice && (busHigh >>> 0) * 2 ** 32 + (busLow >>> 0) !== mfn * PAGE_SIZE) return GNTST.bad_dev_addr;
   if ((low | high) !== 0 && flags & GNTMAP_host_map) {
-    if (!domain.isPv) {
+    if (domain.type === 'pvh') {
       if (!unplaceGrant(memory, domain, gfnAt(low, high), mfn)) return GNTST.general_error;
       letGo(memory, domain, mfn, !isReadonly);
     } else {
-      const isMaddr = (flags & GNTMAP_contains_pte) !== 0;
+      const isMaddr = flags & GNTMAP_contains_pte;
       const maddr = findGrantEntry(memory, vcpu, low, high, isMaddr);
       const isGone =
         (newLow | newHigh) === 0
           ? removeGrantMapping(memory, maddr, mfn, isReadonly)
-          : !isMaddr && replaceGrantMapping(memory, maddr, mfn, isReadonly, findGrantEntry(memory, vcpu, newLow, newHigh, false));
+          : isMaddr === 0 && replaceGrantMapping(memory, maddr, mfn, isReadonly, findGrantEntry(memory, vcpu, newLow, newHigh, 0));
       if (!isGone) return GNTST.general_error;
       if (!isReadonly) putPageType(memory, mfn);
       if (staleCount < MAX_FLUSHED) stale[staleCount] = mfn;

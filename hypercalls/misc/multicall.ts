@@ -4,7 +4,7 @@ import { errno } from '../abi/errno.ts';
 import { AGAIN } from '../abi/hypercall.ts';
 import { type multicall, multicall_entry } from '../abi/xen_calls.ts';
 import { type Call, copyWords, MADE_AGAIN, registerWords, structView, structWords } from '../call.ts';
-import { ANYWHERE, placeStruct, writeStruct } from '../guest_memory.ts';
+import { placeStruct, writeStruct } from '../guest_memory.ts';
 import { type HandlerOf, WRITTEN } from '../implement.ts';
 
 /** iret replaces the registers, and so ends the multicall. */
@@ -30,7 +30,7 @@ const putBackOwn = (): void => copyWords(registerWords, 0, own, 0, own.length);
 
 /** Copies a part of entry `index`, which is in the struct, to the guest. */
 const writePart = (call: Call, index: number, start: number, end: number): boolean =>
-  writeStruct(call, ANYWHERE, own[0]!, own[1]!, index * size, start, end);
+  writeStruct(call, own[0]!, own[1]!, index * size, start, end);
 
 /** The entry asks for what is left to do; false: it cannot be written. */
 function writeLeft(call: Call, index: number): boolean {
