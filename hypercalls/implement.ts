@@ -158,7 +158,7 @@ export class CompiledOp {
     const low = registerWords[this.pointerWord]!;
     const high = registerWords[this.pointerWord + 1]!;
     let at = ANYWHERE;
-    if (struct.hasIn) {
+    if (struct.hasIn === true) {
       at = takeStruct(call, record, low, high, size);
       if (at === UNREADABLE) return EFAULT;
     } else {

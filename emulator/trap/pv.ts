@@ -82,7 +82,7 @@ export function syscallPerformer(host: RunHost): (length: number) => void {
     handleSyscall(host, host.caller, length);
     const { caller } = host;
     // What stops a vCPU ends the turn, too.
-    if (--host.exitsLeft <= 0 || !host.isTurnValid || !returnPlainly(host, caller.vcpu, caller.pv!)) finishSyscall(host, caller);
+    if (--host.exitsLeft <= 0 || host.isTurnValid !== true || !returnPlainly(host, caller.vcpu, caller.pv!)) finishSyscall(host, caller);
   };
 }
 

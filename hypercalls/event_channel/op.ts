@@ -96,8 +96,9 @@ const event_channel = implement(event_channel_op, {
   },
 
   send(call, { port: number }) {
-    const port = guestPort(call, number);
-    if (port === undefined || !send(call.host, call.domain, port)) return 'EINVAL';
+    const ports = portsOf.of(call.domain);
+    const port = ports.get(number);
+    return port === undefined || port.onEvent !== undefined ? 'EINVAL' : send(call.host, call.domain, port, ports);
   },
 
   status(call, { dom, port: number }) {

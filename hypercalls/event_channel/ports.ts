@@ -134,12 +134,7 @@ export function isGlobalVirq(virq: number): boolean {
 }
 
 /** An event on `port` of `domain`. */
-export function raise(host: Host, domain: Domain, port: Port): void {
-  raiseOf(host, domain, portsOf.of(domain), port);
-}
-
-/** On a port of `ports`, which are the domain's. */
-function raiseOf(host: Host, domain: Domain, ports: Ports, port: Port): void {
+export function raise(host: Host, domain: Domain, port: Port, ports = portsOf.of(domain)): void {
   if (port.onEvent !== undefined) return port.onEvent();
   const vcpu = domain.vcpus[port.notifyVcpu];
   if (vcpu === undefined) return;
@@ -161,17 +156,22 @@ export function bind(port: Port, binding: Binding, notifyVcpu = 0): void {
   port.priority = EVTCHN_FIFO_PRIORITY_DEFAULT;
 }
 
-/** Notifies the other end of `port`; false when it is not bound to anything that can be notified. */
-export function send(host: Host, domain: Domain, port: Port): boolean {
+/** Notifies the other end of `port`; EINVAL: it is not bound to anything that can be notified. */
+export function send(host: Host, domain: Domain, port: Port, ports = portsOf.of(domain)): 'EINVAL' | undefined {
   const { binding } = port;
-  if (binding.kind === 'interdomain') {
-    const { remote } = binding;
-    const ports = portsOf.of(remote);
-    raiseOf(host, remote, ports, ports.get(binding.remotePort)!);
-    return true;
+  switch (binding.kind) {
+    case 'interdomain': {
+      const { remote } = binding;
+      const far = portsOf.of(remote);
+      raise(host, remote, far.get(binding.remotePort)!, far);
+      return undefined;
+    }
+    case 'ipi':
+      raise(host, domain, port, ports);
+      return undefined;
+    default:
+      return binding.kind === 'unbound' ? undefined : 'EINVAL';
   }
-  if (binding.kind === 'ipi') raise(host, domain, port);
-  return binding.kind === 'ipi' || binding.kind === 'unbound';
 }
 
 /** A VIRQ for `vcpu` (a global one: for vCPU 0's port of it); nothing happens when it is not bound. */

@@ -17,19 +17,10 @@ const PENDING = shared_info.offset.evtchn_pending;
 const MASK = shared_info.offset.evtchn_mask;
 const PENDING_SEL = vcpu_info.offset.evtchn_pending_sel;
 
-const testBit = (host: Host, base: number, bit: number): boolean => ((host.memory.bytes[base + (bit >> 3)]! >> (bit & 7)) & 1) !== 0;
+/** From the pending bit of a port to its mask bit. */
+const TO_MASK = MASK - PENDING;
 
-/** Sets the bit; its old value. */
-function testAndSetBit({ memory }: Host, base: number, bit: number): boolean {
-  const { bytes } = memory;
-  const maddr = base + (bit >> 3);
-  const mask = 1 << (bit & 7);
-  const old = bytes[maddr]!;
-  if (old & mask) return true;
-  bytes[maddr] = old | mask;
-  memory.written(maddr, 1);
-  return false;
-}
+const testBit = (host: Host, base: number, bit: number): boolean => ((host.memory.bytes[base + (bit >> 3)]! >> (bit & 7)) & 1) !== 0;
 
 /** Clears the bit; its old value. */
 function testAndClearBit(host: Host, base: number, bit: number): boolean {
@@ -43,7 +34,14 @@ function testAndClearBit(host: Host, base: number, bit: number): boolean {
 const sharedInfo = (domain: Domain): number => domain.sharedInfoMfn * PAGE_SIZE;
 
 function select(host: Host, vcpu: Vcpu, port: number): void {
-  if (!testAndSetBit(host, vcpu.vcpuInfoMaddr + PENDING_SEL, port >> 6)) markEventsPending(host, vcpu);
+  const { bytes } = host.memory;
+  const maddr = vcpu.vcpuInfoMaddr + PENDING_SEL + (port >> 9);
+  const bit = 1 << ((port >> 6) & 7);
+  const old = bytes[maddr]!;
+  if (old & bit) return;
+  bytes[maddr] = old | bit;
+  host.memory.written(maddr, 1);
+  markEventsPending(host, vcpu);
 }
 
 export const isBitPending = (host: Host, domain: Domain, port: number): boolean => testBit(host, sharedInfo(domain) + PENDING, port);
@@ -52,9 +50,15 @@ export const twoLevel: EventAbi = {
   maxPorts: EVTCHN_2L_NR_CHANNELS,
 
   setPending(host, vcpu, { number }) {
-    const base = sharedInfo(vcpu.domain);
-    if (testAndSetBit(host, base + PENDING, number)) return;
-    if (!testBit(host, base + MASK, number)) select(host, vcpu, number);
+    const { memory } = host;
+    const { bytes } = memory;
+    const maddr = sharedInfo(vcpu.domain) + PENDING + (number >> 3);
+    const bit = 1 << (number & 7);
+    const old = bytes[maddr]!;
+    if (old & bit) return;
+    bytes[maddr] = old | bit;
+    memory.written(maddr, 1);
+    if ((bytes[maddr + TO_MASK]! & bit) === 0) select(host, vcpu, number);
     wakePollers(host, vcpu.domain, number);
   },
 
