@@ -83,7 +83,7 @@ export class Contexts {
     const to = next.place;
     // Mostly nothing of what both had when they left has become another meanwhile.
     const { count } = this.#changes;
-    const isPlain = to !== undefined && previous.place === from && from.changes === count && to.changes === count && from.isTidy;
+    const isPlain = to !== undefined && previous.place === from && from.changes === count && to.changes === count && from.isTidy === true;
     if (!isPlain || from.blockMode !== this.#modes.current || to.blockMode !== from.blockMode || this.#breakpoints.isActive)
       return this.#switchAfterChanges(previous, next);
     this.#mmu.leave();
@@ -154,6 +154,7 @@ export class Contexts {
       place.period = regions.period;
       regions.processors++;
     }
+    this.#mmu.tidy();
     this.#mmu.leave();
     code.jumps.leave();
     place.isTidy = true;

@@ -166,11 +166,13 @@ export class Mmu {
     return !this.isPae && this.#nested === undefined;
   }
 
-  /** The processor that is on leaves; another one is on; and what it has is looked through (tlb.ts). */
+  /** The processor that is on leaves, its lists being tidy; another one is on; and what it has is looked through (tlb.ts). */
+  tidy(): void {
+    this.#tlb.tidy();
+  }
   leave(): void {
     this.known.flushes++;
     this.#walker.forget();
-    this.#tlb.leave();
   }
   enter(place: Place): void {
     this.#tlb.enter(place);

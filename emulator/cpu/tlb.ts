@@ -101,7 +101,7 @@ export class Tlb {
   }
 
   /** The processor that is on will leave (exchange.ts): its lists become such that all they say may be kept. */
-  leave(): void {
+  tidy(): void {
     const { local, global, isTidy } = this.#place;
     if (isTidy) return;
     if (local.isTooMany || global.isTooMany) return this.flush(true);
