@@ -218,9 +218,13 @@ export class CompiledOp {
       if (outcome !== 0) break;
     }
     batch.end?.(call, this.args, done);
-    if ((outcome !== 0 && outcome !== MADE_AGAIN) || done === count) return outcome;
+    return done === count || (outcome !== 0 && outcome !== MADE_AGAIN) ? outcome : this.continueAt(done, count);
+  }
+
+  /** The guest makes the call again, with what is behind the first `done` elements. */
+  private continueAt(done: number, count: number): Outcome {
     const pointer = this.pointerWord >> 1;
-    registers[pointer] = registers[pointer]! + BigInt(done * size);
+    registers[pointer] = registers[pointer]! + BigInt(done * this.struct!.size);
     registers[this.countWord >> 1] = BigInt(((count - done) | this.continuedBit) >>> 0);
     return MADE_AGAIN;
   }
