@@ -54,17 +54,18 @@ export interface Frame extends S.FrameLocals {
 
 /** Goes on at an address: a block of the region, or the record that the jump cache has for it. */
 function leaveTo(frame: Frame, low: number, high: number): void {
-  const { f, out } = frame;
+  const { f, out, inlined } = frame;
+  if (inlined !== undefined) {
+    pushIsKnownAt(f, low, high).if();
+    pushRecordAt(f, low, high).i32(inlined[0]!.records[0]!).op('i32.eq').if();
+    frame.putInlined();
+    f.end().end();
+  }
   const isInPage = high === frame.pageHigh && low >>> 12 === frame.pageLow >>> 12;
   const block = isInPage ? frame.blockAt[low & 0xfff]! : -1;
   if (block >= 0) return frame.goTo(block);
   pushIsKnownAt(f, low, high).if();
   pushRecordAt(f, low, high).set(out);
-  if (frame.inlined !== undefined) {
-    f.get(out).i32(frame.inlined[0]!.records[0]!).op('i32.eq').if();
-    frame.putInlined();
-    f.end();
-  }
   f.brTo(frame.exitLabel);
   f.end();
   f.i32(0).i64Halves(low, high).mem('i64.store', L.RIP);

@@ -1,6 +1,6 @@
 /**
- * Short functions of other pages that run as a part of what calls them: a few instructions in a row, and a return; above all
- * the entries of a hypercall page. They are found in the interpreter's records, and held against those again when they run: the
+ * Short functions that run as a part of what calls them: a few instructions in a row, and a return; above all the entries of a
+ * hypercall page, which are on a page of their own. They are found in the interpreter's records, and held against those again when they run: the
  * jump cache must lead to the first record, and a block that was dropped has a GOTO in its place.
  */
 import * as L from './layout.ts';

@@ -28,6 +28,8 @@ export class RegionBlock {
   /** Numbers in the region of the blocks that it leads to, or -1. */
   nextBlock = -1;
   targetBlock = -1;
+  /** The one behind a call, or -1. */
+  returnBlock = -1;
   /** The last block of the loop whose head it is, or -1. */
   loopEnd = -1;
   /** The number by which the region is entered here, or -1. */
@@ -58,6 +60,7 @@ export function shapeRegion(blocks: readonly RegionBlock[], blockAt: BlockNumber
     const block = blocks[i]!;
     block.nextBlock = numberAt(blockAt, block.toNext);
     block.targetBlock = numberAt(blockAt, block.toTarget);
+    block.returnBlock = block.isCall ? numberAt(blockAt, block.next) : -1;
   }
   findLoops(blocks);
   findEntries(blocks);
@@ -100,14 +103,18 @@ function closeLoop(blocks: readonly RegionBlock[], head: number, end: number): n
 
 /**
  * Blocks that can be entered from outside: heads of loops, blocks that no other leads to, blocks inside a loop that
- * something outside it leads to, and those that were asked for. All others are only reached by their neighbours, which
- * leaves the code between them free of joins.
+ * something outside it leads to, those behind calls, and those that were asked for. All others are only reached by their
+ * neighbours, which leaves the code between them free of joins.
  */
 function findEntries(blocks: readonly RegionBlock[]): void {
   const { length } = blocks;
   for (let i = 0; i < length; i++) {
     const block = blocks[i]!;
     block.entry = block.isEntry || block.loopEnd >= 0 ? 0 : NOT_REACHED;
+  }
+  for (let i = 0; i < length; i++) {
+    const { returnBlock } = blocks[i]!;
+    if (returnBlock >= 0) blocks[returnBlock]!.entry = 0;
   }
   for (let i = 0; i < length; i++) {
     const { nextBlock, targetBlock, isCall } = blocks[i]!;

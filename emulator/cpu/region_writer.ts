@@ -10,7 +10,7 @@ import { SharedAccesses } from './region_access.ts';
 import { emitInsn, emitSteps, type Frame, gprOf, leaveToNext, loadGpr, loadXmm, storeGpr, storeXmm, xmmOf } from './region_emitter.ts';
 import type { InlinePart } from './region_inline.ts';
 import { RegionInsn } from './region_insn.ts';
-import { NOWHERE, type RegionBlock, shapeRegion } from './region_shape.ts';
+import { type RegionBlock, shapeRegion } from './region_shape.ts';
 import { FIXED_TEMPS, makeFrameLocals } from './region_steps.ts';
 import { makeBlockTemplates } from './region_template.ts';
 import { FunctionBody } from './wasm_writer.ts';
@@ -71,7 +71,7 @@ export class RegionWriter {
   readonly #items: number[] = [];
   readonly #labels: number[] = [];
 
-  /** `code`: what the blocks' numbers of instructions are in; `inlineAt`: what of other pages may be a part of a region. */
+  /** `code`: what the blocks' numbers of instructions are in; `inlineAt`: what may be a part of those that call it. */
   constructor(code: PageCode, buffer: ArrayBuffer, inlineAt: InlineAt) {
     const f = new FunctionBody(HANDLER_SIGNATURE);
     this.#code = code;
@@ -358,12 +358,11 @@ export class RegionWriter {
   }
 
   /** Whether a block ends in a call of what can be inlined. */
-  #findInlined({ first, count, next, isCall, toTarget }: RegionBlock): void {
+  #findInlined({ first, count, next, returnBlock }: RegionBlock): void {
     const frame = this.#frame;
     frame.inlined = undefined;
     const isDirect = this.#code.templates[first + count - 1]!.flow.toTarget;
-    const returnBlock = next < L.PAGE_SIZE ? frame.blockAt[next]! : -1;
-    if (!isCall || !isDirect || toTarget !== NOWHERE || returnBlock < 0) return;
+    if (!isDirect || returnBlock < 0) return;
     const { immLow, immHigh } = this.#insnAt(first + count - 1);
     frame.inlined = this.#inlineAt(immLow, immHigh);
     if (frame.inlined === undefined) return;
@@ -380,6 +379,7 @@ export class RegionWriter {
     const { accesses, out, leaders } = frame;
     const { missLabel, inlined } = frame;
     frame.missLabel = -1;
+    frame.inlined = undefined;
     for (const [part, { records, templates }] of inlined!.entries()) {
       const { length } = records;
       if (part > 0) {

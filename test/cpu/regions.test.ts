@@ -121,9 +121,16 @@ const around = [
   ...[0x59, 0x58], // pop rcx; pop rax
 ];
 const ADDED = 10;
-/** A loop around a SYSCALL; and one that calls a function on another page for it. */
+/** A loop around a SYSCALL; and some that call a function for it. */
 const callers = {
   'in its loop': { parts: [{ at: LOOP, code: [...around, 0xeb, 0xf1] }], added: LOOP + ADDED },
+  'on the same page': {
+    parts: [
+      { at: LOOP + 0x800, code: [...around, 0xc3] },
+      { at: LOOP, code: [0xe8, 0xfb, 0x07, 0x00, 0x00, 0x48, 0xff, 0xc6, 0xeb, 0xf6] }, // call; inc rsi; jmp to the call
+    ],
+    added: LOOP + 0x800 + ADDED,
+  },
   'on another page': {
     parts: [
       { at: STUB, code: [...around, 0xc3] },
