@@ -6,13 +6,16 @@ import { findL1Entry } from './guest_walk.ts';
 import { type MachineMemory, PAGE_SHIFT, PAGE_SIZE } from './machine_memory.ts';
 import type { MemoryVcpu, Refusal } from './memory_domain.ts';
 import { type PageTableType, PGT_l1_page_table, PGT_l4_page_table } from './page_type.ts';
-import { dropEntry, isLivePageTable, takeEntry } from './page_types.ts';
+import { dropEntry, dropFrame, holdFrame, isLivePageTable, takeEntry } from './page_types.ts';
 import * as pte from './pte.ts';
 
+/** Accessed and dirty: what an update may keep of what the CPU has set. */
+export const AD_FLAGS = pte.FLAG_ACCESSED | pte.FLAG_DIRTY;
+
 /**
- * Writes the entry with these halves at `maddr`, which lies in a live page table (isLivePageTable). `pgOwner` is whose frames
- * an L1 entry may name. `preservesAd`: accessed and dirty bits that the CPU has set are kept. `isTakenAnew`: the frame is
- * taken even where only harmless bits change, so that an entry which maps another domain's page is refused.
+ * Writes the entry with these halves, as signed numbers, at `maddr`, which lies in a live page table (isLivePageTable). `pgOwner`
+ * is whose frames an L1 entry may name. `kept`: flags of the entry before that are kept. `isTakenAnew`: the frame is taken even
+ * where only harmless bits change, so that an entry which maps another domain's page is refused.
  */
 export function updateEntry(
   memory: MachineMemory,
@@ -20,35 +23,60 @@ export function updateEntry(
   low: number,
   high: number,
   pgOwner: number,
-  preservesAd = false,
-  isTakenAnew = false,
+  kept: number,
+  isTakenAnew: boolean,
 ): Refusal | undefined {
   const { words } = memory;
   const at = maddr >>> 2;
   const mfn = maddr >>> PAGE_SHIFT;
   const type = memory.typeOf(mfn) as PageTableType;
-  if (type === PGT_l4_page_table && !pte.isGuestL4Slot((maddr & (PAGE_SIZE - 1)) / 8)) return 'EINVAL';
+  const owner = memory.owner[mfn]!;
+  if (type !== PGT_l1_page_table) return updateUpper(memory, type, maddr, low, high, owner, kept, isTakenAnew);
   const oldLow = words[at]!;
   const oldHigh = words[at + 1]!;
-  let accepted = low;
-  let isRefDropped = true;
+  let flips: number | Refusal = 0;
+  let isRefDropped = (oldLow & pte.FLAG_PRESENT) !== 0;
   if (low & pte.FLAG_PRESENT) {
-    const owner = memory.owner[mfn]!;
-    if (low & (type === PGT_l1_page_table ? pte.L1_DISALLOWED : pte.UPPER_DISALLOWED)) {
-      if (type !== PGT_l1_page_table || !memory.domains.get(owner)!.isInitial) return 'EINVAL';
-    }
+    if (low & pte.L1_DISALLOWED && !memory.domains.get(owner)!.isInitial) return 'EINVAL';
     if (!isTakenAnew && pte.isSameButHarmless(oldLow, oldHigh, low, high)) {
       isRefDropped = false;
     } else {
-      const flips = takeEntry(memory, type, low, high, mfn, owner, pgOwner);
+      flips = holdFrame(memory, pte.mfnOfHalves(low, high), low & 0xfff, owner, pgOwner);
       if (typeof flips === 'string') return flips;
-      accepted ^= flips;
     }
   }
-  if (preservesAd) accepted |= oldLow & (pte.FLAG_ACCESSED | pte.FLAG_DIRTY);
-  pte.storeAdjusted(words, at, type, accepted, high);
+  pte.storeAdjustedL1(words, at, (low ^ flips) | (oldLow & kept), high);
   memory.written(maddr, 8);
-  if (isRefDropped) dropEntry(memory, type, oldLow, oldHigh, mfn);
+  if (isRefDropped) dropFrame(memory, pte.mfnOfHalves(oldLow, oldHigh), oldLow & 0xfff, owner);
+  return undefined;
+}
+
+/** The same in a table that names tables. */
+function updateUpper(
+  memory: MachineMemory,
+  type: PageTableType,
+  maddr: number,
+  low: number,
+  high: number,
+  owner: number,
+  kept: number,
+  isTakenAnew: boolean,
+): Refusal | undefined {
+  const { words } = memory;
+  const at = maddr >>> 2;
+  const mfn = maddr >>> PAGE_SHIFT;
+  if (type === PGT_l4_page_table && !pte.isGuestL4Slot((maddr & (PAGE_SIZE - 1)) / 8)) return 'EINVAL';
+  const oldLow = words[at]!;
+  const oldHigh = words[at + 1]!;
+  const isKept = (low & pte.FLAG_PRESENT) !== 0 && !isTakenAnew && pte.isSameButHarmless(oldLow, oldHigh, low, high);
+  if (low & pte.FLAG_PRESENT) {
+    if (low & pte.UPPER_DISALLOWED) return 'EINVAL';
+    const refusal = isKept ? 0 : takeEntry(memory, type, low, high, mfn, owner, owner);
+    if (typeof refusal === 'string') return refusal;
+  }
+  pte.storeAdjusted(words, at, type, low | (oldLow & kept), high);
+  memory.written(maddr, 8);
+  if (!isKept) dropEntry(memory, type, oldLow, oldHigh, mfn);
   return undefined;
 }
 
@@ -68,5 +96,6 @@ export function findWritableL1(memory: MachineMemory, vcpu: MemoryVcpu, vaddr: b
 /** Writes an entry at a maddr in a table from `findWritableL1`; false: refused, the guest gets its page fault. */
 export function writeL1Entry(memory: MachineMemory, maddr: number, entry: bigint): boolean {
   const owner = memory.owner[Math.floor(maddr / PAGE_SIZE)]!;
-  return updateEntry(memory, maddr, Number(entry & 0xffff_ffffn), Number(entry >> 32n), owner, false, true) === undefined;
+  const { low, high } = pte.halvesOf(entry);
+  return updateEntry(memory, maddr, low, high, owner, 0, true) === undefined;
 }

@@ -26,6 +26,15 @@ export function getPageType(memory: MachineMemory, mfn: number, type: PageType):
   return undefined;
 }
 
+/** getPageType of a writable page: there is no content to check. */
+function getWritable(memory: MachineMemory, mfn: number): Refusal | undefined {
+  const { typeCount } = memory;
+  const count = typeCount[mfn]!;
+  if (count === 0 || memory.type[mfn] !== PGT_writable_page) return getNewPageType(memory, mfn, PGT_writable_page);
+  typeCount[mfn] = count + 1;
+  return undefined;
+}
+
 /** The frame is in use as `type`. */
 export function isLiveAs(memory: MachineMemory, mfn: number, type: PageType): boolean {
   return memory.type[mfn] === type && memory.typeCount[mfn]! > 0 && (memory.flags[mfn]! & FRAME_VALIDATED) !== 0;
@@ -193,14 +202,14 @@ function takeLinear(memory: MachineMemory, type: PageTableType, low: number, tar
  * Takes the frame for an L1 entry with these low 12 bits, in a table of `tableOwner`; says which of the bits to flip
  * (xen get_page_from_l1e).
  */
-function holdFrame(memory: MachineMemory, mfn: number, flags: number, tableOwner: number, pgOwner: number): number | Refusal {
+export function holdFrame(memory: MachineMemory, mfn: number, flags: number, tableOwner: number, pgOwner: number): number | Refusal {
   if (flags & pte.CACHE_FLAGS && !isInitial(memory, tableOwner)) return 'EINVAL';
   const frameOwner = memory.isFrame(mfn) ? memory.owner[mfn]! : DOMID_IO;
   if (frameOwner === DOMID_IO) return checkIoFrame(memory, mfn, flags, tableOwner, pgOwner);
   if (frameOwner === OWNER_FREE || frameOwner === OWNER_RING) return 'EBUSY';
   if (frameOwner !== pgOwner && (pgOwner === tableOwner || !isInitial(memory, pgOwner))) return 'EBUSY';
-  if (!memory.getPage(mfn, frameOwner)) return 'EBUSY';
-  if (flags & pte.FLAG_RW && getPageType(memory, mfn, PGT_writable_page) !== undefined) {
+  if (memory.getPage(mfn, frameOwner) !== true) return 'EBUSY';
+  if (flags & pte.FLAG_RW && getWritable(memory, mfn) !== undefined) {
     memory.putPage(mfn);
     return 'EBUSY';
   }
@@ -247,7 +256,8 @@ function dropTarget(memory: MachineMemory, type: PageTableType, target: number, 
   }
 }
 
-function dropFrame(memory: MachineMemory, mfn: number, flags: number, tableOwner: number): void {
+/** Gives up the frame of an L1 entry with these low 12 bits, in a table of `tableOwner`. */
+export function dropFrame(memory: MachineMemory, mfn: number, flags: number, tableOwner: number): void {
   if (!memory.isFrame(mfn) || memory.owner[mfn] === DOMID_IO) return;
   if (flags & pte.FLAG_RW) {
     putPageType(memory, mfn);

@@ -56,6 +56,12 @@ export function mfnOfHalves(low: number, high: number): number {
   return (high & HIGH_MFN) * 2 ** 20 + (low >>> 12);
 }
 
+/** As signed numbers. */
+export const halvesOf = (entry: bigint): { low: number; high: number } => ({
+  low: Number(BigInt.asIntN(32, entry)),
+  high: Number(BigInt.asIntN(32, entry >> 32n)),
+});
+
 export function entryOf(mfn: number, flags: bigint): bigint {
   return (BigInt(mfn) << 12n) | flags;
 }
@@ -64,22 +70,18 @@ export function isSameButHarmless(oldLow: number, oldHigh: number, low: number, 
   return (((oldLow ^ low) & ~HARMLESS_FLAGS) | ((oldHigh ^ high) & HIGH_MFN)) === 0;
 }
 
-/**
- * Writes an entry, whose first word is at `at`, as it stands in memory once accepted in a table of this level. User mappings
- * are global, so they survive a switch to the kernel's tables.
- */
+/** Writes an entry, whose first word is at `at`, as it stands in memory once accepted in a table of this level. */
 export function storeAdjusted(words: Int32Array, at: number, level: 1 | 2 | 3 | 4, low: number, high: number): void {
-  let flags = low;
-  let upper = high;
-  if (low & FLAG_PRESENT) {
-    flags |= FLAG_USER;
-    if (level === 4) flags |= FLAG_ACCESSED;
-    if (level === 1) {
-      if (!(low & FLAG_USER)) upper |= HIGH_GUEST_KERNEL;
-      if (!(upper & HIGH_GUEST_KERNEL)) flags |= FLAG_GLOBAL;
-    }
-  }
-  words[at] = flags;
+  if (level === 1) return storeAdjustedL1(words, at, low, high);
+  words[at] = low & FLAG_PRESENT ? low | FLAG_USER | (level === 4 ? FLAG_ACCESSED : 0) : low;
+  words[at + 1] = high;
+}
+
+/** The kernel's are marked in the upper half; the user's are global, so they survive a switch to the kernel's tables. */
+export function storeAdjustedL1(words: Int32Array, at: number, low: number, high: number): void {
+  const upper = high | ((low & (FLAG_PRESENT | FLAG_USER)) === FLAG_PRESENT ? HIGH_GUEST_KERNEL : 0);
+  const global = upper & HIGH_GUEST_KERNEL ? 0 : FLAG_GLOBAL;
+  words[at] = low | (low & FLAG_PRESENT ? FLAG_USER | global : 0);
   words[at + 1] = upper;
 }
 

@@ -1,9 +1,10 @@
 /** Handlers of mmu_update, mmuext_op and update_va_mapping; the rules are in emulator/memory. */
 import { findL1Entry } from '../../emulator/memory/guest_walk.ts';
-import { PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
-import { updateEntry } from '../../emulator/memory/page_table_update.ts';
+import { type MachineMemory, PAGE_SHIFT, PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
+import { AD_FLAGS, updateEntry } from '../../emulator/memory/page_table_update.ts';
 import { PGT_l1_page_table, PGT_writable_page } from '../../emulator/memory/page_type.ts';
 import { getPageType, isLivePageTable, putPageType } from '../../emulator/memory/page_types.ts';
+import { halvesOf } from '../../emulator/memory/pte.ts';
 import * as abi from '../abi/mmu.ts';
 import { type Call, structWords } from '../call.ts';
 import { implement } from '../implement.ts';
@@ -25,6 +26,10 @@ function findTableOwner({ host, domain }: Call, upper: number): number | 'ESRCH'
 /** Of the mmu_update that runs: domids of the page tables' and of the frames' owner. */
 let tableOwner: number;
 let frameOwner: number;
+/** Whether the caller may have it. */
+let isPermitted: boolean;
+/** A maddr beyond 32 bits lies in no frame. */
+const NO_FRAME = -1;
 const PTR = abi.mmu_update_t.offset.ptr >> 2;
 const VAL = abi.mmu_update_t.offset.val >> 2;
 
@@ -39,18 +44,20 @@ const mmuUpdate = implement(abi.mmu_update, {
     }
     tableOwner = found;
     frameOwner = frames;
+    isPermitted = mayMapFrom(call.domain, frames) && mayActOn(call.domain, found);
   },
   each(call, element) {
-    const low = structWords[PTR]! >>> 0;
-    const high = structWords[PTR + 1]! >>> 0;
+    const low = structWords[PTR]!;
+    const mfn = structWords[PTR + 1] === 0 ? low >>> PAGE_SHIFT : NO_FRAME;
     const cmd = low & 7;
     switch (cmd) {
       case abi.MMU_NORMAL_PT_UPDATE:
-      case abi.MMU_PT_UPDATE_PRESERVE_AD:
       case abi.MMU_PT_UPDATE_NO_TRANSLATE:
-        return updateTable(call, high * 2 ** 20 + (low >>> 12), (low & 0xfff) - cmd, cmd === abi.MMU_PT_UPDATE_PRESERVE_AD);
+        return updateTable(call, mfn, (low & 0xfff) - cmd, 0);
+      case abi.MMU_PT_UPDATE_PRESERVE_AD:
+        return updateTable(call, mfn, (low & 0xfff) - cmd, AD_FLAGS);
       case abi.MMU_MACHPHYS_UPDATE:
-        return updateMachphys(call, high * 2 ** 20 + (low >>> 12), element.val);
+        return updateMachphys(call, mfn, element.val);
       default:
         return 'ENOSYS';
     }
@@ -58,25 +65,25 @@ const mmuUpdate = implement(abi.mmu_update, {
   end: countDone,
 });
 
-/** Writes what the update has to `offset` of the frame. */
-function updateTable(call: Call, mfn: number, offset: number, preservesAd: boolean): UpdateErrno | undefined {
-  const { memory } = call.host;
-  if (!mayMapFrom(call.domain, frameOwner) || !mayActOn(call.domain, tableOwner)) return 'EPERM';
-  if (!memory.getPage(mfn, tableOwner)) return 'EINVAL';
+/** xen get_page, for as long as nothing gives the page up. */
+const isOwnedBy = (memory: MachineMemory, mfn: number, domid: number): boolean => memory.isFrame(mfn) && memory.owner[mfn] === domid;
+
+/** Writes what the update has to `offset` of the frame; `kept`: flags that a page-table entry there keeps. */
+function updateTable({ host }: Call, mfn: number, offset: number, kept: number): UpdateErrno | undefined {
+  const { memory } = host;
+  if (isPermitted !== true) return 'EPERM';
+  if (!isOwnedBy(memory, mfn, tableOwner)) return 'EINVAL';
   const maddr = mfn * PAGE_SIZE + offset;
-  let outcome: UpdateErrno | undefined = 'EINVAL';
   if (isLivePageTable(memory, mfn)) {
-    const isAllowed = memory.type[mfn] === PGT_l1_page_table || frameOwner === tableOwner;
-    if (isAllowed) outcome = updateEntry(memory, maddr, structWords[VAL]!, structWords[VAL + 1]!, frameOwner, preservesAd);
-  } else if (getPageType(memory, mfn, PGT_writable_page) === undefined) {
-    memory.view.setInt32(maddr, structWords[VAL]!, true);
-    memory.view.setInt32(maddr + 4, structWords[VAL + 1]!, true);
-    memory.written(maddr, 8);
-    putPageType(memory, mfn);
-    outcome = undefined;
+    if (frameOwner !== tableOwner && memory.type[mfn] !== PGT_l1_page_table) return 'EINVAL';
+    return updateEntry(memory, maddr, structWords[VAL]!, structWords[VAL + 1]!, frameOwner, kept, false);
   }
-  memory.putPage(mfn);
-  return outcome;
+  if (getPageType(memory, mfn, PGT_writable_page) !== undefined) return 'EINVAL';
+  memory.view.setInt32(maddr, structWords[VAL]!, true);
+  memory.view.setInt32(maddr + 4, structWords[VAL + 1]!, true);
+  memory.written(maddr, 8);
+  putPageType(memory, mfn);
+  return undefined;
 }
 
 function updateMachphys(call: Call, mfn: number, pfn: bigint): UpdateErrno | undefined {
@@ -116,7 +123,8 @@ function mapVa(call: Call, va: bigint, val: bigint, flags: bigint, pgOwner: numb
   const found = findL1Entry(memory, vcpu, va);
   if (found === undefined || memory.owner[found.tableMfn] !== domain.id) return 'EINVAL';
   if (!isLivePageTable(memory, found.tableMfn) || memory.type[found.tableMfn] !== PGT_l1_page_table) return 'EINVAL';
-  const refusal = updateEntry(memory, found.maddr, Number(val & 0xffff_ffffn), Number(val >> 32n), pgOwner);
+  const { low, high } = halvesOf(val);
+  const refusal = updateEntry(memory, found.maddr, low, high, pgOwner, 0, false);
   return refusal ?? flushAfter(call, va, flags);
 }
 
