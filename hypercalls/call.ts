@@ -3,7 +3,7 @@
  * file, which calls use one after the other. `CallRecord` keeps them for the trace and the crash report, `CallRing` a vCPU's
  * last 16.
  */
-import { type KnownPlaces, NOWHERE } from '../emulator/cpu/known_places.ts';
+import type { KnownPlaces } from '../emulator/cpu/known_places.ts';
 import type { Domain } from '../emulator/domain.ts';
 import type { Host } from '../emulator/host.ts';
 import { defineSlot } from '../emulator/slot.ts';
@@ -152,7 +152,7 @@ export abstract class Call {
     this.host = host;
     this.vcpu = vcpu;
     this.domain = vcpu.domain;
-    this.known = vcpu.domain.isPv ? host.cpu.known : NOWHERE;
+    this.known = vcpu.domain.isPv ? host.cpu.known : host.cpu.knownInside;
   }
 
   /**

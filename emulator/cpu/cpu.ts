@@ -93,6 +93,7 @@ export class CpuCore implements Cpu {
   readonly state: State;
   readonly mmu: Mmu;
   readonly known: KnownPlaces;
+  readonly knownInside: KnownPlaces;
   readonly #breakpoints = new Breakpoints();
   readonly gpr: BigUint64Array;
   readonly gprWords: Int32Array;
@@ -133,6 +134,7 @@ export class CpuCore implements Cpu {
     const nested = options.nested && { paging: options.nested, onAccess: options.onAccess };
     this.mmu = new Mmu(buffer, memorySize, code, this.#breakpoints, this.#engine.home, nested);
     this.known = this.mmu.known;
+    this.knownInside = this.mmu.knownInside;
     this.#contexts = new Contexts(this.#engine, this.mmu, this.#modes, this.#breakpoints, {
       configureBreakpoints: () => this.#configureBreakpoints(),
       configureMmu: () => this.#configureMmu(),

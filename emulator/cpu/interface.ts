@@ -207,8 +207,9 @@ export interface Cpu {
    * as signed 32-bit halves; the TLB is used and filled, A and D are set, as if the guest had made the access.
    */
   place(low: number, high: number, access: Access, user: boolean): number;
-  /** The places in RAM that a program in ring 3 has of late written to. */
+  /** The places in RAM that a program in ring 3 has of late written to, and those of one inside of it. */
   readonly known: KnownPlaces;
+  readonly knownInside: KnownPlaces;
   /** As long as this is the same number, what `place` said may be used. */
   readonly flushes: number;
   /** The walk's entries from the top, as far as it gets. */

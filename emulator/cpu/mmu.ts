@@ -48,8 +48,9 @@ export class Mmu {
   #isWatched = false;
   /** The watched store that waits in SCRATCH_WRITE for the end of its instruction. */
   #watchedStore: { vaddr: bigint; gpa: bigint; size: number; isDone: boolean } | undefined;
-  /** Their count of flushes says when a listener may have changed the nested tables. */
+  /** To ring 3, and to the others. Their counts of flushes also say when a listener may have changed the nested tables. */
   readonly known: KnownPlaces;
+  readonly knownInside: KnownPlaces;
 
   constructor(
     buffer: ArrayBuffer,
@@ -67,7 +68,8 @@ export class Mmu {
     this.#code = code;
     this.#breakpoints = breakpoints;
     this.#walker = new PageWalk(buffer, ramSize, code, this.#nested);
-    this.known = new KnownPlaces(buffer);
+    this.known = new KnownPlaces(buffer, L.TLB_USER);
+    this.knownInside = new KnownPlaces(buffer, L.TLB_SUPERVISOR);
     this.#tlb = new Tlb(new Int32Array(buffer), home, ramSize / PAGE_SIZE);
   }
 
@@ -138,14 +140,19 @@ export class Mmu {
 
   // The TLB
 
-  flush(isGlobalToo: boolean): void {
+  #changePlaces(): void {
     this.known.flushes++;
+    this.knownInside.flushes++;
+  }
+
+  flush(isGlobalToo: boolean): void {
+    this.#changePlaces();
     this.#walker.forget();
     this.#tlb.flush(isGlobalToo);
   }
 
   flushPage(vaddr: bigint): void {
-    this.known.flushes++;
+    this.#changePlaces();
     this.#walker.forget();
     this.#tlb.flushPage(Number(BigInt.asIntN(32, vaddr)), Number(BigInt.asIntN(32, vaddr >> 32n)));
   }
@@ -157,7 +164,7 @@ export class Mmu {
 
   /** Forgets translations that lead to a frame; false where that is more work than to flush all. */
   flushFrame(frame: number): boolean {
-    this.known.flushes++;
+    this.#changePlaces();
     return this.#tlb.flushFrame(frame);
   }
 
@@ -171,7 +178,7 @@ export class Mmu {
     this.#tlb.tidy();
   }
   leave(): void {
-    this.known.flushes++;
+    this.#changePlaces();
     this.#walker.forget();
   }
   enter(place: Place): void {
