@@ -156,8 +156,8 @@ export abstract class Call {
   }
 
   /**
-   * For multicall and the calls of old: another call, whose six arguments are at `at`. After MADE_AGAIN the registers have what
-   * is left to do.
+   * For multicall and the calls of old: another call, whose six arguments begin at `words[at]`. After MADE_AGAIN the registers
+   * have what is left to do.
    */
-  abstract perform(nr: number, view: DataView, at: number): Outcome;
+  abstract perform(nr: number, words: Int32Array, at: number): Outcome;
 }

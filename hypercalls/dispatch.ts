@@ -124,12 +124,12 @@ export class Caller extends Call {
     return outcome;
   }
 
-  perform(nr: number, view: DataView, at: number): Outcome {
+  perform(nr: number, words: Int32Array, at: number): Outcome {
     const implementation = this.implementations[nr] ?? NO_CALL;
     const count = implementation.paramCount;
     const record = this.ring.take();
-    record.begin(nr, view.getInt32(at, true), view.getInt32(at + 4, true), view.getInt32(at + 8, true), view.getInt32(at + 12, true));
-    if (count > 2) addFrom(view, at, record, count);
+    record.begin(nr, words[at]!, words[at + 1]!, words[at + 2]!, words[at + 3]!);
+    if (count > 2) addFrom(words, at, record, count);
     this.leftCount = count;
     return this.run(record, implementation, count);
   }
@@ -150,10 +150,10 @@ export class Caller extends Call {
 }
 
 /** All but the first two arguments. */
-function addFrom(view: DataView, at: number, record: CallRecord, count: number): void {
+function addFrom(words: Int32Array, at: number, record: CallRecord, count: number): void {
   for (let i = 2; i < count; i += 2) {
-    const from = at + 8 * i;
-    record.add(i, view.getInt32(from, true), view.getInt32(from + 4, true), view.getInt32(from + 8, true), view.getInt32(from + 12, true));
+    const from = at + 2 * i;
+    record.add(i, words[from]!, words[from + 1]!, words[from + 2]!, words[from + 3]!);
   }
 }
 

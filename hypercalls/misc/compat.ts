@@ -20,13 +20,13 @@ const LAST_EVTCHN_COMPAT = event_channel_op.body.unmask.cmd;
 const bytes = new Uint8Array(EVTCHN_OP.size);
 const view = new DataView(bytes.buffer);
 const args = new BigUint64Array(6);
-const argView = new DataView(args.buffer);
+const argWords = new Int32Array(args.buffer);
 
 function perform(call: Call, nr: number, cmd: number, pointer: bigint): number | bigint {
   args.fill(0n);
   args[0] = BigInt(cmd);
   args[1] = BigInt.asUintN(64, pointer);
-  const outcome = call.perform(nr, argView, 0);
+  const outcome = call.perform(nr, argWords, 0);
   if (outcome === MADE_AGAIN) throw new Error(`bug: hypercall ${nr} of an old guest wants to be continued`);
   return outcome;
 }

@@ -12,15 +12,20 @@ const IRET = 23;
 const { size, offset } = multicall_entry;
 const { op: OP, result: RESULT, args: ARGS } = offset;
 const RESULT_SIZE = ARGS - RESULT;
+/** Where they are among the words of an entry. */
+const OP_WORD = OP / 4;
+const RESULT_WORD = RESULT / 4;
+const ARGS_WORD = ARGS / 4;
 
-function storeResult(view: DataView, at: number, outcome: number | bigint): void {
-  if (typeof outcome !== 'number' || outcome !== (outcome | 0)) return storeBig(view, at, outcome);
-  view.setInt32(at, outcome, true);
-  view.setInt32(at + 4, outcome >> 31, true);
+function storeResult(words: Int32Array, at: number, outcome: number | bigint): void {
+  if (typeof outcome !== 'number' || outcome !== (outcome | 0)) return storeBig(words, at, BigInt(outcome));
+  words[at] = outcome;
+  words[at + 1] = outcome >> 31;
 }
 
-function storeBig(view: DataView, at: number, outcome: number | bigint): void {
-  view.setBigInt64(at, BigInt.asIntN(64, BigInt(outcome)), true);
+function storeBig(words: Int32Array, at: number, outcome: bigint): void {
+  words[at] = Number(BigInt.asIntN(32, outcome));
+  words[at + 1] = Number(BigInt.asIntN(32, outcome >> 32n));
 }
 
 /** The registers of the multicall that runs: its calls leave theirs. */
@@ -34,7 +39,7 @@ const writePart = (call: Call, index: number, start: number, end: number): boole
 
 /** The entry asks for what is left to do; false: it cannot be written. */
 function writeLeft(call: Call, index: number): boolean {
-  copyWords(structWords, ARGS / 4, registerWords, 0, 2 * call.leftCount);
+  copyWords(structWords, ARGS_WORD, registerWords, 0, 2 * call.leftCount);
   return writePart(call, index, ARGS, ARGS + 8 * call.leftCount);
 }
 
@@ -54,19 +59,20 @@ export const performMulticall: HandlerOf<typeof multicall.params, typeof multica
   /** Most entries are performed where they lie. */
   inPlace(call, first, end) {
     const { cpu, memory } = call.host;
-    const { view } = memory;
+    const { words } = memory;
     let at = -1;
     let flushes = -1;
     for (let index = first; index < end; index++) {
       if (at < 0) {
         at = placeEntry(call, index);
         flushes = cpu.flushes;
-        if (at < 0) return index;
+        if (at < 0 || at & 3) return index;
       }
-      const nr = view.getUint32(at + OP, true);
-      const isSmall = view.getInt32(at + OP + 4, true) === 0;
+      const entry = at >>> 2;
+      const nr = words[entry + OP_WORD]! >>> 0;
+      const isSmall = words[entry + OP_WORD + 1] === 0;
       if (nr === IRET && isSmall) return index;
-      const outcome = isSmall ? call.perform(nr, view, at + ARGS) : -errno.ENOSYS;
+      const outcome = isSmall ? call.perform(nr, words, entry + ARGS_WORD) : -errno.ENOSYS;
       if (outcome === MADE_AGAIN) {
         ending = writeLeft(call, index) ? AGAIN : 'EFAULT';
         return index;
@@ -79,7 +85,7 @@ export const performMulticall: HandlerOf<typeof multicall.params, typeof multica
           return index;
         }
       }
-      storeResult(view, at + RESULT, outcome);
+      storeResult(words, (at >>> 2) + RESULT_WORD, outcome);
       memory.written(at + RESULT, RESULT_SIZE);
       at += size;
       const inPage = at & (PAGE_SIZE - 1);
@@ -91,11 +97,11 @@ export const performMulticall: HandlerOf<typeof multicall.params, typeof multica
   /** The nested call may use the struct for its own. */
   each(call, _entry, _registers, index) {
     if (ending !== undefined) return ending;
-    const nr = structView.getUint32(OP, true);
-    const isSmall = structView.getUint32(OP + 4, true) === 0;
-    const outcome = isSmall ? call.perform(nr, structView, ARGS) : -errno.ENOSYS;
+    const nr = structWords[OP_WORD]! >>> 0;
+    const isSmall = structWords[OP_WORD + 1] === 0;
+    const outcome = isSmall ? call.perform(nr, structWords, ARGS_WORD) : -errno.ENOSYS;
     if (outcome === MADE_AGAIN) return writeLeft(call, index) ? AGAIN : 'EFAULT';
-    storeResult(structView, RESULT, outcome);
+    storeResult(structWords, RESULT_WORD, outcome);
     if (nr !== IRET || !isSmall) return WRITTEN;
     writePart(call, index, RESULT, ARGS);
     return structView.getBigUint64(RESULT, true);
