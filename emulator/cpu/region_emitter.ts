@@ -4,53 +4,24 @@
  */
 import { pushIsKnownAt, pushRecordAt } from './jump_cache.ts';
 import * as L from './layout.ts';
-import type { SharedAccesses } from './region_access.ts';
-import type { InlinePart } from './region_inline.ts';
+import type { Frame } from './region_frame.ts';
 import type { RegionInsn } from './region_insn.ts';
-import type { BlockNumbers } from './region_shape.ts';
+import {
+  gprOf,
+  gprOffset,
+  loadGpr,
+  loadXmm,
+  OPCODE,
+  putGetReg,
+  putMask,
+  putSetReg,
+  storeGpr,
+  storeXmm,
+  xmmOf,
+} from './region_registers.ts';
 import * as S from './region_steps.ts';
 import { askLookup, type RegionTemplate } from './region_template.ts';
-import { type FunctionBody, putSigned, putSignedHalves, putUnsigned } from './wasm_writer.ts';
-
-/** What the instructions of a region share; one serves all regions. */
-export interface Frame extends S.FrameLocals {
-  readonly f: FunctionBody;
-  /** Address of the TLB set in use: the privilege cannot change inside a region. */
-  tlbSet: number;
-  /** By register, its local, or -1 for those that lie in the register file. */
-  readonly gpr: Int32Array;
-  readonly xmm: Int32Array;
-  /** Those whose local something has changed, as bits: exits put them back. */
-  writtenGpr: number;
-  writtenXmm: number;
-  /** Of any instruction so far: what its template says. */
-  hasSteps: boolean;
-  imports: number;
-  /** The page that the region lies in. */
-  pageLow: number;
-  pageHigh: number;
-  readonly blockAt: BlockNumbers;
-  /** Index of this region's function, as its ENTER records name it. */
-  functionIndex: number;
-  /** The open block behind which everything is put back, and the loop that goes to the block that `entry` names. */
-  exitLabel: number;
-  outerLabel: number;
-  /** The open block to go to when an access misses, with the count of instructions left in `out`; -1: there is none. */
-  missLabel: number;
-  /** Of the block: which accesses ask the TLB together, and where the next instruction is in it; locals of those that lead. */
-  readonly accesses: SharedAccesses;
-  index: number;
-  readonly leaders: number[];
-  /** A call that ends the block: what it calls as a part of the region, and the block that it returns to; its RIP. */
-  inlined: readonly InlinePart[] | undefined;
-  returnBlock: number;
-  returnLow: number;
-  returnHigh: number;
-  /** Writes what is inlined. */
-  putInlined(): void;
-  /** Branches to a block from the code of another. */
-  goTo(block: number): void;
-}
+import { putSigned, putSignedHalves, putUnsigned } from './wasm_writer.ts';
 
 /** Goes on at an address: a block of the region, or the record that the jump cache has for it. */
 function leaveTo(frame: Frame, low: number, high: number): void {
@@ -80,71 +51,7 @@ export function leaveToNext(frame: Frame, insn: RegionInsn): void {
   leaveTo(frame, low | 0, carries ? (insn.ripHigh + 1) | 0 : insn.ripHigh);
 }
 
-/** Registers of a kind: where they lie in the register file, their size, and the opcodes that load and store one. */
-interface Registers {
-  readonly place: number;
-  readonly size: number;
-  readonly load: number;
-  readonly store: number;
-}
-const gprs: Registers = { place: L.GPR, size: 8, load: 0x29, store: 0x37 },
-  xmms: Registers = { place: L.XMM, size: 16, load: 0xfd00, store: 0xfd0b };
-
-/** Registers to their locals. */
-function loadRegisters({ f }: Frame, { place, size, load }: Registers, locals: Int32Array): void {
-  const { code } = f;
-  const bytes = code.reserve(16 * ACCESS_BYTES);
-  let at = code.length;
-  for (let number = 0; number < 16; number++) {
-    const local = locals[number]!;
-    if (local < 0) continue;
-    bytes[at++] = OPCODE.i32;
-    bytes[at++] = 0;
-    at = putAccess(bytes, at, load, place + size * number);
-    bytes[at++] = OPCODE.set;
-    at = putUnsigned(bytes, at, local);
-  }
-  code.length = at;
-}
-
-/** Puts those of the registers back that are bits of `which`. */
-function storeRegisters({ f }: Frame, { place, size, store }: Registers, locals: Int32Array, which: number): void {
-  const { code } = f;
-  const bytes = code.reserve(16 * ACCESS_BYTES);
-  let at = code.length;
-  for (let number = 0; number < 16; number++) {
-    const local = locals[number]!;
-    if (local < 0 || ((which >> number) & 1) === 0) continue;
-    bytes[at++] = OPCODE.i32;
-    bytes[at++] = 0;
-    bytes[at++] = OPCODE.get;
-    at = putUnsigned(bytes, at, local);
-    at = putAccess(bytes, at, store, place + size * number);
-  }
-  code.length = at;
-}
-
-export const loadGpr = (frame: Frame): void => loadRegisters(frame, gprs, frame.gpr);
-export const loadXmm = (frame: Frame): void => loadRegisters(frame, xmms, frame.xmm);
-export const storeGpr = (frame: Frame, which: number): void => storeRegisters(frame, gprs, frame.gpr, which);
-export const storeXmm = (frame: Frame, which: number): void => storeRegisters(frame, xmms, frame.xmm, which);
-
 const ALL = -1;
-
-/** Offset in the register file of the register behind a step's code: 8 bytes each, and one for AH..BH. */
-function gprOffset(insn: RegionInsn, code: number): number {
-  const ref = S.refOf(code & ((1 << S.REF_SIZE) - 1));
-  return ref === 'reg' ? insn.reg : ref === 'rm' ? insn.rm : ref << 3;
-}
-
-/** The number of the general register. */
-export const gprOf = (insn: RegionInsn, code: number): number => gprOffset(insn, code) >> 3;
-
-/** The number of the vector register. */
-export const xmmOf = (insn: RegionInsn, code: number): number => {
-  const ref = S.refOf(code);
-  return ref === 'reg' ? insn.reg >> 4 : ref === 'rm' ? insn.rm >> 4 : ref;
-};
 
 function tempLocal({ f, temps }: Frame, code: number): number {
   const ofType = temps[code & 7]!;
@@ -153,102 +60,10 @@ function tempLocal({ f, temps }: Frame, code: number): number {
   return ofType[number]!;
 }
 
-const OPCODE = {
-  br: 0x0c,
-  brIf: 0x0d,
-  get: 0x20,
-  set: 0x21,
-  i32: 0x41,
-  i64: 0x42,
-  if: 0x04,
-  end: 0x0b,
-  i32Add: 0x6a,
-  i64Add: 0x7c,
-  i64And: 0x83,
-  i64Or: 0x84,
-  i64Shl: 0x86,
-  i64ShrU: 0x88,
-  wrap: 0xa7,
-  extendU: 0xad,
-} as const;
 const NO_RESULT = 0x40;
-/** Loads and stores of i64 by log2 of the size in memory; a write of 4 bytes clears the upper half. */
-const loads = [0x31, 0x33, 0x35, 0x29],
-  stores = [0x3c, 0x3d, 0x37, 0x37];
 
-/** Bytes that a step takes at most, if it writes them itself; and a register's way from or to its local. */
-const STEP_BYTES = 32,
-  ACCESS_BYTES = 16;
-
-/** Puts a load or store of the register file at a place; its address, 0, is pushed. An opcode may be two bytes. */
-function putAccess(bytes: Uint8Array, place: number, opcode: number, offset: number): number {
-  let at = place;
-  if (opcode > 0xff) bytes[at++] = opcode >> 8;
-  bytes[at++] = opcode;
-  bytes[at++] = 0;
-  return putUnsigned(bytes, at, offset);
-}
-
-/** Cuts what is pushed to a size. */
-function putMask(bytes: Uint8Array, place: number, size: number): number {
-  let at = place;
-  if (size === 4) {
-    bytes[at++] = OPCODE.wrap;
-    bytes[at++] = OPCODE.extendU;
-  } else if (size < 4) {
-    bytes[at++] = OPCODE.i64;
-    at = putSigned(bytes, at, size === 2 ? 0xffff : 0xff);
-    bytes[at++] = OPCODE.i64And;
-  }
-  return at;
-}
-
-/** Pushes `size` bytes of the register at an offset in the register file. */
-function putGetReg({ gpr }: Frame, bytes: Uint8Array, place: number, offset: number, size: number): number {
-  let at = place;
-  const local = gpr[offset >> 3]!;
-  if (local < 0) {
-    bytes[at++] = OPCODE.i32;
-    bytes[at++] = 0;
-    return putAccess(bytes, at, loads[31 - Math.clz32(size)]!, L.GPR + offset);
-  }
-  bytes[at++] = OPCODE.get;
-  at = putUnsigned(bytes, at, local);
-  if ((offset & 7) === 1) {
-    bytes[at++] = OPCODE.i64;
-    bytes[at++] = 8;
-    bytes[at++] = OPCODE.i64ShrU;
-  }
-  return putMask(bytes, at, size);
-}
-
-/** Writes the pushed value, below which an address lies if the register has no local. */
-function putSetReg(frame: Frame, bytes: Uint8Array, place: number, offset: number, size: number): number {
-  let at = place;
-  const local = frame.gpr[offset >> 3]!;
-  if (local < 0) {
-    if (size === 4) at = putMask(bytes, at, 4);
-    return putAccess(bytes, at, stores[31 - Math.clz32(size)]!, L.GPR + offset);
-  }
-  frame.writtenGpr |= 1 << (offset >> 3);
-  at = putMask(bytes, at, size);
-  if (size < 4) {
-    const isHigh = (offset & 7) === 1;
-    if (isHigh) {
-      bytes[at++] = OPCODE.i64;
-      bytes[at++] = 8;
-      bytes[at++] = OPCODE.i64Shl;
-    }
-    bytes[at++] = OPCODE.get;
-    at = putUnsigned(bytes, at, local);
-    bytes[at++] = OPCODE.i64;
-    at = putSigned(bytes, at, isHigh ? ~0xff00 : size === 2 ? ~0xffff : ~0xff);
-    bytes[at++] = OPCODE.i64And;
-    bytes[at++] = OPCODE.i64Or;
-  }
-  bytes[at++] = OPCODE.set;
-  return putUnsigned(bytes, at, local);
-}
+/** Bytes that a step takes at most, if it writes them itself. */
+const STEP_BYTES = 32;
 
 /** Pushes the address form's offset, cut to the address size. */
 function putOffset(frame: Frame, bytes: Uint8Array, place: number, insn: RegionInsn): number {
