@@ -108,28 +108,16 @@ const highAt = (at: number, vaddrLow: number, vaddrHigh: number): number =>
   (at ^ SIGN) < (vaddrLow ^ SIGN) ? (vaddrHigh + 1) | 0 : vaddrHigh;
 const SIGN = -(2 ** 31);
 
-/** Where bytes of one page at a vaddr in halves and `displacement` (below 2^31) lie; -1: not in one, or they may not be accessed. */
-function placeInPage(
-  host: Host,
-  vaddrLow: number,
-  vaddrHigh: number,
-  displacement: number,
-  size: number,
-  access: 'read' | 'write',
-): number {
+/**
+ * The maddr of a struct at a vaddr in halves and `displacement` (below 2^31), to be read and written where it lies, until the guest's page
+ * tables may have changed; -1: it does not lie in one page, or the guest may not write there.
+ */
+export function placeStruct(host: Host, vaddrLow: number, vaddrHigh: number, displacement: number, size: number): number {
   const at = (vaddrLow + displacement) | 0;
   const atHigh = highAt(at, vaddrLow, vaddrHigh);
   const isOfPv = host.current.domain.isPv;
   if ((at & (PAGE_SIZE - 1)) + size > PAGE_SIZE || (isOfPv && !isGuestHigh(atHigh))) return -1;
-  return host.cpu.place(at, atHigh, access, isOfPv);
-}
-
-/**
- * The maddr of a struct at a vaddr in halves and `displacement`, to be read and written where it lies, until the guest's page
- * tables may have changed; -1: it does not lie in one page, or the guest may not write there.
- */
-export function placeStruct(host: Host, vaddrLow: number, vaddrHigh: number, displacement: number, size: number): number {
-  return placeInPage(host, vaddrLow, vaddrHigh, displacement, size, 'write');
+  return host.cpu.place(at, atHigh, 'write', isOfPv);
 }
 
 /** What `readStruct` answers if it could not. */

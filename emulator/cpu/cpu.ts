@@ -33,20 +33,7 @@ import { ModeTracker } from './mode.ts';
 import type { AccessListener, NestedPaging } from './nested.ts';
 import { exitOf, RunLoop } from './run_loop.ts';
 import { type CpuSnapshot, loadMemory, saveMemory } from './snapshot.ts';
-import {
-  ACTIVITY_MOV_SS,
-  ACTIVITY_NMI_BLOCKED,
-  ACTIVITY_NMI_PENDING,
-  CS_INDEX,
-  DS_INDEX,
-  ES_INDEX,
-  FS_INDEX,
-  GS_INDEX,
-  SHADOWS,
-  SS_INDEX,
-  State,
-  segmentIndex,
-} from './state.ts';
+import { ACTIVITY_MOV_SS, ACTIVITY_NMI_BLOCKED, ACTIVITY_NMI_PENDING, CS_INDEX, SHADOWS, SS_INDEX, State, segmentIndex } from './state.ts';
 import { EngineClock, type EngineStatistics } from './statistics.ts';
 import { deliverException, deliverInterrupt } from './system/interrupts.ts';
 import { readMsr, writeMsr } from './system/msr.ts';
@@ -79,8 +66,6 @@ export interface CpuOptions {
 
 const CS_SELECTOR = L.SYSTEM + 8 * (L.SYS_SEGMENT + CS_INDEX);
 const SS_SELECTOR = L.SYSTEM + 8 * (L.SYS_SEGMENT + SS_INDEX);
-/** Of each segment two words: the lower half of the first is its selector. */
-const SEGMENTS = L.SYSTEM / 4 + 2 * L.SYS_SEGMENT;
 
 export function createCpu(options: CpuOptions): CpuCore {
   return new CpuCore(options);
@@ -293,12 +278,7 @@ export class CpuCore implements Cpu {
     return this.#view.getUint16(SS_SELECTOR, true);
   }
   get hasDataSegments(): boolean {
-    const { words } = this.state;
-    const es = words[SEGMENTS + 2 * ES_INDEX]!;
-    const ds = words[SEGMENTS + 2 * DS_INDEX]!;
-    const fs = words[SEGMENTS + 2 * FS_INDEX]!;
-    const gs = words[SEGMENTS + 2 * GS_INDEX]!;
-    return ((es | ds | fs | gs) & 0xfffc) !== 0;
+    return this.state.hasDataSegments;
   }
   get codeSize(): 16 | 32 | 64 {
     return this.#modes.current.code;

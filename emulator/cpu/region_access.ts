@@ -8,6 +8,7 @@ import type { Op } from './ir.ts';
 import type { RegionInsn } from './region_insn.ts';
 import { refCode } from './region_steps.ts';
 import type { Shape } from './shape.ts';
+import { FS_INDEX } from './state.ts';
 
 /** The one access of an instruction. */
 interface Access {
@@ -26,8 +27,6 @@ export interface Reach {
   /** Codes of the registers that it changes; undefined: any. */
   readonly changes: readonly number[] | undefined;
 }
-
-const FS_INDEX = 4;
 
 export function reachOf(shape: Shape, ops: readonly Op[]): Reach {
   const changes = new Set<number>();

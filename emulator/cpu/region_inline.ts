@@ -1,7 +1,7 @@
 /**
  * Short functions that run as a part of what calls them: a few instructions in a row, and a return; above all the entries of a
- * hypercall page, which are on a page of their own. They are found in the interpreter's records, and held against those again when they run: the
- * jump cache must lead to the first record, and a block that was dropped has a GOTO in its place.
+ * hypercall page, which are on a page of their own. They are found in the interpreter's records, and held against those again
+ * when they run: the jump cache must lead to the first record, and a block that was dropped has a GOTO in its place.
  */
 import * as L from './layout.ts';
 import type { RegionTemplate } from './region_template.ts';
@@ -42,7 +42,7 @@ export function inlineParts(
     if (last.shape.row.mnemonic === 'ret') return parts;
     const isOver = last.flow.end === 'after' && last.shape.row.mnemonic !== 'syscall';
     // Behind a block is a GOTO, with a link to what it leads to in the page.
-    const isGoto = ((words[(record + L.R_HANDLER) >> 2]! >>> 0) & 0xffff) === L.HANDLER_GOTO;
+    const isGoto = (words[(record + L.R_HANDLER) >> 2]! & 0xffff) === L.HANDLER_GOTO;
     start = isOver || !isGoto ? 0 : words[(record + L.R_LINK) >> 2]!;
   }
   return undefined;

@@ -332,7 +332,7 @@ export class RegionWriter {
     if (hasMissLabel) frame.missLabel = f.block().depth;
     let isOpen = true;
     const deadFlags = this.#findDeadFlags(first, count);
-    this.#shareAccesses(first, count);
+    this.#shareAccesses(this.#code, first, count, this.#insn);
     this.#findInlined(this.#blocks[index]!);
     for (let i = 0; i < count; i++) {
       frame.index = i;
@@ -378,8 +378,7 @@ export class RegionWriter {
     const f = this.#f;
     const frame = this.#frame;
     const insn = this.#inlinedInsn;
-    const { accesses, out, leaders } = frame;
-    const { missLabel, inlined } = frame;
+    const { out, missLabel, inlined } = frame;
     frame.missLabel = -1;
     frame.inlined = undefined;
     for (const [part, { records, templates }] of inlined!.entries()) {
@@ -395,29 +394,27 @@ export class RegionWriter {
       }
       emitSteps(this.#templates.ask, frame, insn, records[0]!, length);
       emitSteps(this.#templates.start, frame, insn, records[0]!, length);
-      const at = (i: number): RegionInsn => {
-        insn.moveTo(records[i]!, templates[i]!.shape);
-        return insn;
-      };
-      leaders.length = 0;
-      accesses.start();
-      for (let i = 0; i < length; i++) accesses.add(i, templates[i]!.reach, at(i), gprOf);
+      this.#shareAccesses({ records, templates }, 0, length, insn);
       for (let i = 0; i < length; i++) {
         frame.index = i;
-        emitInsn(templates[i]!, at(i), frame, length - i, false);
+        insn.moveTo(records[i]!, templates[i]!.shape);
+        emitInsn(templates[i]!, insn, frame, length - i, false);
       }
     }
     frame.missLabel = missLabel;
     frame.returnBlock = -1;
   }
 
-  /** Finds which accesses of a block ask the TLB together. */
-  #shareAccesses(first: number, count: number): void {
+  /** Finds which accesses of instructions in a row ask the TLB together; `insn` is moved over them. */
+  #shareAccesses({ records, templates }: InlinePart, first: number, count: number, insn: RegionInsn): void {
     const { accesses, leaders } = this.#frame;
-    const { templates } = this.#code;
     leaders.length = 0;
     accesses.start();
-    for (let i = 0; i < count; i++) accesses.add(i, templates[first + i]!.reach, this.#insnAt(first + i), gprOf);
+    for (let i = 0; i < count; i++) {
+      const { shape, reach } = templates[first + i]!;
+      insn.moveTo(records[first + i]!, shape);
+      accesses.add(i, reach, insn, gprOf);
+    }
   }
 
   /** Whether one way out serves all of a block's accesses: there are several, and records in sequence. */

@@ -66,6 +66,9 @@ export function boundsOf({ attributes, limit }: Segment): { low: number; high: n
 
 export const isWritable = ({ attributes }: Segment): boolean => (attributes & 0b1010) === 0b0010;
 
+/** Of each segment two words: the lower half of the first is its selector. */
+const SEGMENTS = L.SYSTEM / 4 + 2 * L.SYS_SEGMENT;
+
 export class State {
   readonly view: DataView;
   readonly gpr: BigUint64Array;
@@ -123,6 +126,16 @@ export class State {
   }
   set systemFlags(value: number) {
     this.view.setInt32(L.FLAGS_REST, value, true);
+  }
+
+  /** Whether a selector of ES, DS, FS or GS is not null. */
+  get hasDataSegments(): boolean {
+    const { words } = this;
+    const es = words[SEGMENTS + 2 * ES_INDEX]!;
+    const ds = words[SEGMENTS + 2 * DS_INDEX]!;
+    const fs = words[SEGMENTS + 2 * FS_INDEX]!;
+    const gs = words[SEGMENTS + 2 * GS_INDEX]!;
+    return ((es | ds | fs | gs) & 0xfffc) !== 0;
   }
 
   /** ACTIVITY_* bits. */

@@ -5,7 +5,7 @@
  */
 import type { Domain } from '../../emulator/domain.ts';
 import type { Host } from '../../emulator/host.ts';
-import { PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
+import { type MachineMemory, PAGE_SIZE } from '../../emulator/memory/machine_memory.ts';
 import type { Vcpu } from '../../emulator/vcpu.ts';
 import { EVTCHN_2L_NR_CHANNELS } from '../abi/event_channel.ts';
 import { shared_info, vcpu_info } from '../abi/xen.ts';
@@ -31,17 +31,21 @@ function testAndClearBit(host: Host, base: number, bit: number): boolean {
   return ((old >> (bit & 7)) & 1) !== 0;
 }
 
+/** Sets a bit of the byte at a maddr; the bit as it was there, a number, of which V8 knows the type. */
+function testAndSet(memory: MachineMemory, maddr: number, bit: number): number {
+  const { bytes } = memory;
+  const old = bytes[maddr]!;
+  if (old & bit) return bit;
+  bytes[maddr] = old | bit;
+  memory.written(maddr, 1);
+  return 0;
+}
+
 const sharedInfo = (domain: Domain): number => domain.sharedInfoMfn * PAGE_SIZE;
 
 function select(host: Host, vcpu: Vcpu, port: number): void {
-  const { bytes } = host.memory;
   const maddr = vcpu.vcpuInfoMaddr + PENDING_SEL + (port >> 9);
-  const bit = 1 << ((port >> 6) & 7);
-  const old = bytes[maddr]!;
-  if (old & bit) return;
-  bytes[maddr] = old | bit;
-  host.memory.written(maddr, 1);
-  markEventsPending(host, vcpu);
+  if (testAndSet(host.memory, maddr, 1 << ((port >> 6) & 7)) === 0) markEventsPending(host, vcpu);
 }
 
 export const isBitPending = (host: Host, domain: Domain, port: number): boolean => testBit(host, sharedInfo(domain) + PENDING, port);
@@ -51,14 +55,10 @@ export const twoLevel: EventAbi = {
 
   setPending(host, vcpu, { number }) {
     const { memory } = host;
-    const { bytes } = memory;
     const maddr = sharedInfo(vcpu.domain) + PENDING + (number >> 3);
     const bit = 1 << (number & 7);
-    const old = bytes[maddr]!;
-    if (old & bit) return;
-    bytes[maddr] = old | bit;
-    memory.written(maddr, 1);
-    if ((bytes[maddr + TO_MASK]! & bit) === 0) select(host, vcpu, number);
+    if (testAndSet(memory, maddr, bit) !== 0) return;
+    if ((memory.bytes[maddr + TO_MASK]! & bit) === 0) select(host, vcpu, number);
     wakePollers(host, vcpu.domain, number);
   },
 
